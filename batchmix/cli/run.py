@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from batchmix.cli.confirm import confirmed
+from batchmix.cli.eval import evaluation_code, evaluation_lines, evaluation_record, run_evaluation
 from batchmix.cli.options import job_from, job_options, output_options, sending_options, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.engine.run_status import RunStatus
@@ -26,8 +27,8 @@ from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
-    from batchmix.cli.eval import EvalOutcome
     from batchmix.engine.run import Options
+    from batchmix.evaluation.outcome import Evaluation
     from batchmix.evaluation.scoring import PreparedScorer
     from batchmix.store.view import View
 
@@ -86,13 +87,13 @@ def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any
         echo_error(warning)
     if not options["as_json"]:
         _print_summary(view, run_status, time.monotonic() - began)
-    outcome = _evaluated(job, secrets, scorers, options["progress"]) if stopped is None else None
+    evaluation = _evaluated(job, secrets, scorers, options["progress"]) if stopped is None else None
     if options["as_json"] and view is not None:
-        echo_json(view.summary() | ({"evaluation": outcome.record} if outcome else {}))
-    elif outcome:
-        echo("\n".join(["", *outcome.lines]))
+        echo_json(view.summary() | ({"evaluation": evaluation_record(evaluation)} if evaluation else {}))
+    elif evaluation:
+        echo("\n".join(["", *evaluation_lines(evaluation)]))
     if stopped is None and view is not None:
-        return max(exit_code(view), outcome.exit_code if outcome else 0)
+        return max(exit_code(view), evaluation_code(evaluation) if evaluation else 0)
     assert stopped is not None
     echo_error(f"{stopped}\n{_how_to_resume(stopped)}: {_same_command()}")
     return stopped.exit_code
@@ -181,13 +182,14 @@ def _scorers(job: CheckedJob) -> list[PreparedScorer]:
     return prepare_scorers(job)
 
 
-def _evaluated(job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer], progress: str) -> EvalOutcome | None:
+def _evaluated(job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer], progress: str) -> Evaluation | None:
     if job.eval is None:
         return None
-    from batchmix.cli.eval import run_evaluation
     from batchmix.evaluation.judge import JudgeContext
+    from batchmix.evaluation.outcome import PreparedEvaluation
 
-    return run_evaluation(Path(job.output.path), JudgeContext(job, secrets, RunStatus()), scorers, progress)
+    context = JudgeContext(job, secrets, RunStatus())
+    return run_evaluation(PreparedEvaluation(Path(job.output.path), context, scorers), progress)
 
 
 def _how_to_resume(stopped: BatchmixError) -> str:

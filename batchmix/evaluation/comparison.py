@@ -13,6 +13,7 @@ from batchmix.evaluation.measure import Metrics, guarded, missed_thresholds, rea
 from batchmix.evaluation.metrics import Floats, Ints
 from batchmix.evaluation.paired import Paired, compare, holm
 from batchmix.evaluation.result_arrays import ResultArrays, read_result_arrays
+from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.eval_table import LESS_IS_BETTER, Guard
 from batchmix.store.run_folder import Layout
@@ -23,6 +24,8 @@ DRIFTS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
 """The metrics that are compared in addition to the scores."""
 _FIELDS = ("row", "sample", "ok", "request", *DRIFTS[1:])
 _DEFAULT_GUARDS = (Guard(),)
+VERDICTS = ("worse", "better", "same")
+_MAX_CHARS = 2_000
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -73,7 +76,31 @@ class Diff(msgspec.Struct, frozen=True):
     @property
     def worse(self) -> list[Comparison]:
         """The guarded metrics that are significantly worse."""
-        return [comparison for comparison in self.comparisons if comparison.verdict == "worse"]
+        return self._with_verdict("worse")
+
+    @property
+    def better(self) -> list[Comparison]:
+        """The guarded metrics that are significantly better."""
+        return self._with_verdict("better")
+
+    @property
+    def same(self) -> list[Comparison]:
+        """The guarded metrics of which no change is significant."""
+        return self._with_verdict("same")
+
+    def _with_verdict(self, verdict: str) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if comparison.verdict == verdict]
+
+    def __repr__(self) -> str:
+        verdicts = (f"{name}: {', '.join(map(_shown, getattr(self, name))) or 'none'}" for name in VERDICTS)
+        missed = (f"missed: {message}" for message in self.missed)
+        text = f"{self.before} → {self.after}: {self.paired:,} results in pairs; {'; '.join([*verdicts, *missed])}"
+        return clean(f"<Diff {text}>", _MAX_CHARS)
+
+
+def _shown(comparison: Comparison) -> str:
+    what = comparison.scorer or comparison.metric
+    return f"{what} of {comparison.model} {comparison.paired.difference:+.3g}"
 
 
 class _EvaluatedRun(msgspec.Struct):

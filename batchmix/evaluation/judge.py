@@ -18,6 +18,7 @@ from batchmix.engine.account import used_so_far
 from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
+from batchmix.engine.shutdown import StopRequest
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, CheckedJob, Input, Limits, Model, Output, Price, Reuse
 from batchmix.job.eval_table import Eval
@@ -44,6 +45,8 @@ class JudgeContext(msgspec.Struct, frozen=True):
     job: CheckedJob
     secrets: Secrets
     run_status: RunStatus
+    stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
+    """Through it, another thread can stop the judges."""
 
 
 class JudgeUsage(msgspec.Struct, frozen=True):
@@ -116,7 +119,7 @@ def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[Judg
         judge_job(context.job, judge, folder), budget=_remaining(context.job.budget, judge, layout, folder)
     )
     # `update`, because an old score is worthless if the answer or the rubric has changed.
-    options = Options(update=True, reject_bad_rows=True)
+    options = Options(update=True, reject_bad_rows=True, stop_request=context.stop_request)
     totals = run_job(job, context.secrets, options, context.run_status).totals
     usage = JudgeUsage(
         judge.name,

@@ -1,0 +1,118 @@
+"""Evaluates a run as its job says: scores, metrics, thresholds, and the comparison with the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchmix.engine import reader
+from batchmix.engine.recorded_job import recorded_job
+from batchmix.engine.run_status import RunStatus
+from batchmix.evaluation.comparison import Diff, compare_runs
+from batchmix.evaluation.evaluate_run import baseline_of, evaluate_run, prepare_scorers
+from batchmix.evaluation.history import write_history
+from batchmix.evaluation.judge import JudgeContext
+from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics, missed_thresholds
+from batchmix.evaluation.scoring import PreparedScorer
+from batchmix.formats.display import clean
+from batchmix.job import CheckedJob
+from batchmix.job.eval_table import Eval
+from batchmix.job.secrets import read_secrets
+from batchmix.redact import Secrets
+from batchmix.scorers.kinds import Judge
+from batchmix.store.run_folder import Layout
+
+_OF_EVALUATION = ("eval", "provider", "limits", "retry", "timeouts", "prices", "scorer_folder")
+"""The settings that another job than the run's own replaces when a run is evaluated."""
+_MAX_CHARS = 2_000
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """The scores of a run: its metrics, the thresholds that it misses, and how it compares with an earlier run."""
+
+    folder: Path
+    """The run folder. The score of each answer is in `evaluation/scores.parquet` there."""
+    metrics: Metrics
+    missed: tuple[str, ...]
+    """A message for each threshold (`[[eval.guards]]`) that the run misses."""
+    diff: Diff | None
+    """The comparison with the run that `eval.against` names. None without one."""
+
+    @property
+    def scores(self) -> tuple[ScoreMetrics, ...]:
+        """The scores, by model, scorer and group."""
+        return self.metrics.scores
+
+    @property
+    def models(self) -> tuple[ModelMetrics, ...]:
+        """Answered rows, tokens, cost and latency, by model."""
+        return self.metrics.models
+
+    @property
+    def passed(self) -> bool:
+        """Whether no threshold is missed, and no guarded metric is significantly worse than in the earlier run."""
+        return not self.missed and not (self.diff and self.diff.worse)
+
+    def __repr__(self) -> str:
+        means = [
+            f"{score.scorer} of {score.model} {'unknown' if score.score.mean is None else f'{score.score.mean:.3f}'}"
+            for score in self.scores
+            if not score.group
+        ]
+        missed = [f"missed: {message}" for message in self.missed]
+        compared = [] if self.diff is None else [repr(self.diff)]
+        return clean(f"<Evaluation of {self.folder}: {'; '.join([*means, *missed, *compared])}>", _MAX_CHARS)
+
+
+class PreparedEvaluation(msgspec.Struct, frozen=True):
+    """An evaluation whose settings are checked: its job, its secrets, and its scorers."""
+
+    folder: Path
+    context: JudgeContext
+    scorers: list[PreparedScorer]
+
+    @property
+    def sends(self) -> bool:
+        """Whether requests are sent, to judges."""
+        return any(score is None for _, score in self.scorers)
+
+
+def prepared_evaluation(
+    folder: Path, other: CheckedJob | None, settings: Mapping[str, Any], environ: Mapping[str, str]
+) -> PreparedEvaluation:
+    """Return the evaluation of a run, ready to begin. Raises `UsageError`.
+
+    Its settings are those of the run's own job, changed by nested `settings`, or else those of another job.
+    """
+    job = _job_to_evaluate(folder, other, settings)
+    scorers = prepare_scorers(job)
+    secrets = read_secrets(job.provider, environ) if _sends(job.eval) else Secrets()
+    return PreparedEvaluation(folder, JudgeContext(job, secrets, RunStatus()), scorers)
+
+
+def evaluated(prepared: PreparedEvaluation) -> Evaluation:
+    """Evaluate a run, add its metrics to the history beside it, and compare it with its baseline, if it has one.
+
+    Raises `UsageError`, or `Stopped` or `Interrupted`, after which the same call resumes.
+    """
+    root, job = prepared.folder, prepared.context.job
+    metrics = evaluate_run(root, prepared.context, prepared.scorers)
+    write_history(root.resolve().parent, Layout(root, mode=job.output.permissions).file_mode)
+    baseline = baseline_of(root, job)
+    compared = compare_runs(baseline, root) if baseline else None
+    return Evaluation(root, metrics, tuple(missed_thresholds(metrics)), compared)
+
+
+def _job_to_evaluate(folder: Path, other: CheckedJob | None, settings: Mapping[str, Any]) -> CheckedJob:
+    original = reader.job_of(folder)
+    if other is not None:
+        return msgspec.structs.replace(original, **{name: getattr(other, name) for name in _OF_EVALUATION})
+    # Without judges nothing is sent, so that masked values do not matter.
+    return recorded_job(folder, settings) if settings or _sends(original.eval) else original
+
+
+def _sends(settings: Eval | None) -> bool:
+    return settings is not None and any(isinstance(scorer, Judge) for scorer in settings.scorers)
