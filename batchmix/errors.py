@@ -27,7 +27,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ class BatchmixError(Exception):
     run: Run | None = None
     """From Python, the run that this error ended, with its results so far: `error.run.go_on()` goes on with it. None if
     the run did not begin."""
+
+    def reworded(self, reword: Callable[[str], str]) -> Self:
+        """Change the message by a function, and return the error."""
+        self.args = (reword(str(self)), *self.args[1:])
+        return self
 
     def of_run(self, run: Run) -> Self:
         """Set `run`, and return the error."""

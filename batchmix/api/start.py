@@ -13,6 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from batchmix.api.job import Job
+from batchmix.api.messages import speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import JobKeywords, Settings, StartSettings, checked_job, start_options
 from batchmix.api.tables import memory_rows, name_of_text
@@ -64,6 +65,7 @@ class Arguments(msgspec.Struct, frozen=True):
     settings: Settings
 
 
+@speaking_python()
 def prepared_call(arguments: Arguments, runs: Path | None = None) -> PreparedCall:
     """Return what a call describes. Rows in memory are written to a temporary file. Raises `UsageError`.
 
@@ -114,6 +116,7 @@ def _digest(job: CheckedJob, rows: str) -> str:
     return hashlib.sha256(encoded).hexdigest()[:_DIGITS]
 
 
+@speaking_python()
 def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker:
     """Start a run in a thread; return the worker to wait for. `results` gets each result. Raises `JobError`."""
     try:
@@ -124,6 +127,7 @@ def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker:
     return Worker(functools.partial(_execute, call, secrets, results))
 
 
+@speaking_python()
 def _execute(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, stop_request: StopRequest) -> Run:
     """Run the job. Raises what `run_job` raises; an error that ended a run that had begun has the run."""
     job, run_status = call.job, call.run_status
@@ -143,6 +147,7 @@ def _execute(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, 
     return Run(Path(job.output.path), job, forecast(view, job) if options.canary else None)
 
 
+@speaking_python()
 def resumed_call(folder: Path, job: CheckedJob | None, settings: StartSettings) -> PreparedCall:
     """Return the call that goes on with a run. `job` has the secrets that its folder lacks. Raises `UsageError`."""
     known = {} if job is None else job_settings(job)

@@ -1,0 +1,57 @@
+"""Error messages for a caller in Python: keyword arguments where a message names options of the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from batchmix.errors import BatchmixError
+
+_QUOTES = "'\""
+_SWITCHES = "update|retry-rejected|keep-going"
+_VALUES = "out|limit|model|prompt|canary|bad-rows"
+_OPTION = re.compile(
+    rf"""--(?:
+    set[ ](?P<key>[\w.]+)=(?P<setting>[^\s;,)]*)     # --set input.path=…
+    |(?P<switch>{_SWITCHES})\b
+    |(?P<name>{_VALUES})[ ](?P<value>'[^']*'|"[^"]*"|\d+|reject\b|[\w./-]*\d[\w./-]*)   # --limit 5, --model gpt-4o
+    |(?P<bare>{_VALUES}|models)\b
+    )""",
+    re.VERBOSE,
+)
+
+
+@contextlib.contextmanager
+def speaking_python() -> Iterator[None]:
+    """Reword the message of a `BatchmixError` that leaves the block."""
+    try:
+        yield
+    except BatchmixError as error:
+        raise error.reworded(in_python) from error.__cause__
+
+
+def in_python(message: str) -> str:
+    """Return a message with keyword arguments in place of options of the command line.
+
+    >>> in_python("choose another folder with --out, or add --update")
+    'choose another folder with out=…, or add update=True'
+    >>> in_python("give --bad-rows reject, or --set input.path=…")
+    "give bad_rows='reject', or input={'path': …}"
+    """
+    return _OPTION.sub(_keyword, message)
+
+
+def _keyword(found: re.Match[str]) -> str:
+    if found["key"]:
+        *tables, last = found["key"].split(".")
+        value = f"{{{last!r}: {found['setting']}}}" if tables else found["setting"]
+        for table in tables[:0:-1]:
+            value = f"{{{table!r}: {value}}}"
+        return f"{(tables or [last])[0]}={value}"
+    if found["switch"]:
+        return f"{found['switch'].replace('-', '_')}=True"
+    if found["bare"]:
+        return found["bare"].replace("-", "_") + ("" if found["bare"] in {"models", "limit"} else "=…")
+    value = found["value"]
+    return f"{found['name'].replace('-', '_')}={value if value[0] in _QUOTES or value.isdigit() else repr(value)}"

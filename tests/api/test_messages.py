@@ -1,0 +1,62 @@
+"""Errors speak Python: no option of the command line is left in a message."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import batchmix as bm
+from batchmix.api.messages import in_python
+from tests.conftest import Provider
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("add --update to do that, or choose another folder with --out", "add update=True to do that, or choose another folder with out=…"),
+        ("give --bad-rows reject to have it", "give bad_rows='reject' to have it"),
+        ("--limit 5 differs from before", "limit=5 differs from before"),
+        ("--models: the job has no 'x'", "models: the job has no 'x'"),
+        ("name one, such as --model gpt-4o-mini, or", "name one, such as model='gpt-4o-mini', or"),
+        ("use --prompt '{{ a }}'", "use prompt='{{ a }}'"),
+        ("again: --set provider.headers.X=env:NAME", "again: provider={'headers': {'X': env:NAME}}"),
+        ("(--set input.params='' leaves them out)", "(input={'params': ''} leaves them out)"),
+        ("a--b and --other stay", "a--b and --other stay"),
+    ],
+)  # fmt: skip
+def test_options_become_keyword_arguments(message: str, shown: str) -> None:
+    assert in_python(message) == shown
+
+
+def test_no_error_of_a_call_names_an_option(tmp_path: Path, standin: Provider) -> None:
+    at: Any = {"base_url": standin.url, "provider": {"api_key_env": ""}, "out": str(tmp_path / "run")}
+    rows = [{"text": "a"}, {"text": "b"}]
+    bm.run(rows, "Say {{ text }}", model="m", **at)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("mine")
+    (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [{"text": "a"}, {"other": 1}]))
+    calls: list[tuple[Any, dict[str, Any]]] = [
+        (rows[:1], {}),
+        (rows, {"prompt": "Sing {{ text }}"}),
+        (rows, {"name": "another"}),
+        (rows, {"limit": 1}),
+        (rows, {"out": str(foreign)}),
+        (rows, {"model": None}),
+        (tmp_path / "bad.jsonl", {"out": str(tmp_path / "other")}),
+        (tmp_path / "run" / "data", {}),
+    ]
+    for data, changed in calls:
+        with pytest.raises(bm.UsageError) as caught:
+            bm.run(data, **{"prompt": "Say {{ text }}", "model": "m", **at, **changed})
+        assert not re.search(r"--[a-z]", str(caught.value)), str(caught.value)
+    standin.behave("400=1")
+    with pytest.raises(bm.Stopped, match="keep_going=True") as stopped:
+        bm.run(
+            [{"text": f"{n}"} for n in range(50)], "Say {{ text }}", model="m", **at | {"out": str(tmp_path / "new")}
+        )
+    assert "--" not in str(stopped.value)
