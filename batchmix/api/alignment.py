@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 from typing import Any
 
 import pyarrow as pa
@@ -23,20 +23,14 @@ Rows = Any
 """Consecutive rows: a batch of Arrow, or a list of dictionaries."""
 
 
-def check_aligned(data: Any, carried: pa.Table, name_of_text: str = "prompt") -> None:
+def check_aligned(data: Any, run: pa.Table, names: Sequence[str]) -> None:
     """Raise `UsageError` unless a table has the same rows as a run, in the same order.
 
-    `carried` has columns of the run, one row per row of the input. They are compared with the table's columns of the
-    same names. A lazy table is evaluated once. A one-shot reader or iterator is not read, since that would use it up.
+    `run` has one row per row of the input, with the column `row`, which is null where there is no result, and the
+    columns to compare with those of the table, if it has them. A lazy table is evaluated once.
     """
-    if not is_one_shot(data):
-        for first, here, there in paired(rows_in(data, name_of_text), carried.to_batches(COMPARED_ROWS)):
-            check_rows(first, here, there)
-
-
-def is_one_shot(data: Any) -> bool:
-    """Return whether data can be read only once."""
-    return isinstance(data, pa.RecordBatchReader | Iterator)
+    for first, here, there in paired(rows_in(data, ""), run.to_batches(COMPARED_ROWS)):
+        check_rows(first, here, there, names)
 
 
 def rows_in(data: Any, name_of_text: str) -> Iterator[Rows]:
@@ -90,20 +84,33 @@ def _slice(rows: Any, start: int, stop: int) -> Any:
     return rows[start:stop] if isinstance(rows, list) else rows.slice(start, stop - start)
 
 
-def check_rows(first: int, table: Rows, run: pa.RecordBatch) -> None:
+def check_rows(first: int, table: Rows, run: pa.RecordBatch, names: Sequence[str]) -> None:
     """Raise `UsageError` if a column that both have differs in a row. `first` is the number of the first row."""
+    results = run.column("row").is_valid().to_pylist()
+    for name, here in _differing(first, table, run, names):
+        for row, value, other, has_result in zip(count(first), here, values(run.column(name)), results, strict=False):
+            if has_result and value != other and not _is_text_of(other, value):
+                raise UsageError(
+                    f"row {row} of the table is not row {row} of the run: the column {quoted(name)} is"
+                    f" {_shown(value)} in the table and {_shown(other)} in the run; {_ADVICE}, in the same order"
+                )
+
+
+def _differing(
+    first: int, table: Rows, run: pa.RecordBatch, names: Sequence[str]
+) -> Iterator[tuple[str, Iterable[Any]]]:
+    """Yield the columns of a table, each with its JSON values, that may differ from the run's."""
     if isinstance(table, list):
-        there = set(run.schema.names)
-        decoded = [
-            decode_row(json_line({name: row[name] for name in there & row.keys()}, number))
+        rows = [
+            decode_row(json_line({name: row[name] for name in names if name in row}, number))
             for number, row in enumerate(table, first)
         ]
-        for name in {name for row in decoded for name in row}:
-            _check_values(first, name, zip((row.get(name) for row in decoded), values(run.column(name)), strict=True))
+        for name in {name: None for row in rows for name in row}:
+            yield name, [row.get(name) for row in rows]
     else:
-        for name in run.schema.names:
+        for name in names:
             if name in table.schema.names and not _is_same(table.column(name), run.column(name)):
-                _check_values(first, name, zip(values(table.column(name)), values(run.column(name)), strict=True))
+                yield name, values(table.column(name))
 
 
 def _is_same(table: pa.Array, run: pa.Array) -> bool:
@@ -112,15 +119,6 @@ def _is_same(table: pa.Array, run: pa.Array) -> bool:
         return bool(fit(table, run.type).equals(run))
     except (pa.ArrowException, TypeError, NotImplementedError):
         return False
-
-
-def _check_values(first: int, name: str, pairs: Iterable[tuple[Any, Any]]) -> None:
-    for row, (here, there) in enumerate(pairs, first):
-        if here != there and not _is_text_of(there, here):
-            raise UsageError(
-                f"row {row} of the table is not row {row} of the run: the column {quoted(name)} is {_shown(here)} in"
-                f" the table and {_shown(there)} in the run; {_ADVICE}, in the same order"
-            )
 
 
 def _is_text_of(text: Any, value: Any) -> bool:

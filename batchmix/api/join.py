@@ -4,45 +4,57 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sized
 from typing import Any
 
 import pyarrow as pa
 
-from batchmix.api.alignment import is_one_shot, other_number
+from batchmix.api.alignment import check_aligned, other_number
 from batchmix.api.frames import pandas_array
 from batchmix.api.joined_streams import already_there, joined_reader, joined_rows
 from batchmix.api.libraries import is_from
 from batchmix.api.record_batches import record_batches, with_one_column
+from batchmix.api.rows_of_run import RunColumns
 from batchmix.errors import UsageError
 
 Columns = Mapping[str, pa.ChunkedArray]
 """The new columns by name, with one value per row of the input."""
 
 
-def joined_table(data: Any, columns: Columns, name_of_text: str = "prompt") -> Any:
-    """Return data with new columns: the same kind of table, with the same rows, order, index and types.
+def joined_table(data: Any, run: RunColumns, name_of_text: str) -> Any:
+    """Return data with columns of a run: the same kind of table, with the same rows, order, index and types.
 
     A Series becomes a DataFrame, an array of Arrow a table. A dataset or scanner of Arrow, and a reader, become a
     reader. A list or tuple stays one, of new dictionaries. Any other iterable becomes an iterator of dictionaries.
     Another object with Arrow's interface becomes an Arrow table. A lazy table stays lazy. Raises `UsageError` if a new
-    column exists already, or if data and columns have different numbers of rows: for readers and iterators once they
-    are read.
+    column exists already, or if the data does not have the rows of the run, in the same order: for readers and
+    iterators once they are read.
     """
     data = with_one_column(data, name_of_text)
     join = next((join for is_kind, join in _KINDS if is_kind(data)), None)
     if join is not None:
-        return join(data, columns)
-    if isinstance(data, pa.RecordBatchReader) or (is_from(data, "pyarrow.dataset", "Dataset", "Scanner")):
+        table = run.results.read_all()
+        columns = {name: table.column(source) for name, source in run.sources.items()}
+        joined = join(data, columns)  # it checks the number of rows, and that the names are new
+        if run.compared or is_from(data, "datasets", "IterableDataset"):  # whose rows nobody has counted yet
+            check_aligned(data, table, run.compared)
+        return joined
+    if isinstance(data, pa.RecordBatchReader) or is_from(data, "pyarrow.dataset", "Dataset", "Scanner"):
         reader = record_batches(data)
         assert reader is not None
-        return _reader(reader, columns)
-    if not is_one_shot(data) and (reader := record_batches(data)) is not None:
-        return _arrow(reader.read_all(), columns)
-    return _rows(data, columns, name_of_text)
+        _check(reader.schema.names, None, run.sources)
+        return joined_reader(reader, run)
+    if not isinstance(data, Iterator) and (reader := record_batches(data)) is not None:
+        return joined_table(reader.read_all(), run, name_of_text)
+    if isinstance(data, Sized) and len(data) != run.rows:
+        raise other_number(len(data), run.rows)
+    rows = joined_rows(data, run, name_of_text)
+    return type(data)(rows) if type(data) in (list, tuple) else rows
 
 
-def _check(names: Collection[str], rows: int | None, columns: Columns) -> None:
+def _check(names: Collection[str], rows: int | None, columns: Mapping[str, Sized]) -> None:
+    """Raise `UsageError` if a column exists already, or if the table has another number of rows (None if unknown)."""
     taken = [name for name in columns if name in names]
     if taken:
         raise already_there("the table", taken)
@@ -115,7 +127,8 @@ def _relation(data: Any, columns: Columns) -> Any:
     _check(data.columns, data.count("*").fetchall()[0][0], columns)
     results = pa.table(dict(columns))
     try:
-        joined = data.query("_batchmix_rows", "from _batchmix_rows positional join results")  # DuckDB finds `results`
+        rows = f"batchmix_rows_{uuid.uuid4().hex}"  # not the name in a relation that was joined before
+        joined = data.query(rows, f"from {rows} positional join results")  # DuckDB finds the variable `results`
     except sys.modules["duckdb"].CatalogException as error:
         raise UsageError(
             "DuckDB can't see the run's columns: it has python_enable_replacements = false; join an Arrow table instead"
@@ -127,18 +140,6 @@ def _relation(data: Any, columns: Columns) -> Any:
 def _columns(data: dict[str, Any], columns: Columns) -> dict[str, Any]:
     _check(data, len(next(iter(data.values()), ())), columns)
     return {**data, **{name: column.to_pylist() for name, column in columns.items()}}
-
-
-def _reader(data: pa.RecordBatchReader, columns: Columns) -> pa.RecordBatchReader:
-    _check(data.schema.names, None, columns)
-    results = pa.table(dict(columns))
-    return joined_reader(data, results.to_reader(), {name: name for name in columns})
-
-
-def _rows(data: Any, columns: Columns, name_of_text: str) -> Any:
-    results = pa.table(dict(columns)).to_reader()
-    rows = joined_rows(data, results, {name: name for name in columns}, name_of_text)
-    return type(data)(rows) if type(data) in (list, tuple) else rows
 
 
 _KINDS: list[tuple[Callable[[Any], bool], Callable[[Any, Columns], Any]]] = [

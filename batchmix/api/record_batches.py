@@ -101,13 +101,18 @@ def _polars(data: Any) -> pa.RecordBatchReader:
         try:
             if dtype == polars.Object:
                 raise TypeError("Polars can't pass objects of Python on")
-            pa.RecordBatchReader.from_stream(polars.DataFrame(schema={name: dtype}))
+            _frame_batches(polars.DataFrame(schema={name: dtype}))
         except (pa.ArrowException, TypeError) as error:
             raise no_column(name, error, str(dtype)) from error
     if isinstance(data, polars.DataFrame):
-        return pa.RecordBatchReader.from_stream(data)
-    empty = pa.RecordBatchReader.from_stream(polars.DataFrame(schema=schema))
+        return _frame_batches(data)
+    empty = _frame_batches(polars.DataFrame(schema=schema))
     return pa.RecordBatchReader.from_batches(empty.schema, _collected(data))
+
+
+def _frame_batches(frame: Any) -> pa.RecordBatchReader:
+    is_older = not hasattr(frame, "__arrow_c_stream__")  # Polars before 1.3
+    return frame.to_arrow().to_reader() if is_older else pa.RecordBatchReader.from_stream(frame)
 
 
 def _collected(data: Any) -> Iterator[pa.RecordBatch]:
@@ -116,7 +121,7 @@ def _collected(data: Any) -> Iterator[pa.RecordBatch]:
     else:  # an older Polars
         frames = [data.collect()]
     for frame in frames:
-        yield from pa.RecordBatchReader.from_stream(frame)
+        yield from _frame_batches(frame)
 
 
 def _hugging_face(data: Any) -> pa.RecordBatchReader | None:
@@ -131,16 +136,15 @@ def _hugging_face(data: Any) -> pa.RecordBatchReader | None:
 
 def _stored_rows(data: Any) -> Iterator[pa.RecordBatch]:
     for table in data.with_format("arrow").iter(_READ_ROWS):
-        yield from table.to_batches()
+        yield from table.combine_chunks().to_batches()  # rows of a shuffled dataset come one by one
 
 
 def _streamed_rows(data: Any) -> Iterator[pa.RecordBatch]:
     # Asked for Arrow, an IterableDataset guesses types for each batch, and fails where they differ.
-    features, schema = data.features, data.features.arrow_schema
+    schema = data.features.arrow_schema
     rows = iter(data.decode(enable=False).with_format(None))
     while some := list(islice(rows, _STREAMED_ROWS)):
-        encoded = [features.encode_example(row) for row in some]
-        columns = [pa.array([row.get(field.name) for row in encoded], _storage(field.type)) for field in schema]
+        columns = [pa.array([row.get(field.name) for row in some], _storage(field.type)) for field in schema]
         yield pa.RecordBatch.from_arrays(columns, names=schema.names)
 
 

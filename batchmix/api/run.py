@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import pyarrow as pa
 
 from batchmix.api.results import Result, results_in
+from batchmix.api.rows_of_run import RunColumns, one_per_row
 from batchmix.api.settings import StartSettings
 from batchmix.engine import reader
 from batchmix.engine.canary import Forecast
@@ -178,16 +179,12 @@ class Run:
         >>> run.join([{"text": "I loved it"}], {"answer": "status"})
         [{'text': 'I loved it', 'answer': 'ok'}]
         """
-        from batchmix.api.alignment import check_aligned
         from batchmix.api.join import joined_table
         from batchmix.api.tables import name_of_text
 
-        wanted = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
-        carried, text = self._carried_as_they_are(), name_of_text(self._known_job().input)
-        table = self._one_per_row([*wanted.values(), *carried], model, sample)
-        if carried:
-            check_aligned(data, table.select(carried), text)
-        return joined_table(data, {new: table.column(name) for new, name in wanted.items()}, text)
+        sources = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
+        run = self._to_join(sources, model, sample)
+        return joined_table(data, run, name_of_text(self._known_job().input))
 
     def go_on(self, **settings: Unpack[StartSettings]) -> Run:
         """Go on with the run: send what has no answer yet, after a canary, an interruption or a kill, and failed rows.
@@ -239,8 +236,7 @@ class Run:
         same = {column if isinstance(column, str) else column.name for column in columns if _is_unchanged(column)}
         return [name for name in carried if name in same]
 
-    def _one_per_row(self, columns: list[str], model: str | None, sample: int) -> pa.Table:
-        """Return result columns with one row per row of the input, null where there is no result."""
+    def _to_join(self, sources: dict[str, str], model: str | None, sample: int) -> RunColumns:
         view, samples = self._view(), reader.job_of(self.folder).samples
         is_known = sample in range(samples)
         if not is_known:
@@ -249,15 +245,10 @@ class Run:
             raise UsageError(f"{self.folder}: there is no model {model!r}; there are {', '.join(view.run.models)}")
         if model is None and view.run.results > view.run.rows * samples:
             raise UsageError(f"{self.folder}: has an answer of each model; name one, as model={view.run.models[0]!r}")
-        table = self.to_arrow(dict.fromkeys(["row", "model", "sample", *columns]))
-        equal = compute().equal
-        chosen = equal(table.column("sample"), sample)
-        if model is not None:
-            chosen = compute().and_(chosen, equal(table.column("model"), model))
-        table = table.filter(chosen)
-        if table.num_rows < view.run.rows:
-            table = table.take(compute().index_in(pa.array(range(view.run.rows)), value_set=table.column("row")))
-        return table
+        carried = self._carried_as_they_are()
+        scan = self.scan(dict.fromkeys(["row", "model", "sample", *sources.values(), *carried]))
+        chosen = {"sample": sample} if model is None else {"sample": sample, "model": model}
+        return RunColumns(one_per_row(scan, view.run.rows, chosen), view.run.rows, sources, carried)
 
 
 def _is_unchanged(column: str | Column) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
 from collections.abc import AsyncIterable, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from batchmix.api.record_batches import parquet_schema, record_batches, with_one
 from batchmix.api.row_dicts import json_lines
 from batchmix.errors import NO_SPACE, InputError, disk_error
 from batchmix.formats.arrow_cast import fitted
+from batchmix.formats.display import clean
 from batchmix.job import Input
 from batchmix.load.template import Template
 from batchmix.store.parts import write_rows
@@ -26,6 +28,7 @@ TAKES = (
     " DuckDB, a dictionary of columns, or an iterable of dictionaries or strings"
 )
 """The kinds of data in memory, for messages."""
+_NO_ROWS = (str, bytes, bytearray, memoryview)
 _SLICE_ROWS = 2048
 """The number of rows of a table that are converted at once, if they are short."""
 _SLICE_BYTES = 1 << 20
@@ -88,15 +91,24 @@ def _iterable(data: Any) -> Iterable[Any]:
         raise InputError(
             "the data is an async iterator, which a run can't wait for; collect it first: [row async for row in rows]"
         )
-    if isinstance(data, Iterable) and not isinstance(data, str | bytes | bytearray | memoryview):
-        return data
-    raise InputError(f"the data is of the type {type_shown(data)}; batchmix takes {TAKES}")
+    if isinstance(data, set | frozenset):
+        raise InputError("the data is a set, which has another order in each process; pass a sorted list")
+    if isinstance(data, io.IOBase):
+        raise InputError("the data is an open file; pass its path")
+    # Iterating over a table of a library that does not know Arrow's interface would yield the names of its columns.
+    is_table = hasattr(data, "columns") and hasattr(data, "dtypes")
+    if is_table or isinstance(data, _NO_ROWS) or not isinstance(data, Iterable):
+        raise InputError(f"the data is of the type {type_shown(data)}; batchmix takes {TAKES}")
+    return data
 
 
 def _parquet(reader: pa.RecordBatchReader, file: BinaryIO) -> MemoryRows:
     schema = parquet_schema(reader.schema)
     digest = ContentDigest(schema)
-    write_rows(file, schema, _converted(reader, schema, digest), lambda: None)
+    try:
+        write_rows(file, schema, _converted(reader, schema, digest), lambda: None)
+    except pa.ArrowNotImplementedError as error:  # some kinds of lists, in older versions
+        raise InputError(f"Parquet can't hold the table: {clean(str(error))}") from error
     return MemoryRows(file, "parquet", digest.hexdigest(), digest.rows)
 
 

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import errno
 import gc
+import io
 import json
 import pathlib
 import subprocess
@@ -71,8 +72,7 @@ def types_of(table: pa.Table) -> dict[str, str]:
 
 
 def relation() -> duckdb.DuckDBPyRelation:
-    values = "(1, 'a'), (2, null), (3, 'é\U0001f600')"
-    return duckdb.connect().sql(f"select * from (values {values}) t(id, text) order by id")
+    return duckdb.sql("select * from (values (1, 'a'), (2, null), (3, 'é\U0001f600')) t(id, text) order by id")
 
 
 def hugging_face() -> datasets.Dataset:
@@ -193,7 +193,7 @@ def test_the_types_of_polars_stay(tmp_path: Path) -> None:
 
 
 def test_the_types_of_duckdb_stay(tmp_path: Path) -> None:
-    made = duckdb.connect().sql(
+    made = duckdb.sql(
         "select 'x' as t, [1] as l, {'k': 1} as s, timestamptz '2026-01-02 00:00:00+00' as w, 1.5::decimal(10,2) as d,"
         " 'a'::enum('a','b') as e, 1::hugeint as h, null as n, date '2026-01-01' as da, time '01:00' as ti,"
         " map{'a': 1} as m, '\\xff'::blob as b, uuid '00000000-0000-0000-0000-000000000001' as u"
@@ -340,6 +340,16 @@ def looping() -> list[Any]:
     return items
 
 
+class UnknownTable:
+    """Iterates over the names of its columns, as most tables do."""
+
+    columns = ("a", "b")
+    dtypes = ("int", "int")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
 async def asynchronous() -> AsyncIterator[dict[str, Any]]:
     yield {}
 
@@ -356,16 +366,19 @@ REFUSED = {
     "levels of columns": (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "several levels"),
     "no columns": (pd.DataFrame(), "no columns"),
     "objects of Polars": (pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)}), "'a', of the type Object"),
-    "wide numbers": (pl.DataFrame({"a": pl.Series([1], dtype=pl.Int128)}), "'a', of the type Int128"),
+    "wide numbers": (pl.DataFrame({"a": pl.Series([1], dtype=getattr(pl, "Int128", pl.Object))}), "'a', of the type (Int128|Object)"),
     "intervals": (duckdb.sql("select 1 as b, interval 1 day as a"), "'a', of the type month_day_nano_interval"),
     "splits": (datasets.DatasetDict({"train": hugging_face()}), r"several splits.*data\['train'\]"),
-    "a set": ([{"b": 1}, {"a": {1}}], "row 1: the column 'a': a set has no order"),
+    "a set as a value": ([{"b": 1}, {"a": {1}}], "row 1: the column 'a': a set has no order"),
     "a number as a row": ([{}, 1], "row 1 is of the type int; a row is a dictionary"),
     "an odd object": ([{"a": [1j]}], "row 0: the column 'a': JSON has no form for values of the type complex"),
     "a number as a name": ([{1: 2}], "row 0: the name of a column must be a string, not 1"),
     "an endless list": ([{"a": looping()}], "row 0: the column 'a': Circular reference"),
     "nothing": (None, "of the type NoneType; batchmix takes a DataFrame"),
     "a text": ("rows.jsonl", "of the type str; batchmix takes"),
+    "a set": ({"a", "b"}, "a set, which has another order in each process"),
+    "an open file": (io.StringIO("a"), "an open file; pass its path"),
+    "a table of another library": (UnknownTable(), "UnknownTable; batchmix takes a DataFrame"),
     "an async iterator": (asynchronous(), r"\[row async for row in rows\]"),
 }  # fmt: skip
 
