@@ -21,7 +21,7 @@ _BUSY, _DONE, _FAILED, _EMPTY = "#2196f3", "#43a047", "#e5533d", "rgba(128, 128,
 """The colours of a bar: of finished rows while the run goes on, and at its end; of failed rows; of all others."""
 _PAGE = "max-width: 60em; overflow-x: auto; margin: 0.2em 0; line-height: 1.5"
 _FRAME = f"display: flex; height: 0.6em; background-color: {_EMPTY}; border-radius: 0.3em; overflow: hidden"
-_CELL = "padding: 0.1em 1em 0.1em 0; vertical-align: top; text-align"
+_CELL = "padding: 0.1em 1em 0.1em 0; vertical-align: middle; text-align"
 _TABLE = "margin: 0.3em 0; border-collapse: collapse; table-layout: auto; font-variant-numeric: tabular-nums"
 _COLUMNS = ("model", "bar", "rows", "time left", "cost", "answers/s", "failed", "limited by")
 _LAST_COLUMNS = ("model", "bar", "rows", "cost", "failed", "state")
