@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from batchmix.api.calls import open as open  # noqa: A004 - as in gzip or tarfile
     from batchmix.api.calls import run as run
     from batchmix.api.calls import stream as stream
+    from batchmix.api.evaluation import Diff as Diff
+    from batchmix.api.evaluation import Evaluation as Evaluation
+    from batchmix.api.evaluation import diff as diff
+    from batchmix.api.evaluation import evaluate as evaluate
     from batchmix.api.job import Job as Job
+    from batchmix.api.planning import Plan as Plan
+    from batchmix.api.planning import plan as plan
     from batchmix.api.results import Result as Result
     from batchmix.api.run import Run as Run
     from batchmix.errors import BatchmixError as BatchmixError
@@ -27,10 +33,16 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "arun": "api.calls",
+    "diff": "api.evaluation",
+    "evaluate": "api.evaluation",
     "open": "api.calls",
+    "plan": "api.planning",
     "run": "api.calls",
     "stream": "api.calls",
+    "Diff": "api.evaluation",
+    "Evaluation": "api.evaluation",
     "Job": "api.job",
+    "Plan": "api.planning",
     "Result": "api.results",
     "Run": "api.run",
     "BatchmixError": "errors",

@@ -5,19 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import batchmix
-from batchmix.api.job import Job
-from batchmix.engine.run import Options, run_job
-from batchmix.job import CheckedJob, read_job
+import batchmix as bm
 
 
-def rows_per_shard(path: Path) -> int:
-    job: CheckedJob = read_job(path, {}, {})
-    return job.output.shard_rows
-
-
-def few_shot(rows: Path) -> Job:
-    return Job(
+def few_shot(rows: Path) -> bm.Job:
+    return bm.Job(
         rows,
         "Classify: {{ text }}",
         model="gpt-4o-mini",
@@ -29,14 +21,30 @@ def few_shot(rows: Path) -> Job:
     )
 
 
+def bounds(rows: list[dict[str, str]]) -> tuple[int, float | None, float | None]:
+    plan: bm.Plan = bm.plan(rows, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:", limit=1)
+    return plan.requests, plan.least_usd, plan.most_usd
+
+
+def compared(before: bm.Run, after: bm.Run) -> tuple[float | None, list[str]]:
+    for run in (before, after):
+        evaluation: bm.Evaluation = bm.evaluate(run, [{"kind": "regex", "pattern": "[a-z]"}])
+    mean: float | None = evaluation.scores[0].score.mean
+    difference: bm.Diff = bm.diff(before, after)
+    worse: list[str] = [comparison.metric for comparison in difference.worse]
+    return mean, worse if evaluation.passed else [*evaluation.missed]
+
+
 if __name__ == "__main__":
-    version: str = batchmix.__version__
-    job: Job = few_shot(Path("reviews.jsonl"))
-    assert Job.from_toml(job.to_toml()) == job
+    job: bm.Job = few_shot(Path("reviews.jsonl"))
+    assert bm.Job.from_toml(job.to_toml()) == job
+    shards: int = bm.Job(Path(sys.argv[1])).checked.output.shard_rows
     name: str = job.name
     models: tuple[str, ...] = job.models
     folder: Path = job.folder
-    limit: int | None = Options(limit=3).limit
-    sys.stdout.write(
-        f"{version} {name} {models} {folder} {limit} {rows_per_shard(Path(sys.argv[1]))} {run_job.__name__}\n"
-    )
+    rows = [{"text": "I loved it"}, {"text": "Never again"}]
+    planned = bounds(rows)
+    done: bm.Run = bm.run(rows, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    cost_usd: float | None = done.cost_usd
+    found = compared(done, bm.open(done.folder))
+    sys.stdout.write(f"{bm.__version__} {name} {models} {folder} {shards} {planned} {cost_usd} {found}\n")

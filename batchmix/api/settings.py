@@ -54,19 +54,29 @@ class JobKeywords(TypedDict, total=False):
     samples: int
     """How many answers to each row by each model."""
     input: Table
+    """Columns with a meaning, and those that are carried into the results: `{"id": "ticket", "columns": ["text"]}`."""
     params: Table
     """Goes into each request body as it is: `{"temperature": 0}`."""
     provider: Table
+    """The API's address and the names of the variables with its secrets: `{"api_key_env": "MY_KEY"}`."""
     limits: Table
+    """The provider's limits, as far as they are known: `{"requests_per_minute": 600}`."""
     retry: Table
+    """How often a row is retried: `{"attempts": 3}`."""
     timeouts: Table
+    """Seconds: `{"total_s": 60}`."""
     budget: Table
+    """Caps for the whole run, over all its starts: `{"max_usd": 5.0}`."""
     reuse: Table
+    """Answers that need not be paid for again: `{"from": ["runs/yesterday"], "dedupe": True}`."""
     prices: Mapping[str, Table]
     """Prices in USD per 1M tokens, by model: `{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`."""
     output: Table
+    """The run folder and its parts: `{"shard_rows": 1000, "mode": "0640"}`."""
     eval: Table
+    """What `evaluate` and the command line score: `{"target": "label", "scorers": [{"kind": "exact"}]}`."""
     schedule: Table
+    """When `batchmix schedule` runs the job: `{"cron": "30 2 * * *"}`."""
 
 
 class StartSettings(TypedDict, total=False):

@@ -15,6 +15,8 @@ from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.prepare import Options, PreparedRun, prepare
 from batchmix.engine.run_status import RunStatus
+from batchmix.formats.amounts import counted, usd
+from batchmix.formats.display import clean
 from batchmix.formats.lenient_json import read_json
 from batchmix.job import CheckedJob, Limits, Price, masked, masked_url
 from batchmix.records import RejectedRow, Request
@@ -74,7 +76,11 @@ class LanePlan(msgspec.Struct):
 
 
 class Plan(msgspec.Struct):
-    """A summary of the requests that a run would send, as `batchmix plan` shows it."""
+    """A summary of the requests that a run would send, as `batchmix plan` shows it.
+
+    >>> bm.plan(["Never again"], "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    <Plan table: 1 row, 1 request to send, 1 of them different, 0 done; cost unknown>
+    """
 
     name: str
     folder: str
@@ -109,6 +115,13 @@ class Plan(msgspec.Struct):
     """A warning that the balance may not cover the run; empty if there is none."""
     first: Any = None
     """The body of the first request."""
+
+    def __repr__(self) -> str:
+        cost = "unknown" if self.least_usd is None else f"{usd(self.least_usd)} and more"
+        if self.least_usd is not None and self.most_usd is not None:
+            cost = f"{usd(self.least_usd)} to {usd(self.most_usd)}"
+        sent = f"{counted(self.requests, 'request')} to send, {self.different:,} of them different"
+        return clean(f"<Plan {self.name}: {counted(self.rows, 'row')}, {sent}, {self.done:,} done; cost {cost}>")
 
     @property
     def duplicates_warning(self) -> str:

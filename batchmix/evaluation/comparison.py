@@ -54,7 +54,12 @@ class ScoreChange(msgspec.Struct, frozen=True):
 
 
 class Diff(msgspec.Struct, frozen=True):
-    """The differences between two runs."""
+    """The differences between two runs.
+
+    >>> _ = bm.evaluate(run, [{"kind": "regex", "pattern": "[a-z]"}])
+    >>> [(one.metric, one.model, one.paired.difference) for one in bm.diff(run, run).comparisons][:2]
+    [('score', 'gpt-4o-mini', 0.0), ('answered', 'gpt-4o-mini', 0.0)]
+    """
 
     before: str
     """The folder of the earlier run."""
@@ -90,6 +95,12 @@ class Diff(msgspec.Struct, frozen=True):
 
     def _with_verdict(self, verdict: str) -> list[Comparison]:
         return [comparison for comparison in self.comparisons if comparison.verdict == verdict]
+
+    def _repr_html_(self) -> str:
+        """Return the comparison as HTML, which a notebook shows at the end of a cell."""
+        from batchmix.evaluation.notebook_tables import diff_html
+
+        return diff_html(self)
 
     def __repr__(self) -> str:
         verdicts = (f"{name}: {', '.join(map(_shown, getattr(self, name))) or 'none'}" for name in VERDICTS)

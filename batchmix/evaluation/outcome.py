@@ -19,10 +19,9 @@ from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics, mis
 from batchmix.evaluation.scoring import PreparedScorer
 from batchmix.formats.display import clean
 from batchmix.job import CheckedJob
-from batchmix.job.eval_table import Eval
+from batchmix.job.eval_table import sends_requests
 from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
-from batchmix.scorers.kinds import Judge
 from batchmix.store.run_folder import Layout
 
 _OF_EVALUATION = ("eval", "provider", "limits", "retry", "timeouts", "prices", "scorer_folder")
@@ -31,7 +30,12 @@ _MAX_CHARS = 2_000
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """The scores of a run: its metrics, the thresholds that it misses, and how it compares with an earlier run."""
+    """The scores of a run: its metrics, the thresholds that it misses, and how it compares with an earlier run.
+
+    >>> evaluation = bm.evaluate(run, {"scorers": [{"kind": "regex", "pattern": "[0-9]{9}"}], "guards": [{"min": 0.5}]})
+    >>> evaluation.passed, evaluation.missed
+    (False, ('gpt-4o-mini: regex is 0, less than 0.5',))
+    """
 
     folder: Path
     """The run folder. The score of each answer is in `evaluation/scores.parquet` there."""
@@ -55,6 +59,12 @@ class Evaluation(msgspec.Struct, frozen=True):
     def passed(self) -> bool:
         """Whether no threshold is missed, and no guarded metric is significantly worse than in the earlier run."""
         return not self.missed and not (self.diff and self.diff.worse)
+
+    def _repr_html_(self) -> str:
+        """Return the evaluation as HTML, which a notebook shows at the end of a cell."""
+        from batchmix.evaluation.notebook_tables import evaluation_html
+
+        return evaluation_html(self)
 
     def __repr__(self) -> str:
         means = [
@@ -89,7 +99,7 @@ def prepared_evaluation(
     """
     job = _job_to_evaluate(folder, other, settings)
     scorers = prepare_scorers(job)
-    secrets = read_secrets(job.provider, environ) if _sends(job.eval) else Secrets()
+    secrets = read_secrets(job.provider, environ) if sends_requests(job.eval) else Secrets()
     return PreparedEvaluation(folder, JudgeContext(job, secrets, RunStatus()), scorers)
 
 
@@ -111,8 +121,4 @@ def _job_to_evaluate(folder: Path, other: CheckedJob | None, settings: Mapping[s
     if other is not None:
         return msgspec.structs.replace(original, **{name: getattr(other, name) for name in _OF_EVALUATION})
     # Without judges nothing is sent, so that masked values do not matter.
-    return recorded_job(folder, settings) if settings or _sends(original.eval) else original
-
-
-def _sends(settings: Eval | None) -> bool:
-    return settings is not None and any(isinstance(scorer, Judge) for scorer in settings.scorers)
+    return recorded_job(folder, settings) if settings or sends_requests(original.eval) else original

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.scorers.kinds import ScorerSettings, Share
+from batchmix.scorers.kinds import Judge, ScorerSettings, Share
 
 if TYPE_CHECKING:
     Scorer = ScorerSettings
@@ -68,6 +68,11 @@ class Eval(msgspec.Struct, frozen=True):
                     f"eval: there is no column {column!r} in the output; targets and groups are carried columns (see"
                     " input.columns)"
                 )
+
+
+def sends_requests(settings: Eval | None) -> bool:
+    """Return whether an evaluation sends requests, because one of its scorers is a judge."""
+    return settings is not None and any(isinstance(scorer, Judge) for scorer in settings.scorers)
 
 
 def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:

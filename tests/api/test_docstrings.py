@@ -15,7 +15,10 @@ import pytest
 import batchmix as bm
 import batchmix.api
 
-MODULES = [f"batchmix.api.{module.name}" for module in pkgutil.iter_modules(batchmix.api.__path__)]
+MODULES = sorted(
+    {f"batchmix.api.{module.name}" for module in pkgutil.iter_modules(batchmix.api.__path__)}
+    | {getattr(bm, name).__module__ for name in bm.__all__ if name != "__version__"}
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,114 @@
+"""`evaluate` and `diff`: the scores of a run, and how two runs compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from batchmix.api.job import Job
+from batchmix.api.run import Run
+from batchmix.api.settings import as_in_a_file, checked_job, with_own_code
+from batchmix.api.worker import Worker
+from batchmix.engine import reader
+from batchmix.engine.recorded_job import recorded_job
+from batchmix.engine.shutdown import StopRequest
+from batchmix.errors import BatchmixError, JobError, UsageError
+from batchmix.evaluation.comparison import Diff, compare_runs
+from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation, evaluated, prepared_evaluation
+from batchmix.job import CheckedJob, read_job
+from batchmix.job.eval_table import sends_requests
+from batchmix.progress.shown import progress_shown
+
+__all__ = ["Diff", "Evaluation", "diff", "evaluate"]
+
+AnyRun = Run | str | os.PathLike[str]
+"""A run, or its folder."""
+Scorers = Job | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""A job or a job file, whose `[eval]` and provider are used; a table as `[eval]` in it; or only its scorers."""
+
+
+def evaluate(
+    run: AnyRun, scorers: Scorers | None = None, *, progress: Literal["auto", "bar", "log", "none"] = "auto"
+) -> Evaluation:
+    """Score the answers of a run, as `batchmix eval` does. No row is sent again.
+
+    `scorers` is a list of tables as `[[eval.scorers]]` in a job file, a whole table `[eval]`, or a job that has one;
+    None for the run's own. Requests are only sent to judges, for answers that they have not judged yet. Scores and
+    metrics are written into the run folder.
+
+    Raises `UsageError` if a scorer is wrong, and `Stopped` or `Interrupted` if a judge was stopped; the same call then
+    resumes it.
+
+    >>> evaluation = bm.evaluate(run, [{"kind": "regex", "pattern": "[a-z]"}])
+    >>> [(score.scorer, score.score.mean) for score in evaluation.scores]
+    [('regex', 1.0)]
+    >>> evaluation.passed
+    True
+    """
+    prepared = prepared_evaluation(folder_of(run), _other_job(run, scorers), {}, os.environ)
+    if not prepared.sends:
+        return evaluated(prepared)
+    with progress_shown(prepared.context.run_status, progress):
+        return _evaluated_in_thread(prepared)
+
+
+def diff(before: AnyRun, after: AnyRun) -> Diff:
+    """Compare two evaluated runs, paired by row and sample, as `batchmix diff` does.
+
+    Raises `RunError` if one of them has not been evaluated.
+
+    >>> _ = bm.evaluate(run, [{"kind": "regex", "pattern": "[a-z]"}])
+    >>> diff = bm.diff(run, run)
+    >>> diff.paired, diff.worse, diff.better
+    (1, [], [])
+    """
+    return compare_runs(folder_of(before), folder_of(after))
+
+
+def folder_of(run: AnyRun) -> Path:
+    """Return the folder of a run."""
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
+def _evaluated_in_thread(prepared: PreparedEvaluation) -> Evaluation:
+    """Evaluate in a thread of its own, since judges need an event loop, and the caller's thread may have one."""
+    done: list[Evaluation] = []
+    run = Run(prepared.folder)
+
+    def work(stop_request: StopRequest) -> Run:
+        context = msgspec.structs.replace(prepared.context, stop_request=stop_request)
+        try:
+            done.append(evaluated(msgspec.structs.replace(prepared, context=context)))
+        except UsageError:
+            raise
+        except BatchmixError as error:
+            raise error.of_run(run) from error.__cause__
+        return run
+
+    Worker(work).wait()
+    return done[0]
+
+
+def _other_job(run: AnyRun, scorers: Scorers | None) -> CheckedJob | None:
+    """Return the job with the evaluation that the caller wants. None for what the run folder has recorded."""
+    known = run._job if isinstance(run, Run) else None  # with secrets, unlike the one in the folder
+    if scorers is None:
+        return known
+    if isinstance(scorers, Job):
+        return scorers.checked
+    if isinstance(scorers, str | os.PathLike):
+        if not os.fspath(scorers).endswith(".toml"):
+            raise JobError(f"{os.fspath(scorers)}: is no job file, which ends in .toml")
+        return checked_job(scorers, None, None, None, {})
+    table = scorers if isinstance(scorers, Mapping) else {"scorers": scorers}
+    original = known or reader.job_of(folder_of(run))
+    models = [{"id": model.id, "name": model.name} for model in original.models]
+    settings = {"input": {"path": "-"}, "models": models, "eval": as_in_a_file(table)}
+    checked = read_job(None, settings, option="").eval
+    if known is None and sends_requests(checked):
+        original = recorded_job(folder_of(run), {})
+    return with_own_code(msgspec.structs.replace(original, eval=checked))

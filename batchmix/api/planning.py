@@ -1,0 +1,47 @@
+"""`plan`: what a run would send."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+from typing import Any, Unpack
+
+from batchmix.api.settings import Settings
+from batchmix.api.start import Arguments, prepared_call
+from batchmix.engine.plan import Plan, plan_run
+from batchmix.errors import UsageError
+from batchmix.job.secrets import secrets_if_set
+
+__all__ = ["Plan", "plan"]
+
+
+def plan(
+    data: Any,
+    prompt: str | None = None,
+    *,
+    model: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    **settings: Unpack[Settings],
+) -> Plan:
+    """Return what `run` with the same arguments would send: requests, bounds of the cost, the first request.
+
+    Sends nothing, writes nothing into the run folder, and needs no key. Looks up the prices of models at the gateway.
+    An iterator is consumed. Raises the `UsageError` that `run` would raise before it sends anything.
+
+    >>> texts = ["I loved it", "Never again"]
+    >>> plan = bm.plan(texts, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    >>> plan.requests, plan.different, plan.first["messages"]
+    (2, 2, [{'role': 'user', 'content': 'Classify: I loved it'}])
+    """
+    if "canary" in settings:
+        raise UsageError(
+            "canary: sends requests, and a plan sends none; call bm.run(…, canary=…), and see its forecast"
+        )
+    call = prepared_call(Arguments(data, prompt, model, out, settings))
+    # In a thread, because looking up prices takes an event loop, and the caller's thread may have one running.
+    with concurrent.futures.ThreadPoolExecutor(1, "batchmix") as executor:
+        try:
+            secrets = secrets_if_set(call.job.provider, os.environ)
+            return executor.submit(plan_run, call.job, call.options, secrets).result()
+        finally:
+            call.discard()
