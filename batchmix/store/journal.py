@@ -121,8 +121,9 @@ class Journal:
 
         An append before that kills the process (SIGBUS), since the mapping has no file behind it.
         """
-        if self._map is not None and (size := os.fstat(self._fd).st_size) < self._size:
-            allocate(self._fd, size, self._size)
+        expected = self._size  # read first, since the other thread may add a chunk to the file meanwhile
+        if self._map is not None and (size := os.fstat(self._fd).st_size) < expected:
+            allocate(self._fd, size, expected)
             raise OSError(errno.ESTALE, "another program has cut it off")
 
     def close(self) -> None:

@@ -212,6 +212,28 @@ def test_a_body_with_invalid_base64_is_taken_as_text() -> None:
     assert msgspec.structs.replace(event, body="abcde").exchange().body == b"abcde"
 
 
+def test_a_journal_that_grows_during_a_sync_is_not_taken_for_truncated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread may append while the system tells another the size that the file had before."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, lambda: False)
+    journal.append(event := AttemptSent(0, "m", 0, 1, "h", 17))
+    fstat = os.fstat
+
+    def fstat_while_it_grows(fd: int) -> os.stat_result:
+        monkeypatch.undo()
+        status = fstat(fd)
+        while path.stat().st_size == status.st_size:
+            journal.append(event)
+        return status
+
+    monkeypatch.setattr(os, "fstat", fstat_while_it_grows)
+    journal.sync()
+    journal.close()
+    assert {found.row for found in found_in(path.read_bytes())} == {0}
+
+
 def test_a_journal_that_another_program_truncates_is_reported_and_stays_writable(tmp_path: Path) -> None:
     """Without space under the mapping, the next write would kill the process."""
     path = tmp_path / "00000-000.jsonl"
