@@ -88,6 +88,22 @@ except bm.RowsFailed as error:
     print(type(error).__name__, error.run.summary["rejected"])
 
 # %% [markdown]
+# ## What would be sent, and what it would cost
+#
+# `plan` takes the arguments of `run`, and sends nothing.
+
+# %%
+prices = {"gpt-4o-mini": {"input": 0.15, "output": 0.6}}  # USD per million tokens, if the gateway lists none
+bm.plan(
+    (f"word {number}" for number in range(1_000)),
+    "Explain {{ prompt }}.",
+    model="gpt-4o-mini",
+    params={"max_tokens": 50},
+    prices=prices,
+    base_url="rehearsal:",
+)
+
+# %% [markdown]
 # ## A few rows first
 #
 # `canary` sends some random rows, and forecasts what the rest will cost. `go_on` sends the rest.
@@ -98,7 +114,7 @@ look = bm.run(
     "Explain {{ prompt }}.",
     model="gpt-4o-mini",
     canary=20,
-    prices={"gpt-4o-mini": {"input": 0.15, "output": 0.6}},
+    prices=prices,
     base_url="rehearsal:",
 )
 look.forecast
@@ -124,19 +140,36 @@ step.join(run.to_arrow(["text"]), {"verdict": "response"}).num_rows
 
 
 # %%
-async def two_models():
-    call = {"prompt": "Classify: {{ text }}", "base_url": "rehearsal:"}
+async def two_prompts():
+    call = {"model": "gpt-4o-mini", "base_url": "rehearsal:"}
     return await asyncio.gather(
-        bm.arun(reviews, model="gpt-4o-mini", out="runs/one", **call),
-        bm.arun(reviews, model="gpt-4.1-mini", out="runs/other", **call),
+        bm.arun(reviews, "Classify: {{ text }}", out="runs/one", **call),
+        bm.arun(reviews, "Is this a good review? {{ text }}", out="runs/other", **call),
     )
 
 
-runs = asyncio.run(two_models())
+runs = asyncio.run(two_prompts())
 [one.status for one in runs]
 
 # %% [markdown]
-# `stream` yields each result as it comes. Breaking off drains and keeps what has come.
+# ## Scores, and two runs compared
+#
+# The scorers are those of a job file. Nothing is sent again, except to a model that judges. `diff` pairs the answers to
+# the same requests, such as those of two nights.
+
+# %%
+tomorrow = bm.run(reviews, "Classify: {{ text }}", model="gpt-4o-mini", out="runs/tomorrow", base_url="rehearsal:")
+scorers = [{"kind": "regex", "pattern": "[a-z]"}]
+bm.evaluate(run, scorers)
+
+# %%
+bm.evaluate(tomorrow, scorers)
+bm.diff(run, tomorrow)
+
+# %% [markdown]
+# ## Each answer as it comes
+#
+# `stream` yields each result as soon as it is kept. Breaking off drains and keeps what has come.
 
 
 # %%

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from batchmix.engine.run_status import RunStatus
 from batchmix.progress.lines import bar_lines, last_line
-from batchmix.progress.page import final_page, progress_page
+from batchmix.progress.page import NOTHING_SENT, final_page, progress_page
 from batchmix.progress.speeds import RateMeter
 
 _UPDATE_S = 0.3
@@ -57,4 +57,4 @@ def _show(run_status: RunStatus, over: threading.Event, publish: Callable[..., N
         put(progress_page(run_status, rates), "\n".join(bar_lines(run_status, rates, _TEXT_COLUMNS, _TEXT_LINES)))
         if over.wait(_UPDATE_S):
             break
-    put(final_page(run_status, time.monotonic() - began), last_line(run_status, _TEXT_COLUMNS))
+    put(final_page(run_status, time.monotonic() - began), last_line(run_status, _TEXT_COLUMNS) or NOTHING_SENT)

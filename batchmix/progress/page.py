@@ -13,6 +13,8 @@ from batchmix.formats.html import Html, joined, tag
 from batchmix.progress.lines import and_more, busiest, last_parts, percent, run_parts, span_text, summary_line
 from batchmix.progress.speeds import ModelProgress, Rates, model_progress, shown_text
 
+NOTHING_SENT = "nothing was sent"
+"""The last state of a run that was complete before, or that was refused."""
 _MAX_MODELS = 12
 """The most models with a line of their own."""
 _MAX_WARNINGS = 5
@@ -45,7 +47,7 @@ def final_page(run_status: RunStatus, elapsed_s: float) -> Html:
     parts = [*last_parts(run_status), f"took {span_text(elapsed_s)}"]
     models = model_progress(run_status, []) if len(run_status.lanes) > 1 else []
     colour = _DONE if run_status.finished >= run_status.results else _BUSY
-    head = _head(run_status, parts, colour) if run_status.results else [tag("div", "nothing was sent")]
+    head = _head(run_status, parts, colour) if run_status.results else [tag("div", NOTHING_SENT)]
     warnings = [tag("div", f"Warning: {shown_text(run_status, text)}") for text in run_status.warnings]
     return tag("div", *head, _model_table(models, _LAST_COLUMNS), *warnings[:_MAX_WARNINGS], style=_PAGE)
 
