@@ -69,6 +69,7 @@ def test_every_benchmark_is_in_the_readme_and_every_one_in_the_readme_exists() -
     lines = (here / "README.md").read_text().splitlines()
     named = {line.split()[2] for line in lines if line.startswith("python -m tests.")}
     runnable = {path for path in (here / "benchmarks").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    runnable |= {path.parent for path in (here / "benchmarks").glob("*/__main__.py")}
     servers = {"clients", "waiting"}  # started by other benchmarks
     assert named == {"tests.benchmarks", *(f"tests.benchmarks.{path.stem}" for path in runnable)} - {
         "tests.benchmarks.__main__",
