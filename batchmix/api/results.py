@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batchmix.formats.arrow_values import values
-from batchmix.store.schema import RESULT_COLUMNS
+from batchmix.store.result_feed import result_values
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,10 +76,5 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def results_in(batch: pa.RecordBatch) -> Iterator[Result]:
     """Yield the results in a batch of a run's output."""
-    own = [name for name in batch.schema.names if name in RESULT_COLUMNS]
-    carried = [name for name in batch.schema.names if name not in RESULT_COLUMNS]
-    columns = [batch.column(name).to_pylist() for name in own]
-    inputs = [values(batch.column(name)) for name in carried]
-    for number in range(batch.num_rows):
-        fields: dict[str, Any] = {name: column[number] for name, column in zip(own, columns, strict=True)}
-        yield Result(**fields, input={name: column[number] for name, column in zip(carried, inputs, strict=True)})
+    for values in result_values(batch):
+        yield Result(**values)

@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-_is_ours = False
+_is_ours = _is_set_up = False
 
 
 def compute() -> Any:
@@ -34,19 +34,25 @@ def claim_process() -> None:
     _is_ours = True
 
 
+def keeps_pandas_out() -> bool:
+    """Return whether pyarrow does not import pandas in this process, because `set_up_arrow` was called."""
+    return _is_set_up
+
+
 def set_up_arrow() -> None:
     """Make pyarrow use the system's memory allocator, and not import pandas, in a process of batchmix's own.
 
     pyarrow's own memory pool does not return memory, so memory use would grow with the input. And pyarrow would import
     pandas, which is not used here, when it first converts a list to an array. That takes 60 MB and half a second, in
-    which no response is read. After this call pyarrow takes pandas for missing, for good. So in a program that only
-    calls batchmix, pyarrow imports pandas, where it is installed, but here and not while responses come in.
+    which no response is read. After this call pyarrow takes pandas for missing, for good. So a program that only calls
+    batchmix is left as it is; see `arrow_build`.
     """
+    global _is_set_up  # noqa: PLW0603 - as above
+    if not _is_ours:
+        return
     import pyarrow as pa
 
-    if not _is_ours:
-        pa.array([0])
-        return
+    _is_set_up = True
     pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" in sys.modules:
         return

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from batchmix.errors import InputError
+from batchmix.formats.arrow_build import built
 from batchmix.formats.arrow_values import values
 from batchmix.formats.display import clean, quoted, unknown_column
 from batchmix.formats.text import text_of
@@ -90,7 +91,7 @@ class CarriedColumns:
             str(row) if value is None else str(value) if type(value) is int else text_of(value)
             for row, value in zip(rows, ids, strict=True)
         ]
-        return pa.RecordBatch.from_arrays([pa.array(texts, pa.string()), *arrays], schema=self.schema)
+        return pa.RecordBatch.from_arrays([built(texts, pa.string()), *arrays], schema=self.schema)
 
 
 def carried_columns(job: CheckedJob, scan: Scan, source: ColumnSource, reserved: frozenset[str]) -> CarriedColumns:

@@ -131,7 +131,7 @@ class ResultFeed:
         del values["raw"]
         for name in _TIMES:
             if (ms := values[name]) is not None:
-                values[name] = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
+                values[name] = _moment(ms)
         own = {"custom_id": carried["custom_id"]}
         self._queue.put(values | own | {"input": {name: carried[name] for name in carried if name not in own}})
 
@@ -156,12 +156,26 @@ class ResultFeed:
         for group in row_groups(part_path(self._layout.data, index), self._schema.names, []):
             for batch in group.to_batches(_BATCH_ROWS):
                 columns = columns_of(batch, self._schema)
-                own = [field.name in RESULT_COLUMNS for field in self._schema]
-                yield _results(pa.RecordBatch.from_arrays(columns, schema=self._schema), own)
+                yield result_values(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
 
-def _results(batch: pa.RecordBatch, own: list[bool]) -> list[dict[str, Any]]:
+def result_values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return the results in a batch of a run's output, as a `ResultQueue` has them."""
     names = batch.schema.names
-    results = batch.select([name for name, is_own in zip(names, own, strict=True) if is_own]).to_pylist()
-    inputs = row_values(batch.select([name for name, is_own in zip(names, own, strict=True) if not is_own]))
-    return [result | {"input": carried} for result, carried in zip(results, inputs, strict=True)]
+    own = [name for name in names if name in RESULT_COLUMNS]
+    columns = [_python_values(batch.column(name)) for name in own]
+    inputs = row_values(batch.select([name for name in names if name not in RESULT_COLUMNS]))
+    rows = zip(zip(*columns, strict=True), inputs, strict=True)
+    return [dict(zip(own, row, strict=True)) | {"input": carried} for row, carried in rows]
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    if not pa.types.is_timestamp(column.type):
+        plain: list[Any] = column.to_pylist()
+        return plain
+    # Not with to_pylist, for which pyarrow imports pandas.
+    return [None if ms is None else _moment(ms) for ms in column.cast(pa.int64()).to_pylist()]
+
+
+def _moment(ms: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)

@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import astuple
 
+from batchmix.formats.arrow_build import built
 from batchmix.records import Completion, Key, Status, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
@@ -121,7 +122,7 @@ class ResultRows:
                 first += piece.num_rows
                 if set(map(len, keys_of_rows)) != {1}:
                     picked = [i for i, same_row in enumerate(keys_of_rows) for _ in same_row]
-                    piece = piece.take(pa.array(picked, pa.int64()))
+                    piece = piece.take(built(picked, pa.int64()))
                 yield _batch(schema, piece, columns)
 
     def row(self, key: Key) -> ResultRow:
@@ -252,7 +253,7 @@ def _array(values: tuple[Any, ...], type_: pa.DataType) -> pa.Array:
     # A third of the columns are all null. This builds them much faster.
     if values and values[0] is None and values.count(None) == len(values):
         return pa.nulls(len(values), type_)
-    return pa.array(values, type_)
+    return built(values, type_)
 
 
 class _PartRows:
