@@ -22,7 +22,7 @@ def few_shot(rows: Path) -> bm.Job:
 
 
 def bounds(rows: list[dict[str, str]]) -> tuple[int, float | None, float | None]:
-    plan: bm.Plan = bm.plan(rows, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:", limit=1)
+    plan: bm.Plan = bm.plan(rows, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:", limit=2)
     return plan.requests, plan.least_usd, plan.most_usd
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from batchmix.api.job import Job
+from batchmix.api.messages import speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import as_in_a_file, checked_job, with_own_code
 from batchmix.api.worker import Worker
@@ -49,11 +50,12 @@ def evaluate(
     >>> evaluation.passed
     True
     """
-    prepared = prepared_evaluation(folder_of(run), _other_job(run, scorers), {}, os.environ)
-    if not prepared.sends:
-        return evaluated(prepared)
-    with progress_shown(prepared.context.run_status, progress):
-        return _evaluated_in_thread(prepared)
+    with speaking_python():
+        prepared = prepared_evaluation(folder_of(run), _other_job(run, scorers), {}, os.environ)
+        if not prepared.sends:
+            return evaluated(prepared)
+        with progress_shown(prepared.context.run_status, progress):
+            return _evaluated_in_thread(prepared)
 
 
 def diff(before: AnyRun, after: AnyRun) -> Diff:
@@ -66,7 +68,8 @@ def diff(before: AnyRun, after: AnyRun) -> Diff:
     >>> diff.paired, diff.worse, diff.better
     (1, [], [])
     """
-    return compare_runs(folder_of(before), folder_of(after))
+    with speaking_python():
+        return compare_runs(folder_of(before), folder_of(after))
 
 
 def folder_of(run: AnyRun) -> Path:

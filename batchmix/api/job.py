@@ -8,7 +8,8 @@ from typing import Unpack
 
 import msgspec
 
-from batchmix.api.settings import JobKeywords, checked_job, with_own_code
+from batchmix.api.messages import speaking_python
+from batchmix.api.settings import JobKeywords, StartSettings, checked_job, with_own_code
 from batchmix.errors import JobError
 from batchmix.formats.display import clean
 from batchmix.job import CheckedJob, job_settings, parse_toml, read_job, to_toml
@@ -45,7 +46,10 @@ class Job:
         out: str | os.PathLike[str] | None = None,
         **settings: Unpack[JobKeywords],
     ) -> None:
-        self._checked = checked_job(source, prompt, model, out, settings)
+        for name in settings.keys() & StartSettings.__annotations__.keys():
+            raise JobError(f"{name}: is no part of a job; give it to the start: bm.run(job, {name}=…)")
+        with speaking_python():
+            self._checked = checked_job(source, prompt, model, out, settings)
 
     @classmethod
     def of(cls, checked: CheckedJob) -> Job:
@@ -67,7 +71,8 @@ class Job:
             settings = parse_toml(text)
         except JobError as error:
             raise JobError(f"job{error}") from error.__cause__
-        return cls.of(with_own_code(read_job(None, settings, option="")))
+        with speaking_python():
+            return cls.of(with_own_code(read_job(None, settings, option="")))
 
     def to_toml(self) -> str:
         """Return the text of a job file that describes this job, without defaults. All its paths are absolute.
@@ -75,7 +80,8 @@ class Job:
         It has what `batchmix run` needs, except keys and other values that the environment has. Raises `JobError` for a
         parameter that is None, which TOML can't express.
         """
-        return to_toml(self._checked)
+        with speaking_python():
+            return to_toml(self._checked)
 
     @property
     def checked(self) -> CheckedJob:

@@ -6,6 +6,7 @@ import concurrent.futures
 import os
 from typing import Any, Unpack
 
+from batchmix.api.messages import speaking_python
 from batchmix.api.settings import Settings
 from batchmix.api.start import Arguments, prepared_call
 from batchmix.engine.plan import Plan, plan_run
@@ -37,9 +38,9 @@ def plan(
         raise UsageError(
             "canary: sends requests, and a plan sends none; call bm.run(…, canary=…), and see its forecast"
         )
-    call = prepared_call(Arguments(data, prompt, model, out, settings))
     # In a thread, because looking up prices takes an event loop, and the caller's thread may have one running.
-    with concurrent.futures.ThreadPoolExecutor(1, "batchmix") as executor:
+    with speaking_python(), concurrent.futures.ThreadPoolExecutor(1, "batchmix") as executor:
+        call = prepared_call(Arguments(data, prompt, model, out, settings))
         try:
             secrets = secrets_if_set(call.job.provider, os.environ)
             return executor.submit(plan_run, call.job, call.options, secrets).result()

@@ -56,6 +56,11 @@ def test_the_repr_is_one_plain_line_without_secrets() -> None:
     assert "secret-value" in job.to_toml()  # it is the job's own text
 
 
+def test_an_option_of_a_start_is_refused_with_the_place_where_it_belongs() -> None:
+    with pytest.raises(JobError, match=r"^limit: is no part of a job; give it to the start: bm\.run\(job, limit=…\)$"):
+        Job("-", model="m", limit=3)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

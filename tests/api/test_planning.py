@@ -53,5 +53,7 @@ def test_a_plan_works_under_a_running_loop_and_counts_what_is_done(settings: Any
 def test_a_plan_refuses_what_the_run_would_refuse(settings: Any) -> None:
     with pytest.raises(InputError, match=r"missing\.jsonl: no such file"):
         bm.plan("missing.jsonl", PROMPT, **settings)
+    with pytest.raises(InputError, match="give bad_rows='reject'"):  # not as an option of the command line
+        bm.plan([*ROWS, {"txt": "a"}], PROMPT, **settings)
     with pytest.raises(UsageError, match="canary: sends requests"):
         bm.plan(ROWS, PROMPT, canary=3, **settings)
