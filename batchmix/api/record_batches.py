@@ -44,6 +44,8 @@ def record_batches(data: Any) -> pa.RecordBatchReader | None:
         return _polars(data)
     if is_from(data, "datasets", "Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict"):
         return _hugging_face(data)
+    if is_from(data, "duckdb", "DuckDBPyRelation"):
+        data = data.project("*")  # DuckDB 1 passes each relation on only once
     if isinstance(data, dict):
         return _columns(data)
     if isinstance(data, pa.RecordBatchReader):

@@ -53,7 +53,8 @@ def _without_gaps(schema: pa.Schema, results: Iterator[pa.RecordBatch], rows: in
         else:
             yield from _filled(batch, first, stop)
         first = stop
-    yield from _filled(pa.RecordBatch.from_pylist([], schema), first, rows)
+    none = [pa.nulls(0, field.type) for field in schema]
+    yield from _filled(pa.RecordBatch.from_arrays(none, schema=schema), first, rows)
 
 
 def _filled(batch: pa.RecordBatch, first: int, stop: int) -> Iterator[pa.RecordBatch]:

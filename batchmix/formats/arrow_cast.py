@@ -168,7 +168,7 @@ def _plain(arrow_type: pa.DataType) -> pa.DataType:
         plain = pa.struct([field.with_type(_plain(field.type)) for field in arrow_type])
     elif Types.is_map(arrow_type):
         key, item = (field.with_type(_plain(field.type)) for field in (arrow_type.key_field, arrow_type.item_field))
-        plain = pa.map_(key, item, arrow_type.keys_sorted)
+        plain = pa.map_(key.with_nullable(False), item, arrow_type.keys_sorted)  # noqa: FBT003
     elif is_list(arrow_type):
         plain = _plain_list(arrow_type)
     else:
