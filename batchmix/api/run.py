@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 import pyarrow as pa
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from batchmix.evaluation.outcome import Evaluation
+
+T = TypeVar("T")
+
 _FAILURE_COLUMNS = (
     "row", "custom_id", "model", "sample", "status", "error_type", "error_code", "error_message", "http_status",
     "attempts",
@@ -43,13 +47,22 @@ class Run:
     ('finished', 1, 'runs')
     """
 
-    def __init__(self, folder: Path, job: CheckedJob | None = None, forecast: Forecast | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        job: CheckedJob | None = None,
+        *,
+        forecast: Forecast | None = None,
+        evaluation: Evaluation | None = None,
+    ) -> None:
         self.folder = folder
         """The run folder."""
         self._job = job
         """The job, if this process ran it. None if only the run folder has it, without secrets."""
         self.forecast = forecast
         """After a canary: the tokens, the cost and the time of the rest. None otherwise."""
+        self.evaluation = evaluation
+        """After a job with `[eval]`: the scores. None otherwise; `bm.evaluate` evaluates any run."""
 
     def __repr__(self) -> str:
         from batchmix.api.html import run_repr
@@ -163,12 +176,12 @@ class Run:
 
     def join(
         self,
-        data: Any,
+        data: T,
         columns: Mapping[str, str] | Iterable[str] = ("response",),
         *,
         model: str | None = None,
         sample: int = 0,
-    ) -> Any:
+    ) -> T:
         """Return `data`, the table that the run was made from, with columns of the results beside its rows.
 
         The same kind of table, the same order and index, one row per row: a row without an answer has nulls there.
@@ -184,7 +197,8 @@ class Run:
 
         sources = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
         run = self._to_join(sources, model, sample)
-        return joined_table(data, run, name_of_text(self._known_job().input))
+        joined: T = joined_table(data, run, name_of_text(self._known_job().input))
+        return joined
 
     def go_on(self, **settings: Unpack[StartSettings]) -> Run:
         """Go on with the run: send what has no answer yet, after a canary, an interruption or a kill, and failed rows.

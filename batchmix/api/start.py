@@ -8,7 +8,7 @@ import logging
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -29,6 +29,10 @@ from batchmix.job.secrets import read_secrets
 from batchmix.progress.shown import progress_shown
 from batchmix.redact import Secrets
 from batchmix.store.result_feed import ResultQueue
+from batchmix.store.view import View
+
+if TYPE_CHECKING:
+    from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation
 
 _logger = logging.getLogger(__name__)
 _NAME = "table"
@@ -121,30 +125,61 @@ def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker:
     """Start a run in a thread; return the worker to wait for. `results` gets each result. Raises `JobError`."""
     try:
         secrets = read_secrets(call.job.provider, os.environ)
+        evaluation = _evaluation(call.job, secrets) if call.job.eval else None
     except UsageError:
         call.discard()
         raise
-    return Worker(functools.partial(_execute, call, secrets, results))
+    return Worker(functools.partial(_execute, call, secrets, evaluation, results))
+
+
+def _evaluation(job: CheckedJob, secrets: Secrets) -> PreparedEvaluation:
+    """Return the evaluation that follows a run. Raises `JobError` if a scorer is wrong."""
+    from batchmix.evaluation.evaluate_run import prepare_scorers  # not at the top: most runs are not evaluated
+    from batchmix.evaluation.judge import JudgeContext
+    from batchmix.evaluation.outcome import PreparedEvaluation
+
+    return PreparedEvaluation(Path(job.output.path), JudgeContext(job, secrets, RunStatus()), prepare_scorers(job))
 
 
 @speaking_python()
-def _execute(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, stop_request: StopRequest) -> Run:
-    """Run the job. Raises what `run_job` raises; an error that ended a run that had begun has the run."""
-    job, run_status = call.job, call.run_status
-    options = msgspec.structs.replace(call.options, results=results, stop_request=stop_request)
+def _execute(
+    call: PreparedCall,
+    secrets: Secrets,
+    evaluation: PreparedEvaluation | None,
+    results: ResultQueue | None,
+    stop_request: StopRequest,
+) -> Run:
+    """Run the job, and evaluate it if it says how. An error that ended a run that had begun has the run."""
+    job = call.job
+    run = Run(Path(job.output.path), job)
     try:
-        view = run_job(job, secrets, options, run_status)
+        view = _sent(call, secrets, results, stop_request)
+        if call.options.canary:
+            return Run(run.folder, job, forecast=forecast(view, job))
+        return run if evaluation is None else Run(run.folder, job, evaluation=_scored(evaluation, stop_request))
     except UsageError:
         raise
     except BatchmixError as error:
-        raise error.of_run(Run(Path(job.output.path), job)) from error.__cause__
+        raise error.of_run(run) from error.__cause__
+
+
+def _scored(evaluation: PreparedEvaluation, stop_request: StopRequest) -> Evaluation:
+    from batchmix.evaluation.outcome import evaluated
+
+    context = msgspec.structs.replace(evaluation.context, stop_request=stop_request)
+    return evaluated(msgspec.structs.replace(evaluation, context=context))
+
+
+def _sent(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, stop_request: StopRequest) -> View:
+    options = msgspec.structs.replace(call.options, results=results, stop_request=stop_request)
+    try:
+        return run_job(call.job, secrets, options, call.run_status)
     finally:
         call.discard()
         if results is not None:
             results.close()
-        for warning in run_status.warnings:
+        for warning in call.run_status.warnings:
             _logger.warning("%s", warning)
-    return Run(Path(job.output.path), job, forecast(view, job) if options.canary else None)
 
 
 @speaking_python()

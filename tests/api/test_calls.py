@@ -245,3 +245,17 @@ def test_the_next_run_reads_the_results_of_this_one(standin: Provider, at: Any) 
     assert run.then("Criticise: {{ draft }}", draft="response", model="n").folder == step.folder
     with pytest.raises(bm.UsageError, match="has no column 'answer', and draft is no setting"):
         run.then("{{ draft }}", draft="answer")
+
+
+def test_a_job_with_scorers_is_evaluated_and_a_wrong_one_is_refused_before_anything_is_sent(
+    standin: Provider, at: Any
+) -> None:
+    scorers = [{"kind": "regex", "pattern": "[a-z]"}]
+    run = bm.run(ROWS, PROMPT, **at, eval={"scorers": scorers})
+    assert run.evaluation is not None
+    assert [score.score.mean for score in run.evaluation.scores] == [1.0]
+    assert (run.folder / "evaluation" / "metrics.json").exists()
+    sent = standin.request_count()
+    with pytest.raises(bm.UsageError, match="nothing_like_it"):
+        bm.run(ROWS, "Sing {{ text }}", **at, eval={"scorers": [{"kind": "exact", "target": "nothing_like_it"}]})
+    assert standin.request_count() == sent
