@@ -99,7 +99,8 @@ def _dataset(data: Any, columns: Columns) -> Any:
     _check(data.column_names, len(data), columns)
     with _quiet():
         for name, column in columns.items():
-            data = data.add_column(name, column)
+            # For a fingerprint of its own, datasets would make several copies of the column.
+            data = data.add_column(name, column, new_fingerprint=uuid.uuid4().hex)
     return data
 
 
