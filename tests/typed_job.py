@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -35,6 +37,32 @@ def compared(before: bm.Run, after: bm.Run) -> tuple[float | None, list[str]]:
     return mean, worse if evaluation.passed else [*evaluation.missed]
 
 
+async def on_a_loop(rows: list[dict[str, str]]) -> tuple[str, int, float]:
+    run: bm.Run = await bm.arun(rows, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:", rpm=60_000)
+    texts: list[str | None] = []
+    cost_usd = 0.0
+    stream = bm.stream(rows, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    async with contextlib.aclosing(stream) as results:
+        async for result in results:
+            one: bm.Result = result
+            texts.append(one.response if one.ok else one.error_message)
+            cost_usd += one.cost_usd or 0.0
+    return run.status, len(texts), cost_usd
+
+
+def steps(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    try:
+        look: bm.Run = bm.run(rows, "Draft: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:", canary=1)
+        run = look.go_on(retry_rejected=True) if look.forecast else look
+    except (bm.Stopped, bm.Interrupted) as error:
+        stopped: bm.Run | None = error.run
+        assert stopped is not None
+        run = stopped
+    step: bm.Run = run.then("Criticise: {{ draft }}", draft="response", model="gpt-4.1-mini")
+    step.raise_for_failures()
+    return step.join(rows, {"answer": "response"})
+
+
 if __name__ == "__main__":
     job: bm.Job = few_shot(Path("reviews.jsonl"))
     assert bm.Job.from_toml(job.to_toml()) == job
@@ -46,5 +74,9 @@ if __name__ == "__main__":
     planned = bounds(rows)
     done: bm.Run = bm.run(rows, "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
     cost_usd: float | None = done.cost_usd
+    on_loop: tuple[str, int, float] = asyncio.run(on_a_loop(rows))
+    criticised: str = steps(rows)[0]["answer"]
     found = compared(done, bm.open(done.folder))
-    sys.stdout.write(f"{bm.__version__} {name} {models} {folder} {shards} {planned} {cost_usd} {found}\n")
+    sys.stdout.write(
+        f"{bm.__version__} {name} {models} {folder} {shards} {planned} {cost_usd} {on_loop} {criticised} {found}\n"
+    )
