@@ -110,6 +110,7 @@ def test_arrow_allocates_from_the_system_and_does_not_import_pandas(bench: Bench
     (bench.root / "pandas.py").write_text("raise SystemExit('pandas was imported')")
     code = (
         "import sys; import pyarrow; from batchmix.engine.run import Options; from batchmix.engine.plan import plan_run;"
+        "from batchmix.formats.pyarrow_setup import claim_process; claim_process();"  # as the command line does
         "from batchmix.job import read_job; plan_run(read_job(None, eval(sys.argv[1]), {}), Options());"
         "pyarrow.array([1, 2]); print(pyarrow.default_memory_pool().backend_name)"
     )
