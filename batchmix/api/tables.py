@@ -60,13 +60,10 @@ def memory_rows(data: Any, folder: Path, name_of_text: str) -> MemoryRows:
     try:
         written = _json_lines(data, file, name_of_text) if reader is None else _parquet(reader, file)
         file.seek(0)
-    except OSError as error:
+    except BaseException as error:
         file.close()
-        if error.errno in NO_SPACE:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise disk_error(error, folder) from error
-        raise
-    except BaseException:
-        file.close()
         raise
     return written
 
