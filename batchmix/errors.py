@@ -59,6 +59,10 @@ class BatchmixError(Exception):
     """From Python, the run that this error ended, with its results so far: `error.run.go_on()` goes on with it. None if
     the run did not begin."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that a notebook shows in place of a traceback through batchmix's code."""
+        return [f"{type(self).__name__}: {self}"]
+
     def reworded(self, reword: Callable[[str], str]) -> Self:
         """Change the message by a function, and return the error."""
         self.args = (reword(str(self)), *self.args[1:])

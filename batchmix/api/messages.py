@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from batchmix.errors import BatchmixError
+from batchmix.formats.display import clean
 
 _QUOTES = "'\""
 _SWITCHES = "update|retry-rejected|keep-going"
@@ -24,11 +25,18 @@ _OPTION = re.compile(
 
 @contextlib.contextmanager
 def speaking_python() -> Iterator[None]:
-    """Reword the message of a `BatchmixError` that leaves the block."""
+    """Reword the message of a `BatchmixError` that leaves the block, and escape control characters in it.
+
+    Python prints the message of an error as it is, and it may quote what a provider or a row says.
+    """
     try:
         yield
     except BatchmixError as error:
-        raise error.reworded(in_python) from error.__cause__
+        raise error.reworded(_shown) from error.__cause__
+
+
+def _shown(message: str) -> str:
+    return "\n".join(clean(line, len(line)) for line in in_python(message).split("\n"))
 
 
 def in_python(message: str) -> str:

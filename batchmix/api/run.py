@@ -47,22 +47,17 @@ class Run:
     ('finished', 1, 'runs')
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        job: CheckedJob | None = None,
-        *,
-        forecast: Forecast | None = None,
-        evaluation: Evaluation | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, job: CheckedJob | None = None) -> None:
         self.folder = folder
         """The run folder."""
         self._job = job
         """The job, if this process ran it. None if only the run folder has it, without secrets."""
-        self.forecast = forecast
-        """After a canary: the tokens, the cost and the time of the rest. None otherwise."""
-        self.evaluation = evaluation
-        """After a job with `[eval]`: the scores. None otherwise; `bm.evaluate` evaluates any run."""
+        self.forecast: Forecast | None = None
+        """After a canary: the tokens, the cost and the time of the rest."""
+        self.evaluation: Evaluation | None = None
+        """After a job with `[eval]`: the scores. `bm.evaluate` evaluates any run."""
+        self.warnings: tuple[str, ...] = ()
+        """What the command line would have warned of at the end of the run, such as damage in the run folder."""
 
     def __repr__(self) -> str:
         from batchmix.api.html import run_repr

@@ -155,12 +155,16 @@ def _execute(
     try:
         view = _sent(call, secrets, results, stop_request)
         if call.options.canary:
-            return Run(run.folder, job, forecast=forecast(view, job))
-        return run if evaluation is None else Run(run.folder, job, evaluation=_scored(evaluation, stop_request))
+            run.forecast = forecast(view, job)
+        elif evaluation is not None:
+            run.evaluation = _scored(evaluation, stop_request)
+        return run
     except UsageError:
         raise
     except BatchmixError as error:
         raise error.of_run(run) from error.__cause__
+    finally:
+        run.warnings = tuple(call.run_status.warnings)
 
 
 def _scored(evaluation: PreparedEvaluation, stop_request: StopRequest) -> Evaluation:

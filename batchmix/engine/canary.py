@@ -10,6 +10,7 @@ import msgspec
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.extrapolation import Bounds, draw_positions, estimate_total
 from batchmix.engine.resume import PendingWork
+from batchmix.formats.amounts import counted, usd
 from batchmix.job import CheckedJob, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
@@ -39,6 +40,17 @@ class Forecast(msgspec.Struct, frozen=True):
     """Number of different requests over all rows and models. The samples of a row count once."""
     duplicates_warning: str = msgspec.field(default="", name="sameness")  # the key in `--json`
     """A warning that suspiciously many requests are the same; empty if there is none."""
+
+    def __repr__(self) -> str:
+        if self.completion_tokens is None:
+            return f"<Forecast: {counted(self.requests, 'request')} left; too few answers to forecast their cost>"
+        tokens, cost = self.completion_tokens, self.cost_usd
+        price = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"
+        return (
+            f"<Forecast: {counted(self.requests, 'request')} left,"
+            f" {tokens.estimate:,.0f} tokens of answers ({tokens.low:,.0f} to {tokens.high:,.0f}),"
+            f" cost {price or 'unknown'}, at least {self.least_s:,.0f} s>"
+        )
 
 
 def draw_canary(dataset: Dataset, work: PendingWork, job: CheckedJob, count: int) -> None:

@@ -129,6 +129,7 @@ class ResultFeed:
         index, position = divmod(values["row"], self._shard_rows)
         carried = self._inputs[index][position]
         del values["raw"]
+        values["status"] = values["status"].value
         for name in _TIMES:
             if (ms := values[name]) is not None:
                 values[name] = _moment(ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -222,6 +223,7 @@ def test_several_models_and_samples_are_joined_one_by_one(at: Any) -> None:
 
 def test_a_canary_forecasts_the_rest_and_goes_on(standin: Provider, at: Any) -> None:
     look = bm.run(ROWS, PROMPT, **at, prices={"m": {"input": 1, "output": 2}}, canary=15)
+    assert re.fullmatch(r"<Forecast: 15 requests left, \d+ tokens of answers \(.*\), cost \$.*>", repr(look.forecast))
     assert (look.status, len(look)) == ("unfinished", 15)
     assert look.forecast is not None
     assert (look.forecast.rows, look.forecast.requests) == (15, 15)

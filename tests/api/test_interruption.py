@@ -159,6 +159,7 @@ def test_each_result_comes_once_as_it_is_answered(standin: Provider, at: Any) ->
     results, first = asyncio.run(consume())
     assert sorted(result.row for result in results) == list(range(60))
     assert first < 60
+    assert {type(result.status) for result in results} == {str}
     in_folder = {result.row: result for result in bm.open(at["out"])}
     for result in results:
         kept = in_folder[result.row]

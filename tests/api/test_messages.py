@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,29 @@ def test_no_error_of_a_call_names_an_option(tmp_path: Path, standin: Provider) -
             [{"text": f"{n}"} for n in range(50)], "Say {{ text }}", model="m", **at | {"out": str(tmp_path / "new")}
         )
     assert "--" not in str(stopped.value)
+
+
+def test_what_a_provider_says_reaches_no_terminal_raw_and_a_notebook_shows_no_traceback(
+    tmp_path: Path, standin: Provider
+) -> None:
+    secret_escape = "gpt\x1b]0;owned\x07-4o"
+    with pytest.raises(bm.UsageError) as caught:
+        bm.run(["a"], "Say {{ text }}", model="m", base_url=standin.url, out=tmp_path / "run", nam=secret_escape)
+    assert "\x1b" not in str(caught.value)
+    standin.behave("404_retired=1")
+    with pytest.raises(bm.Stopped) as stopped:
+        bm.run(["a"], model=secret_escape, base_url=standin.url, provider={"api_key_env": ""}, out=tmp_path / "run")
+    assert "\x1b" not in str(stopped.value)
+    assert stopped.value._render_traceback_() == [f"{type(stopped.value).__name__}: {stopped.value}"]
+
+
+def test_warnings_are_kept_and_not_printed(tmp_path: Path, standin: Provider) -> None:
+    program = (
+        "import sys, pathlib, batchmix as bm; at = dict(model='m', base_url=sys.argv[1], provider={'api_key_env': ''},"
+        " out=sys.argv[2]); bm.run(['a', 'b'], limit=1, **at);"
+        " pathlib.Path(sys.argv[2], 'run.json').unlink(); print(bm.run(['a', 'b'], **at).summary['ok'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, standin.url, tmp_path / "run"], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
