@@ -14,7 +14,7 @@ from batchmix.load import is_spool, remove_spool
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import TEMPORARY, is_regular_or_missing, not_plain
 from batchmix.store.journal_reader import has_event, is_foreign
-from batchmix.store.lock import is_signed, take_lock
+from batchmix.store.lock import is_signed, release_lock, take_lock
 from batchmix.store.parts import list_parts, read_part
 from batchmix.store.run_folder import Layout
 
@@ -48,7 +48,7 @@ def locked_folder(job: CheckedJob, secrets: Secrets, *, wait: bool = False) -> I
                 _remove_unbegun(layout)
         _remove_folders(made)
         if lock is not None:
-            os.close(lock)
+            release_lock(lock)
 
 
 def check_ours(layout: Layout) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,17 @@ def tuned_interpreter() -> Iterator[None]:
             if not _runs:
                 while _restore:
                     _restore.pop()()
+
+
+def _untune_in_child() -> None:
+    """Restore the settings in a forked process, in which no run goes on."""
+    global _runs, _lock
+    _lock, _runs = threading.Lock(), 0  # another thread may have held the lock
+    while _restore:
+        _restore.pop()()
+
+
+os.register_at_fork(after_in_child=_untune_in_child)
 
 
 def _tune() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import msgspec
 from batchmix.errors import RunError
 from batchmix.job.cron import Schedule
 from batchmix.store.filesystem import replace_file
-from batchmix.store.lock import take_lock
+from batchmix.store.lock import release_lock, take_lock
 
 VERSION = 1
 _FINAL = frozenset({0, 1, 2, 3})
@@ -135,7 +134,7 @@ def open_state(folder: Path, name: str, since: datetime.datetime) -> Iterator[St
         state.save()
         yield state
     finally:
-        os.close(lock)
+        release_lock(lock)
 
 
 def _read(path: Path) -> RunHistory | None:

@@ -22,7 +22,7 @@ _MAX_BYTES = 1_000
 
 
 def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
-    """Lock a file until the returned descriptor is closed. Missing files and folders are created.
+    """Lock a file until `release_lock`, or until the process ends. Missing files and folders are created.
 
     If another process works on `what`, the function raises `RunLocked`, or waits if `wait` is set. It raises `RunError`
     if the file can't be created or is not a lock file of batchmix, and `NoSpace` or `DiskError` if the disk is the
@@ -51,6 +51,15 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
             return fd
         os.close(fd)  # the file was removed between open and lock
     raise RunLocked(f"{what}: another batchmix works on it ({_signature(path)}); wait for it or stop it")
+
+
+def release_lock(fd: int) -> None:
+    """Release a lock and close its descriptor.
+
+    Unlocked explicitly, because a process that was forked meanwhile has a copy of the descriptor, which holds the lock.
+    """
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
 
 
 def lock_holder(path: Path) -> str | None:
