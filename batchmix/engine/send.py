@@ -7,6 +7,8 @@ import contextlib
 import functools
 import logging
 import math
+import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +22,7 @@ from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_serve
 from batchmix.engine.resume import drop_stale
 from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.engine.shutdown import Shutdown, deadline, interrupts
+from batchmix.errors import Interrupted
 from batchmix.http.client import Client
 from batchmix.job import Budget, Model
 from batchmix.prices.budget import LaneBudget, RunBudget
@@ -229,4 +232,13 @@ def _run_loop(work: Coroutine[None, None, None]) -> None:
     else:
         run = uvloop.run
     with tuned_interpreter():
-        run(work)
+        try:
+            run(work)
+        except RuntimeError as error:
+            if threading.main_thread().is_alive():
+                raise
+            # Python starts no thread any more. What was in flight has returned.
+            raise Interrupted(
+                "the program's main thread has ended, and then Python stops work in other threads; let it wait for the"
+                " thread that runs the job", signal.SIGTERM,
+            ) from error  # fmt: skip
