@@ -13,7 +13,8 @@ from typing import Any, Unpack
 from batchmix.api.results import Result
 from batchmix.api.run import Run
 from batchmix.api.settings import Settings
-from batchmix.api.start import Arguments, begin, prepared_call
+from batchmix.api.start import Arguments, begin, finished, prepared_beside, prepared_call
+from batchmix.api.worker import Worker
 from batchmix.engine import reader
 from batchmix.errors import BatchmixError
 from batchmix.store.result_feed import ResultQueue
@@ -45,7 +46,7 @@ def run(
     """
     call = prepared_call(Arguments(data, prompt, model, out, settings))
     with call.shown():
-        return begin(call).wait()
+        return finished(call)
 
 
 async def arun(
@@ -65,7 +66,7 @@ async def arun(
     >>> asyncio.run(call).status
     'finished'
     """
-    call = await asyncio.to_thread(prepared_call, Arguments(data, prompt, model, out, settings))
+    call = await prepared_beside(Arguments(data, prompt, model, out, settings))
     with call.shown():
         return await begin(call).wait_async()
 
@@ -92,22 +93,50 @@ async def stream(
     >>> asyncio.run(show())
     0 ok
     """
-    call = await asyncio.to_thread(prepared_call, Arguments(data, prompt, model, out, settings))
-    queue = ResultQueue()
+    call = await prepared_beside(Arguments(data, prompt, model, out, settings))
     with call.shown():
-        worker = begin(call, queue)
-        is_over = False
+        queue = ResultQueue()
+        results = _Results(queue, begin(call, queue))
         try:
-            while (values := await queue.get()) is not None:
+            while (values := await results.next()) is not None:
                 yield Result(**values)
-            is_over = True
-        finally:
-            if not is_over:
-                queue.close()
-                worker.stop("the results are no longer taken")
+        except BaseException:
+            results.leave()
+            if _has_loop():
                 with contextlib.suppress(BatchmixError):  # the run is over, as it was to be
-                    await worker.wait_async()
-        await worker.wait_async()
+                    await results.worker.wait_async()
+            raise
+        await results.worker.wait_async()
+
+
+def _has_loop() -> bool:
+    """Return whether an event loop runs. None does if a generator is dropped after its loop was closed."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class _Results:
+    """The results of a run, for one that takes them. The run is stopped once it is left or nobody has it any more.
+
+    A generator that is dropped without an event loop to close it is not told; its variables are.
+    """
+
+    def __init__(self, queue: ResultQueue, worker: Worker[Run]) -> None:
+        self._queue = queue
+        self.next = queue.get
+        self.worker = worker
+
+    def leave(self) -> None:
+        """Take no more results, and stop the run, unless it is over."""
+        self._queue.close()
+        if not self.worker.stopping:
+            self.worker.stop("the results are no longer taken")
+
+    def __del__(self) -> None:
+        self.leave()
 
 
 def open(folder: str | os.PathLike[str]) -> Run:  # noqa: A001 - as in gzip or tarfile

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 
 from batchmix.api.settings import Settings
-from batchmix.api.start import Arguments, begin, prepared_call
+from batchmix.api.start import Arguments, finished, prepared_call
 from batchmix.errors import UsageError
 from batchmix.job import CheckedJob
 from batchmix.job.toml_text import job_settings
@@ -37,9 +37,9 @@ def next_run(
     if model is None and "models" not in settings and len(job.models) == 1:
         model = job.models[0].id
     rows = _renamed(run, columns)
-    call = prepared_call(Arguments(rows, prompt, model, out, cast("Settings", settings)), run.folder.parent)
+    call = prepared_call(Arguments(rows, prompt, model, out, cast("Settings", settings)), runs=run.folder.parent)
     with call.shown():
-        return begin(call).wait()
+        return finished(call)
 
 
 def _renamed(run: Run, columns: Mapping[str, Any]) -> pa.RecordBatchReader:

@@ -13,7 +13,7 @@ from batchmix.api.job import Job
 from batchmix.api.messages import speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import as_in_a_file, checked_job, with_own_code
-from batchmix.api.worker import Worker
+from batchmix.api.worker import done_in_thread
 from batchmix.engine import reader
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.shutdown import StopRequest
@@ -92,7 +92,7 @@ def _evaluated_in_thread(prepared: PreparedEvaluation) -> Evaluation:
             raise error.of_run(run) from error.__cause__
         return run
 
-    Worker(work).wait()
+    done_in_thread(work)
     return done[0]
 
 

@@ -12,6 +12,7 @@ import msgspec
 from batchmix.api.examples import Examples, with_examples
 from batchmix.engine.run import Options
 from batchmix.errors import JobError
+from batchmix.formats.display import clean
 from batchmix.job import CheckedJob, closest, job_of_call
 from batchmix.job.call import FLAGS
 from batchmix.job.mistakes import mistakes_in_table
@@ -172,8 +173,15 @@ def as_in_a_file(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
-        return {key: as_in_a_file(inner) for key, inner in value.items()}
+        return {_key(key): as_in_a_file(inner) for key, inner in value.items()}
     return [as_in_a_file(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _key(key: Any) -> str:
+    """Return a key of a table as text: JSON has no others, but `{50256: -100}` is natural in Python."""
+    if not isinstance(key, str | int) or isinstance(key, bool):
+        raise JobError(f"the key {clean(repr(key), 60)} in a setting must be a text")
+    return str(key)
 
 
 def _check_names(given: Mapping[str, Any]) -> None:

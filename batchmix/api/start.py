@@ -6,6 +6,7 @@ import functools
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,13 +18,13 @@ from batchmix.api.messages import speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import JobKeywords, Settings, StartSettings, checked_job, start_options
 from batchmix.api.tables import memory_rows, name_of_text
-from batchmix.api.worker import Worker
+from batchmix.api.worker import Worker, done_in_thread
 from batchmix.engine.canary import forecast
 from batchmix.engine.recorded_job import resumed
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.engine.shutdown import StopRequest
-from batchmix.errors import BatchmixError, JobError, UsageError
+from batchmix.errors import BatchmixError, InputError, JobError, UsageError
 from batchmix.job import MEMORY, CheckedJob, job_settings
 from batchmix.job.secrets import read_secrets
 from batchmix.progress.shown import progress_shown
@@ -70,11 +71,14 @@ class Arguments(msgspec.Struct, frozen=True):
 
 
 @speaking_python()
-def prepared_call(arguments: Arguments, runs: Path | None = None) -> PreparedCall:
+def prepared_call(
+    arguments: Arguments, stop_request: StopRequest | None = None, *, runs: Path | None = None
+) -> PreparedCall:
     """Return what a call describes. Rows in memory are written to a temporary file. Raises `UsageError`.
 
-    `data` is a path, a `Job`, or rows in memory. The settings are checked before the rows are read. `runs` is the
-    folder for a run over rows in memory without `out`; None for the default.
+    `data` is a path, a `Job`, or rows in memory. The settings are checked before the rows are read, and
+    `stop_request` before each of them. `runs` is the folder for a run over rows in memory without `out`; None for the
+    default.
     """
     data, prompt, model, out, settings = msgspec.structs.astuple(arguments)
     options, progress = start_options(settings), settings.get("progress")
@@ -87,20 +91,33 @@ def prepared_call(arguments: Arguments, runs: Path | None = None) -> PreparedCal
         return PreparedCall(data.checked, options, progress, RunStatus())
     if isinstance(data, str | os.PathLike):
         return PreparedCall(checked_job(data, prompt, model, out, keywords), options, progress, RunStatus())
-    named = cast("JobKeywords", {"name": _NAME if out is None else Path(out).resolve().name, **keywords})
-    job = checked_job(f"{MEMORY}jsonl", prompt, model, out, named)
+    job = checked_job(f"{MEMORY}jsonl", prompt, model, out, cast("JobKeywords", {"name": _NAME, **keywords}))
+    if out is not None and "name" not in keywords:
+        named = cast("JobKeywords", {**keywords, "name": Path(job.output.path).resolve().name})
+        job = checked_job(f"{MEMORY}jsonl", prompt, model, out, named)
     is_default = out is None and "path" not in keywords.get("output", {})
     folder = runs / job.name if is_default and runs else Path(job.output.path)
-    rows = memory_rows(data, _existing(folder.parent), name_of_text(job.input))
-    job = _with_input(job, f"{MEMORY}{rows.format}")
-    if is_default:
-        job = _with_output(job, folder.with_name(f"{folder.name}-{_digest(job, rows.digest)}"))
+    rows = memory_rows(data, _existing(folder.parent), name_of_text(job.input), stop_request or StopRequest())
+    try:
+        if not rows.rows:
+            raise InputError("data: there are no rows in it")
+        job = _with_input(job, f"{MEMORY}{rows.format}")
+        if is_default:
+            job = _with_output(job, folder.with_name(f"{folder.name}-{_digest(job, rows.digest)}"))
+    except BaseException:
+        rows.file.close()
+        raise
     return PreparedCall(job, msgspec.structs.replace(options, rows=rows.file), progress, RunStatus())
+
+
+async def prepared_beside(arguments: Arguments) -> PreparedCall:
+    """Do what `prepared_call` does, in a thread, without blocking the event loop. Cancelling stops it."""
+    return await Worker(functools.partial(prepared_call, arguments)).wait_async()
 
 
 def _existing(folder: Path) -> Path:
     """Return the folder, or its nearest parent that exists."""
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
+    return next(path for path in (folder, *folder.parents) if os.path.isdir(path))  # noqa: PTH112 - `Path.is_dir` may raise
 
 
 def _with_input(job: CheckedJob, path: str) -> CheckedJob:
@@ -120,16 +137,25 @@ def _digest(job: CheckedJob, rows: str) -> str:
     return hashlib.sha256(encoded).hexdigest()[:_DIGITS]
 
 
-@speaking_python()
-def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker:
+def finished(call: PreparedCall) -> Run:
+    """Run in a thread, and wait for the end. Raises what `run_job` raises, and `JobError`."""
+    return done_in_thread(_work(call))
+
+
+def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker[Run]:
     """Start a run in a thread; return the worker to wait for. `results` gets each result. Raises `JobError`."""
+    return Worker(_work(call, results))
+
+
+@speaking_python()
+def _work(call: PreparedCall, results: ResultQueue | None = None) -> Callable[[StopRequest], Run]:
     try:
         secrets = read_secrets(call.job.provider, os.environ)
         evaluation = _evaluation(call.job, secrets) if call.job.eval else None
     except UsageError:
         call.discard()
         raise
-    return Worker(functools.partial(_execute, call, secrets, evaluation, results))
+    return functools.partial(_execute, call, secrets, evaluation, results)
 
 
 def _evaluation(job: CheckedJob, secrets: Secrets) -> PreparedEvaluation:

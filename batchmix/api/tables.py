@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +16,8 @@ from batchmix.api.content_digest import ContentDigest
 from batchmix.api.libraries import type_shown
 from batchmix.api.record_batches import parquet_schema, record_batches, with_one_column
 from batchmix.api.row_dicts import json_lines
-from batchmix.errors import NO_SPACE, InputError, disk_error
+from batchmix.engine.shutdown import StopRequest
+from batchmix.errors import NO_SPACE, InputError, RunError, disk_error
 from batchmix.formats.arrow_cast import fitted
 from batchmix.formats.display import clean
 from batchmix.job import Input
@@ -47,19 +48,21 @@ class MemoryRows(msgspec.Struct, frozen=True):
     rows: int
 
 
-def memory_rows(data: Any, folder: Path, name_of_text: str) -> MemoryRows:
+def memory_rows(data: Any, folder: Path, name_of_text: str, stop_request: StopRequest | None = None) -> MemoryRows:
     """Write data to a temporary file in `folder`: tables as Parquet, anything else as JSON lines.
 
     Iterators and readers are consumed, in bounded memory. A string becomes a row with one column, `name_of_text`.
-    Raises `InputError` for what batchmix can't take, and `NoSpace`. An exception of an iterator passes unchanged. In
-    all these cases no file is left.
+    Raises `InputError` for what batchmix can't take, `RunError` if it can't write in the folder, `NoSpace`, and the
+    reason of the stop request. An exception of an iterator passes unchanged. In all these cases no file is left.
     """
+    check = (stop_request or StopRequest()).check
     data = with_one_column(data, name_of_text)
     reader = record_batches(data)
-    file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+    file = _temporary_file(folder)
     try:
-        written = _json_lines(data, file, name_of_text) if reader is None else _parquet(reader, file)
+        written = _json_lines(data, file, name_of_text, check) if reader is None else _parquet(reader, file, check)
         file.seek(0)
+        check()
     except BaseException as error:
         file.close()
         if isinstance(error, OSError) and error.errno in NO_SPACE:
@@ -68,15 +71,25 @@ def memory_rows(data: Any, folder: Path, name_of_text: str) -> MemoryRows:
     return written
 
 
+def _temporary_file(folder: Path) -> BinaryIO:
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise disk_error(error, folder) from error
+        raise RunError(f"{folder}: the rows can't be written there: {error.strerror}") from error
+
+
 def name_of_text(source: Input) -> str:
     """Return the column for rows that are only a text: the only one that the template reads, or the prompt itself."""
     columns = Template(source).required
     return next(iter(columns)) if len(columns) == 1 else "prompt"
 
 
-def _json_lines(data: Any, file: BinaryIO, name_of_text: str) -> MemoryRows:
+def _json_lines(data: Any, file: BinaryIO, name_of_text: str, check: Callable[[], None]) -> MemoryRows:
     digest, rows = hashlib.sha256(), 0
     for line in json_lines(_iterable(data), name_of_text):
+        check()
         digest.update(line)
         file.write(line)
         rows += 1
@@ -99,11 +112,11 @@ def _iterable(data: Any) -> Iterable[Any]:
     return data
 
 
-def _parquet(reader: pa.RecordBatchReader, file: BinaryIO) -> MemoryRows:
+def _parquet(reader: pa.RecordBatchReader, file: BinaryIO, check: Callable[[], None]) -> MemoryRows:
     schema = parquet_schema(reader.schema)
     digest = ContentDigest(schema)
     try:
-        write_rows(file, schema, _converted(reader, schema, digest), lambda: None)
+        write_rows(file, schema, _converted(reader, schema, digest), check)
     except pa.ArrowNotImplementedError as error:  # some kinds of lists, in older versions
         raise InputError(f"Parquet can't hold the table: {clean(str(error))}") from error
     return MemoryRows(file, "parquet", digest.hexdigest(), digest.rows)

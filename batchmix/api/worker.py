@@ -11,24 +11,43 @@ import contextvars
 import signal
 import threading
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from batchmix.api.run import Run
 from batchmix.engine.shutdown import StopRequest
 from batchmix.engine.signals import passing_on_sigint, signal_error
 from batchmix.errors import Interrupted
 
+T = TypeVar("T")
 
-class Worker:
-    """A run in a thread of its own. `work` is given the request by which it can be stopped."""
 
-    def __init__(self, work: Callable[[StopRequest], Run]) -> None:
+def done_in_thread(work: Callable[[StopRequest], T]) -> T:
+    """Return what `work` returns in a thread of its own. Ctrl-C drains a run there; a second one cuts it.
+
+    Raises what the work raises. If the wait is interrupted otherwise than by Ctrl-C, such as by a signal handler of the
+    caller that raises an exception, that drains the run too, and then raises the exception.
+    """
+    stop_request = StopRequest()
+    # From before the start, so that Ctrl-C finds either no run, or one that it stops.
+    with passing_on_sigint(lambda: stop_request.stop(signal_error(signal.SIGINT))):
+        return Worker(work, stop_request).wait()
+
+
+class Worker(Generic[T]):
+    """Work in a thread of its own, mostly a run. `work` is given the request by which it can be stopped."""
+
+    def __init__(self, work: Callable[[StopRequest], T], stop_request: StopRequest | None = None) -> None:
         self._work = work
-        self._stop_request = StopRequest()
-        self._future: concurrent.futures.Future[Run] = concurrent.futures.Future()
+        self._stop_request = stop_request or StopRequest()
+        self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
         # A daemon, so that a program that ends without waiting is not held up. That is like a kill: nothing is lost.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="batchmix", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException as error:  # a signal handler of the caller raised it; the thread may run already
+            self.stop(f"interrupted by {type(error).__name__}")
+            raise
 
     def _run(self) -> None:
         try:
@@ -38,21 +57,21 @@ class Worker:
         else:
             self._future.set_result(result)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the work was asked to stop, or is over."""
+        return self._stop_request.is_set or self._future.done()
+
     def stop(self, reason: str) -> None:
         """Stop sending. A second call cuts off the requests in flight. Callable from any thread."""
         self._stop_request.stop(Interrupted(reason, signal.SIGINT))
 
-    def wait(self) -> Run:
-        """Wait for the run. An interruption, such as Ctrl-C, drains the run; a second one cuts it.
-
-        Raises what the call raised. If the wait was interrupted otherwise than by Ctrl-C, such as by a signal handler
-        of the caller that raises an exception, raises that exception afterwards.
-        """
+    def wait(self) -> T:
+        """Wait for the work. See `done_in_thread`."""
         foreign: BaseException | None = None
         while not self._future.done():
             try:
-                with passing_on_sigint(lambda: self._stop_request.stop(signal_error(signal.SIGINT))):
-                    concurrent.futures.wait([self._future])
+                concurrent.futures.wait([self._future])
             except KeyboardInterrupt:
                 self._stop_request.stop(signal_error(signal.SIGINT))
             except BaseException as error:  # noqa: BLE001 - it is raised again once the run has drained
@@ -61,25 +80,35 @@ class Worker:
         self._thread.join()
         if foreign is not None:
             raise foreign
-        run = self._future.result()
+        result = self._future.result()
         try:
             self._stop_request.check()  # Ctrl-C that came too late to stop the run still stops the caller
         except Interrupted as error:
-            raise error.of_run(run) from None
-        return run
+            raise (error.of_run(result) if isinstance(result, Run) else error) from None
+        return result
 
-    async def wait_async(self) -> Run:
-        """Wait for the result on the caller's event loop. Cancelling drains the run; cancelling again cuts it."""
+    async def wait_async(self) -> T:
+        """Wait for the work on the caller's event loop. Cancelling drains a run; cancelling again cuts it.
+
+        If it was stopped before, the first cancellation changes nothing.
+        """
         waiting = asyncio.wrap_future(self._future)
+        waiting.add_done_callback(_see_exception)
         cancelled: asyncio.CancelledError | None = None
         while not waiting.done():
             try:
                 await asyncio.wait([waiting])
             except asyncio.CancelledError as error:
+                if cancelled is not None or not self._stop_request.is_set:
+                    self.stop("cancelled")
                 cancelled = cancelled or error
-                self.stop("cancelled")
         self._thread.join()
         if cancelled is not None:
-            waiting.exception()  # it has been seen
             raise cancelled
         return waiting.result()
+
+
+def _see_exception(future: asyncio.Future[T]) -> None:
+    """Keep the caller's event loop from logging an exception that nobody waits for any more."""
+    if not future.cancelled():
+        future.exception()

@@ -60,6 +60,11 @@ class StopRequest:
             if self._act:
                 self._act(reason)
 
+    @property
+    def is_set(self) -> bool:
+        """Whether `stop` was called."""
+        return bool(self._reasons)
+
     def check(self) -> None:
         """Raise the reason of the first call of `stop`, if there was one. This is for the time before sending."""
         if self._reasons:

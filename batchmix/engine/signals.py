@@ -107,8 +107,8 @@ def passing_on_sigint(act: Callable[[], None]) -> Iterator[None]:
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, lambda *_: act())
-    try:
+    try:  # first: a handler of the caller may raise an exception at any point
+        signal.signal(signal.SIGINT, lambda *_: act())
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -32,7 +32,7 @@ class ResultQueue:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may drop the consumer, and so call `close`, at any point
         self._results: collections.deque[dict[str, Any]] = collections.deque()
         self._is_over = False
         self._wake_producers: list[Callable[[], None]] = []

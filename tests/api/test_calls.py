@@ -261,3 +261,37 @@ def test_a_job_with_scorers_is_evaluated_and_a_wrong_one_is_refused_before_anyth
     with pytest.raises(bm.UsageError, match="nothing_like_it"):
         bm.run(ROWS, "Sing {{ text }}", **at, eval={"scorers": [{"kind": "exact", "target": "nothing_like_it"}]})
     assert standin.request_count() == sent
+
+
+NOTHING: list[dict[str, str]] = []
+
+
+def test_no_rows_are_refused_also_where_a_run_is(standin: Provider, at: Any) -> None:
+    bm.run(ROWS, PROMPT, **at, out="r")
+    for rows in (NOTHING, iter(NOTHING), pa.table({"text": pa.array([], pa.string())})):
+        with pytest.raises(bm.UsageError, match="data: there are no rows in it"):
+            bm.run(rows, PROMPT, **at, out="r")
+    assert standin.request_count() == 30
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"out": 5}, "output.path: expected text"),
+        ({"out": b"r"}, "output.path: expected text"),
+        ({"out": "a\0b"}, "output.path: holds a null"),
+        ({"out": "a\ud800"}, "output.path: is not UTF-8"),
+        ({"out": "/proc/r"}, "/proc: the rows can't be written there: No such file"),
+        ({"params": {None: 1}}, "the key None in a setting must be a text"),
+        ({"params": {"logit_bias": {True: 1}}}, "the key True in a setting must be a text"),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_said_by_an_error_of_ours(at: Any, more: Any, message: str) -> None:
+    with pytest.raises(bm.UsageError, match=message):
+        bm.run(ROWS, PROMPT, **at | more)
+
+
+def test_numbers_as_keys_of_a_parameter_are_text_as_in_json(standin: Provider, at: Any) -> None:
+    run = bm.run(ROWS, PROMPT, **at, params={"logit_bias": {50256: -100}})
+    assert bm.run(ROWS, PROMPT, **at, params={"logit_bias": {"50256": -100}}).folder == run.folder
+    assert standin.request_count() == 30

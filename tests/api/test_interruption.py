@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +255,64 @@ def test_failures_are_streamed_and_an_early_stop_is_raised_at_the_end(standin: P
 async def consume_another(at: Any) -> None:
     async for _ in bm.stream([{"text": "new"}], PROMPT, **at | {"out": at["out"] + "2"}):
         pass
+
+
+def test_a_stream_that_is_left_and_then_cancelled_still_drains(standin: Provider, at: Any) -> None:
+    async def left() -> None:
+        async for _ in stream(at):
+            break
+        gc.collect()  # the generator is dropped, and the loop closes it in a task, which it cancels at its end
+
+    asyncio.run(left())
+    run = bm.open(at["out"])
+    assert (len(run), run.summary["maybe_billed"]) == (standin.request_count(), 0)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_stream_that_is_dropped_without_a_loop_stops_its_run(standin: Provider, at: Any, inside: bool) -> None:
+    results, loop = [stream(at)], asyncio.new_event_loop()
+
+    async def first() -> None:
+        await anext(results[0])
+
+    loop.run_until_complete(first() if inside else anext(results[0]))  # only the former tells the loop of the stream
+    loop.close()
+    results.clear()
+    gc.collect()
+    wait_until(lambda: bm.open(at["out"]).status != "running")
+    wait_until(lambda: threading.active_count() == 1)
+    assert len(bm.open(at["out"])) == standin.request_count() < 60
+
+
+def test_cancelling_while_rows_are_read_reads_no_more(standin: Provider, at: Any) -> None:
+    read, cancelled = [], threading.Event()
+
+    def rows() -> Iterator[dict[str, str]]:
+        for row in ROWS:
+            read.append(row)
+            if len(read) == 5:
+                assert cancelled.wait(60)
+            yield row
+
+    async def cancelling() -> None:
+        task = asyncio.create_task(bm.arun(rows(), PROMPT, **at))
+        await until(lambda: len(read) == 5)
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.05, cancelled.set)  # once the task has seen that it is cancelled
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelling())
+    assert (len(read), standin.request_count(), Path(at["out"]).exists()) == (5, 0, False)
+
+
+def test_nothing_is_logged_of_a_run_that_a_cancelled_stream_has_stopped(
+    at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def left() -> None:
+        async for _ in stream(at):
+            break
+
+    asyncio.run(left())
+    gc.collect()
+    assert caplog.text == ""
