@@ -11,7 +11,7 @@ import functools
 import importlib.util
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -25,13 +25,23 @@ _MAX_TEXT_BYTES = 2**31 - 1
 """The most bytes in one Arrow array of strings."""
 
 
-def built(values: Iterable[Any], type_: pa.DataType) -> pa.Array:
-    """Return an Arrow array of integers, doubles, booleans, strings, or times as numbers. None becomes null.
+MakeArray = Callable[[Iterable[Any], pa.DataType], pa.Array]
+"""Makes an Arrow array of integers, doubles, booleans, strings, or times as numbers. None becomes null.
 
-    Raises `OverflowError`, `TypeError`, `ValueError` or `ArrowInvalid` for a value that does not fit the type.
-    """
-    if _pyarrow_may_convert():
-        return pa.array(values, type_)
+Raises `OverflowError`, `TypeError`, `ValueError` or `ArrowInvalid` for a value that does not fit the type.
+"""
+
+
+def array_maker() -> MakeArray:
+    """Return `pyarrow.array`, or a function that does the same without pandas."""
+    if pyarrow_setup.keeps_pandas_out() or "pandas" in sys.modules or not _pandas_is_installed():
+        make: MakeArray = pa.array
+        return make
+    return array_of
+
+
+def array_of(values: Iterable[Any], type_: pa.DataType) -> pa.Array:
+    """Return an Arrow array as `MakeArray` says, built from buffers."""
     values = values if isinstance(values, list | tuple) else list(values)
     nulls = values.count(None)
     if type_ == pa.string():
@@ -45,11 +55,6 @@ def built(values: Iterable[Any], type_: pa.DataType) -> pa.Array:
         data = [pa.py_buffer(array(code, plain)) if code else _bits(plain)]
     validity = _bits([value is not None for value in values]) if nulls else None
     return pa.Array.from_buffers(type_, len(values), [validity, *data], nulls)
-
-
-def _pyarrow_may_convert() -> bool:
-    """Return whether `pyarrow.array` imports nothing: pandas is there, or missing, or kept out."""
-    return pyarrow_setup.keeps_pandas_out() or "pandas" in sys.modules or not _pandas_is_installed()
 
 
 @functools.cache

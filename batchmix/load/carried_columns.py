@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from batchmix.errors import InputError
-from batchmix.formats.arrow_build import built
+from batchmix.formats.arrow_build import array_maker
 from batchmix.formats.arrow_values import values
 from batchmix.formats.display import clean, quoted, unknown_column
 from batchmix.formats.text import text_of
@@ -55,6 +55,7 @@ class CarriedColumns:
         self._columns = [(column.source, *makers[column.source]) for column in columns]
         fields = [pa.field(column.name, makers[column.source][0]) for column in columns]
         self.schema = pa.schema([pa.field("custom_id", pa.string()), *fields])
+        self._array = array_maker()
         self.makers = makers
         """For each carried input column, its type and the function that converts values to the carried column."""
         self.types = {source: str(dtype) for source, (dtype, _) in makers.items()}
@@ -91,7 +92,7 @@ class CarriedColumns:
             str(row) if value is None else str(value) if type(value) is int else text_of(value)
             for row, value in zip(rows, ids, strict=True)
         ]
-        return pa.RecordBatch.from_arrays([built(texts, pa.string()), *arrays], schema=self.schema)
+        return pa.RecordBatch.from_arrays([self._array(texts, pa.string()), *arrays], schema=self.schema)
 
 
 def carried_columns(job: CheckedJob, scan: Scan, source: ColumnSource, reserved: frozenset[str]) -> CarriedColumns:

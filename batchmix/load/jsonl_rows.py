@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchmix.errors import InputError
-from batchmix.formats.arrow_build import built
+from batchmix.formats.arrow_build import array_maker
 from batchmix.formats.text import EXACT, json_text, utf8
 from batchmix.load.carried_columns import CarriedColumns, ColumnMaker
 from batchmix.load.column_types import ColumnType
@@ -79,15 +79,16 @@ def _json_type(value: Any) -> int:
 
 def column_maker(types: int) -> ColumnMaker:
     """Return the Arrow type for a column with these JSON types, and the function that converts its values."""
+    array = array_maker()
     if types in (0, _TEXT):
-        return pa.string(), lambda values: built(map(utf8, values), pa.string())
+        return pa.string(), lambda values: array(map(utf8, values), pa.string())
     if types in (_INT, _INT | _LONG):
-        return pa.int64(), lambda values: built(values, pa.int64())
+        return pa.int64(), lambda values: array(values, pa.int64())
     if types == _BOOL:
-        return pa.bool_(), lambda values: built(values, pa.bool_())
+        return pa.bool_(), lambda values: array(values, pa.bool_())
     if types in (_FLOAT, _FLOAT | _INT):
-        return pa.float64(), lambda values: built(map(_double, values), pa.float64())
-    return pa.string(), lambda values: built(map(json_text, values), pa.string())
+        return pa.float64(), lambda values: array(map(_double, values), pa.float64())
+    return pa.string(), lambda values: array(map(json_text, values), pa.string())
 
 
 def _double(value: Any) -> float | None:

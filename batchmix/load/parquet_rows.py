@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import InputError
-from batchmix.formats.arrow_build import built
+from batchmix.formats.arrow_build import array_of
 from batchmix.formats.arrow_cast import fit, nullable, with_valid_utf8
 from batchmix.formats.arrow_values import is_extension, is_list, is_text, row_values, values
 from batchmix.formats.display import clean, quoted
@@ -118,7 +118,7 @@ class ParquetReader:
         """
         dtype = self._files.column_type(name) if configured is None else configured.type
         try:
-            pq.write_table(pa.table({"c": pa.nulls(1, nullable(dtype))}).take(built([0], pa.int64())), io.BytesIO())
+            pq.write_table(pa.table({"c": pa.nulls(1, nullable(dtype))}).take(array_of([0], pa.int64())), io.BytesIO())
         except pa.ArrowException:
             raise InputError(
                 f"the column {quoted(name)} is {shown_type(dtype)}, which Parquet can't store. {type_hint(name)}"

@@ -134,7 +134,8 @@ class LaneLog:
         for request, needs_work in zip(requests, needed, strict=True):
             if not needs_work:
                 self._counts.count(opened.states[request.key].status)
-                self._tell(opened, request.key)
+                if opened.rows:
+                    self._tell(opened.rows, request.key)
             elif isinstance(request, Request):
                 to_send.append(request)
             else:
@@ -170,7 +171,8 @@ class LaneLog:
         for request, needs_work in zip(requests, needed, strict=True):
             if not needs_work:
                 self._counts.count(opened.states[request.key].status)
-                self._tell(opened, request.key)
+                if opened.rows:
+                    self._tell(opened.rows, request.key)
         return any(needed)
 
     def all_read(self, index: int, *, unfinished: bool) -> None:
@@ -211,7 +213,8 @@ class LaneLog:
         opened = self._open[index]
         if failure is None:
             self._counts.count(Status.OK)
-            self._tell(opened, request.key)
+            if opened.rows:
+                self._tell(opened.rows, request.key)
         else:
             status = Status.REJECTED if failure.action is FailureAction.REJECT else Status.FAILED
             self._fail(opened, request, status, failure)
@@ -227,11 +230,12 @@ class LaneLog:
         offset, length = (opened.journal or self._new_journal(opened)).append(event)
         state.failed(status, request.hash, LinePosition(self._lane, offset, length))
         self._counts.count(status)
-        self._tell(opened, request.key)
+        if opened.rows:
+            self._tell(opened.rows, request.key)
 
-    def _tell(self, opened: _LaneShard, key: Key) -> None:
-        if opened.rows and self._shards.listener:
-            self._shards.listener.finished(opened.rows.row(key))
+    def _tell(self, rows: ResultRows, key: Key) -> None:
+        if self._shards.listener:
+            self._shards.listener.finished(rows.row(key))
 
     def _new_journal(self, opened: _LaneShard) -> Journal:
         opened.journal = opened.shard.open_for_writing(self._lane)

@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import astuple
 
-from batchmix.formats.arrow_build import built
+from batchmix.formats.arrow_build import MakeArray, array_maker
 from batchmix.records import Completion, Key, Status, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
@@ -90,6 +90,7 @@ class ResultRows:
         self._price = price
         self._raw = raw
         self._keep_cached = keep_cached
+        self._array = array_maker()
 
     def _add_usage_beside_rows(self, shard: Shard, price: Price) -> None:
         """Add the usage that no result row contains, such as that of billed attempts without an answer.
@@ -122,8 +123,8 @@ class ResultRows:
                 first += piece.num_rows
                 if set(map(len, keys_of_rows)) != {1}:
                     picked = [i for i, same_row in enumerate(keys_of_rows) for _ in same_row]
-                    piece = piece.take(built(picked, pa.int64()))
-                yield _batch(schema, piece, columns)
+                    piece = piece.take(self._array(picked, pa.int64()))
+                yield _batch(schema, piece, columns, self._array)
 
     def row(self, key: Key) -> ResultRow:
         """Return the result row of a key, which must have a result. Keys must be passed in input order."""
@@ -243,17 +244,19 @@ def _by_column(rows: list[ResultRow]) -> dict[str, tuple[Any, ...]]:
     return {name: slots[position] for name, position in _POSITIONS.items()}
 
 
-def _batch(schema: pa.Schema, carried: pa.RecordBatch, columns: dict[str, tuple[Any, ...]]) -> pa.RecordBatch:
+def _batch(
+    schema: pa.Schema, carried: pa.RecordBatch, columns: dict[str, tuple[Any, ...]], make: MakeArray
+) -> pa.RecordBatch:
     arrays = dict(zip(carried.schema.names, carried.columns, strict=True))
-    arrays |= {name: _array(values, _TYPES[name]) for name, values in columns.items()}
+    arrays |= {name: _array(values, _TYPES[name], make) for name, values in columns.items()}
     return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
 
-def _array(values: tuple[Any, ...], type_: pa.DataType) -> pa.Array:
+def _array(values: tuple[Any, ...], type_: pa.DataType, make: MakeArray) -> pa.Array:
     # A third of the columns are all null. This builds them much faster.
     if values and values[0] is None and values.count(None) == len(values):
         return pa.nulls(len(values), type_)
-    return built(values, type_)
+    return make(values, type_)
 
 
 class _PartRows:

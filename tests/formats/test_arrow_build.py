@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.formats import arrow_build
-from batchmix.formats.arrow_build import built
+from batchmix.formats.arrow_build import array_of
 from tests.conftest import Provider
 
 MS = pa.timestamp("ms", tz="UTC")
@@ -30,17 +28,10 @@ COLUMNS = st.sampled_from(list(VALUES)).flatmap(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _without_pyarrow() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrow_build, "_pyarrow_may_convert", lambda: False)
-        yield
-
-
 @given(COLUMNS)
 def test_a_column_is_that_of_pyarrow(column: tuple[pa.DataType, list[Any]]) -> None:
     type_, values = column
-    array = built(iter(values), type_)
+    array = array_of(iter(values), type_)
     array.validate(full=True)
     assert array.equals(pa.array(values, type_))
     assert array.null_count == values.count(None)
@@ -55,7 +46,7 @@ def test_a_column_is_that_of_pyarrow(column: tuple[pa.DataType, list[Any]]) -> N
 )  # fmt: skip
 def test_a_value_of_another_type_is_refused(values: list[Any], type_: pa.DataType) -> None:
     with pytest.raises((OverflowError, TypeError, ValueError)):
-        built(values, type_)
+        array_of(values, type_)
 
 
 PROGRAM = """
