@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol
 
 import msgspec
 import pyarrow as pa
@@ -22,7 +21,8 @@ from batchmix.store.filesystem import Reserve
 from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
 from batchmix.store.ledger import ShardLeftOpen, ShardSealed
 from batchmix.store.parts import SealHooks, list_parts, part_path, seal_part
-from batchmix.store.result_rows import Price, ResultRow, ResultRows, by_row
+from batchmix.store.result_feed import ResultListener
+from batchmix.store.result_rows import Price, ResultRows, by_row
 from batchmix.store.row_state import CacheMemory
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
@@ -65,19 +65,6 @@ class ShardSpec(msgspec.Struct, frozen=True):
     """The shards whose damaged parts the user has accepted. Their readable rows are kept, and the others are sent
     again.
     """
-
-
-class ResultListener(Protocol):
-    """Is told each result as soon as it is in the journal, also the results that open shards have already."""
-
-    def open(self, index: int) -> None:
-        """Prepare for the results of a shard. Called in a thread."""
-
-    def finished(self, row: ResultRow) -> None:
-        """Take a result. Called on the event loop."""
-
-    def close(self, index: int) -> None:
-        """Forget a shard, which has no more results in this start."""
 
 
 class OpenShards:

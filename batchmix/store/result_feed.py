@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -98,6 +98,19 @@ class _ThreadsafeEvent:
     def set(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._event.set)
+
+
+class ResultListener(Protocol):
+    """Is told each result as soon as it is in the journal, also the results that open shards have already."""
+
+    def open(self, index: int) -> None:
+        """Prepare for the results of a shard. Called in a thread."""
+
+    def finished(self, row: ResultRow) -> None:
+        """Take a result. Called on the event loop."""
+
+    def close(self, index: int) -> None:
+        """Forget a shard, which has no more results in this start."""
 
 
 class ResultFeed:
