@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
-from batchmix.errors import BatchmixError
+from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged
 from batchmix.formats.display import clean
 
 _QUOTES = "'\""
@@ -37,6 +39,16 @@ def speaking_python() -> Iterator[None]:
 
 def _shown(message: str) -> str:
     return "\n".join(clean(line, len(line)) for line in in_python(message).split("\n"))
+
+
+def how_to_go_on(error: BatchmixError, folder: Path, message: str) -> str:
+    """Return the message of an error that ended a run, with how to go on with the run."""
+    if isinstance(error, JobRefused | BudgetSpent):
+        return f"{message}\nTo go on, change that in the call, and call it again."
+    if isinstance(error, PartDamaged):
+        return f"{message}\nTo go on, restore the part from a copy, or call it again with update=True."
+    shell = shlex.join(["batchmix", "resume", str(folder)])
+    return f"{message}\nTo go on, call it again, or error.run.go_on(), or in a shell: {shell}"
 
 
 def in_python(message: str) -> str:

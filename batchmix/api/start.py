@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from batchmix.api.job import Job
-from batchmix.api.messages import speaking_python
+from batchmix.api.messages import how_to_go_on, speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import JobKeywords, Settings, StartSettings, checked_job, start_options
 from batchmix.api.tables import memory_rows, name_of_text
@@ -188,7 +188,7 @@ def _execute(
     except UsageError:
         raise
     except BatchmixError as error:
-        raise error.of_run(run) from error.__cause__
+        raise error.reworded(functools.partial(how_to_go_on, error, run.folder)).of_run(run) from error.__cause__
     finally:
         run.warnings = tuple(call.run_status.warnings)
 

@@ -99,7 +99,7 @@ rows = [{"text": f"word {n}"} for n in range(60)]
 try:
     bm.run(rows, "Say {{ text }}", model="m", base_url=sys.argv[1], provider={"api_key_env": ""}, out=sys.argv[2], concurrency=10)
 except bm.Interrupted as error:
-    print(type(error.run).__name__, error.run.status, len(error.run), error.exit_code, error)
+    print(type(error.run).__name__, error.run.status, len(error.run), error.exit_code, str(error).split("\\n"))
     print(threading.active_count(), signal.getsignal(signal.SIGINT) is before)
 """
 
@@ -117,7 +117,11 @@ def test_ctrl_c_drains_then_raises_an_error_that_has_the_run(standin: Provider, 
     process.send_signal(signal.SIGINT)
     shown, errors = process.communicate(timeout=60)
     answered = standin.request_count()
-    assert shown.split("\n")[:2] == [f"Run unfinished {answered} 130 interrupted by SIGINT", "1 True"]
+    assert shown.split("\n")[:2] == [
+        f"Run unfinished {answered} 130 ['interrupted by SIGINT', 'To go on, call it again, or error.run.go_on(), or in a"
+        f" shell: batchmix resume {at['out']}']",
+        "1 True",
+    ]
     assert errors == ""
     check_whole(standin, bm.run(ROWS, PROMPT, **at), answered)
 
