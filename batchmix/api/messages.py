@@ -23,6 +23,12 @@ _OPTION = re.compile(
     )""",
     re.VERBOSE,
 )
+_IN_TABLE = re.compile(
+    r"rename it under \[(?P<table>input)\]: columns = \[\{from = (?P<from>\"[^\"]*\"), to = (?P<to>\"[^\"]*\")\}\]"
+    r"|(?P<how>belongs under|or under) \[(?P<belongs>\w+)\]"
+    r"|set provider\.api_key_env = \"\""
+)
+_IN_A_SHELL = " In a shell, put the template in single quotes."
 
 
 @contextlib.contextmanager
@@ -52,14 +58,22 @@ def how_to_go_on(error: BatchmixError, folder: Path, message: str) -> str:
 
 
 def in_python(message: str) -> str:
-    """Return a message with keyword arguments in place of options of the command line.
+    """Return a message with keyword arguments in place of options of the command line and tables of a job file.
 
     >>> in_python("choose another folder with --out, or add --update")
     'choose another folder with out=…, or add update=True'
     >>> in_python("give --bad-rows reject, or --set input.path=…")
     "give bad_rows='reject', or input={'path': …}"
     """
-    return _OPTION.sub(_keyword, message)
+    return _IN_TABLE.sub(_mapping, _OPTION.sub(_keyword, message.replace(_IN_A_SHELL, "")))
+
+
+def _mapping(found: re.Match[str]) -> str:
+    if found["table"]:
+        return f'rename it: input={{"columns": [{{"from": {found["from"]}, "to": {found["to"]}}}]}}'
+    if found["belongs"]:
+        return f"{found['how'].replace('under', 'in')} {found['belongs']}={{…}}"
+    return 'pass provider={"api_key_env": ""}'
 
 
 def _keyword(found: re.Match[str]) -> str:

@@ -27,6 +27,14 @@ from tests.conftest import Provider
         ("use --prompt '{{ a }}'", "use prompt='{{ a }}'"),
         ("again: --set provider.headers.X=env:NAME", "again: provider={'headers': {'X': env:NAME}}"),
         ("(--set input.params='' leaves them out)", "(input={'params': ''} leaves them out)"),
+        ("unknown setting temperature: temperature belongs under [params]", "unknown setting temperature: temperature belongs in params={…}"),
+        ("max_tokens belongs under [params] or under [budget]", "max_tokens belongs in params={…} or in budget={…}"),
+        ('or set provider.api_key_env = "" where the server', 'or pass provider={"api_key_env": ""} where the server'),
+        ("there are 'a'. In a shell, put the template in single quotes. For many", "there are 'a'. For many"),
+        (
+            'rename it under [input]: columns = [{from = "model", to = "input_model"}], together with',
+            'rename it: input={"columns": [{"from": "model", "to": "input_model"}]}, together with',
+        ),
         ("a--b and --other stay", "a--b and --other stay"),
     ],
 )  # fmt: skip
@@ -62,6 +70,23 @@ def test_no_error_of_a_call_names_an_option(tmp_path: Path, standin: Provider) -
             [{"text": f"{n}"} for n in range(50)], "Say {{ text }}", model="m", **at | {"out": str(tmp_path / "new")}
         )
     assert "--" not in str(stopped.value)
+
+
+def test_errors_of_a_table_speak_of_keyword_arguments(tmp_path: Path, standin: Provider) -> None:
+    at: Any = {"model": "m", "base_url": standin.url, "out": tmp_path / "run"}
+    with pytest.raises(bm.UsageError, match=r"temperature belongs in params=\{…\}"):
+        bm.run(["a"], temperature=0, **at)
+    with pytest.raises(bm.UsageError, match=r'pass provider=\{"api_key_env": ""\}'):
+        bm.run(["a"], provider={"api_key_env": "NO_SUCH_VARIABLE"}, **at)
+    at["provider"] = {"api_key_env": ""}
+    with pytest.raises(bm.UsageError) as taken:
+        bm.run([{"prompt": "a", "status": "new"}], **at)
+    renamed = {"columns": [{"from": "status", "to": "input_status"}]}
+    assert f"rename it: input={json.dumps(renamed)}," in str(taken.value)
+    assert bm.run([{"prompt": "a", "status": "new"}], input=renamed, **at).to_arrow(["input_status"]).num_rows == 1
+    with pytest.raises(bm.UsageError) as same:
+        bm.run([{"text": "a"}, {"text": "b"}], "Say", **at | {"out": tmp_path / "new"})
+    assert "shell" not in str(same.value)
 
 
 def test_what_a_provider_says_reaches_no_terminal_raw_and_a_notebook_shows_no_traceback(
