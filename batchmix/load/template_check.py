@@ -54,6 +54,12 @@ def check_template_columns(job: CheckedJob, scan: Scan, reads: frozenset[str] | 
     meant = _meant(texts, scan.columns, _LOOSE)
     if meant:
         hint = f"instead of {meant[0]}, write {meant[1]}"
+    elif reads:
+        named, there = column_list(sorted(reads)), column_list(scan.columns)
+        raise InputError(
+            f"the template names {named}, which no row has, so that all {scan.rows:,} rows would get the same prompt;"
+            f" there are {there}"
+        )
     else:
         hint = (
             f"name one, such as {clean(spelt(_likely(scan)), 100)}; there are {column_list(scan.columns)}. In a shell,"

@@ -37,7 +37,6 @@ ROWS = [{"text": f"t{n}", "Review Text": "r", "n": n} for n in range(4)]
         ("Translate: {Review Text}", 'instead of {Review Text}, write {{ row["Review Text"] }}'),
         ("Translate: ", "name one, such as {{ text }}; there are 'text', 'Review Text', 'n'. In a shell, put"),
         ("{% set x = 1 %}{{ x }}", "name one"),
-        ("{{ txt|default('') }}", "name one"),
         ("{# {{ text }} #}", "name one"),
     ],
 )
@@ -47,6 +46,12 @@ def test_a_template_that_reads_no_column_is_refused(prompt: str, hint: str, rows
     message = str(caught.value)
     assert message.startswith("the template uses no column, so that all 4 rows would get the same prompt; ")
     assert hint in message
+
+
+def test_a_template_whose_only_columns_no_row_has_is_refused_by_their_names(rows_file: Any, spool: Path) -> None:
+    job = make_job(rows_file(ROWS), prompt="{{ txt|default('') }}")
+    with pytest.raises(InputError, match="the template names 'txt', which no row has, .*; there are 'text', 'Review"):
+        open_rows(job, spool)
 
 
 def test_parquet_compressed_rows_messages_and_system_texts_are_checked_too(tmp_path: Path, spool: Path) -> None:
