@@ -57,7 +57,7 @@ def paired(table: Iterable[Rows], run: Iterable[pa.RecordBatch]) -> Iterator[tup
         here = rows
         while size := min(len(here), COMPARED_ROWS):
             if there is None:
-                raise UsageError(f"the table has more rows than the run, which has {first:,}; {_ADVICE}")
+                raise UsageError(f"the table has more rows than the run, which has {first:,}; {_ADVICE_TO_SHORTEN}")
             size = min(size, len(there))
             yield first, _slice(here, 0, size), there.slice(0, size)
             first, here, there = first + size, _slice(here, size, len(here)), there.slice(size)
@@ -68,11 +68,18 @@ def paired(table: Iterable[Rows], run: Iterable[pa.RecordBatch]) -> Iterator[tup
 
 
 _ADVICE = "join the table that the run was made from"
+_ADVICE_TO_SHORTEN = f"{_ADVICE}, or only its first rows if the run has a limit"
 
 
 def other_number(rows: int, of_run: int) -> UsageError:
     """Return the error for a table that has another number of rows than the run."""
-    advice = _ADVICE if rows else "a reader or an iterator is used up by a run, so make it anew"
+    advice = (
+        _ADVICE_TO_SHORTEN
+        if rows > of_run
+        else _ADVICE
+        if rows
+        else "a reader or an iterator is used up by a run, so make it anew"
+    )
     return UsageError(f"the table has {rows:,} rows and the run has {of_run:,}; {advice}")
 
 

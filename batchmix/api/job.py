@@ -48,6 +48,10 @@ class Job:
     ) -> None:
         for name in settings.keys() & StartSettings.__annotations__.keys():
             raise JobError(f"{name}: is no part of a job; give it to the start: bm.run(job, {name}=…)")
+        if source is not None and not isinstance(source, str | os.PathLike):
+            raise JobError(
+                f"source: expected a path, got {type(source).__name__}; a Job has no rows: give them to bm.run(…)"
+            )
         with speaking_python():
             self._checked = checked_job(source, prompt, model, out, settings)
 

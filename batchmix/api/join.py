@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sized
@@ -31,6 +32,8 @@ def joined_table(data: Any, run: RunColumns, name_of_text: str) -> Any:
     column exists already, or if the data does not have the rows of the run, in the same order: for readers and
     iterators once they are read.
     """
+    if isinstance(data, str | os.PathLike):
+        raise UsageError(f"{os.fspath(data)}: is a path, and only a table or rows can be joined; read the file first")
     data = with_one_column(data, name_of_text)
     join = next((join for is_kind, join in _KINDS if is_kind(data)), None)
     if join is not None:

@@ -110,7 +110,7 @@ class Run:
         1
         """
         schema = reader.result_schema(self.folder)
-        names = schema.names if columns is None else list(columns)
+        names = schema.names if columns is None else _names(columns)
         for name in names:
             if name not in schema.names:
                 raise UsageError(f"{self.folder}: has no column {name!r}; it has {', '.join(schema.names)}")
@@ -190,7 +190,7 @@ class Run:
         from batchmix.api.join import joined_table
         from batchmix.api.tables import name_of_text
 
-        sources = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
+        sources = dict(columns) if isinstance(columns, Mapping) else {name: name for name in _names(columns)}
         run = self._to_join(sources, model, sample)
         joined: T = joined_table(data, run, name_of_text(self._known_job().input))
         return joined
@@ -262,3 +262,10 @@ class Run:
 
 def _is_unchanged(column: str | Column) -> bool:
     return isinstance(column, str) or (column.type is None and column.name in {"", column.source})
+
+
+def _names(columns: Iterable[str]) -> list[str]:
+    """Return names of columns as a list. Raises `UsageError` for a single text, whose characters are no columns."""
+    if isinstance(columns, str):
+        raise UsageError(f"columns: expected a list of names, got a text; write [{columns!r}]")
+    return list(columns)

@@ -71,3 +71,8 @@ def test_an_option_of_a_start_is_refused_with_the_place_where_it_belongs() -> No
 def test_a_wrong_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(JobError, match=message):
         Job.from_toml(text)
+
+
+def test_rows_are_refused_with_the_call_that_takes_them() -> None:
+    with pytest.raises(JobError, match=r"^source: expected a path, got list; .* give them to bm\.run\(…\)$"):
+        Job([{"text": "a"}], model="m")  # type: ignore[arg-type]

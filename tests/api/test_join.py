@@ -296,3 +296,14 @@ def test_frames_have_types_that_nulls_do_not_change() -> None:
         "i": pl.Int32, "b": pl.Boolean, "f": pl.Float64, "t": pl.String, "when": pl.Datetime("ms", "UTC"),
     }  # fmt: skip
     assert to_polars(table).rows() == [tuple(row.values()) for row in table.to_pylist()]
+
+
+def test_a_path_is_no_table() -> None:
+    with pytest.raises(UsageError, match=r"^rows\.jsonl: is a path, .*; read the file first$"):
+        joined("rows.jsonl", COLUMNS)
+
+
+@pytest.mark.parametrize("rows", [[{"a": 1}] * 4, iter([{"a": 1}] * 4)])
+def test_a_table_with_more_rows_may_be_joined_in_part(rows: Any) -> None:
+    with pytest.raises(UsageError, match="or only its first rows if the run has a limit"):
+        list(joined(rows, COLUMNS))

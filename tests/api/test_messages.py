@@ -113,3 +113,12 @@ def test_warnings_are_kept_and_not_printed(tmp_path: Path, standin: Provider) ->
         [sys.executable, "-c", program, standin.url, tmp_path / "run"], capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_a_text_is_no_list_of_columns(tmp_path: Path, standin: Provider) -> None:
+    run = bm.run(["a"], model="m", base_url=standin.url, provider={"api_key_env": ""}, out=tmp_path / "run")
+    message = r"^columns: expected a list of names, got a text; write \['response'\]$"
+    with pytest.raises(bm.UsageError, match=message):
+        run.to_arrow("response")
+    with pytest.raises(bm.UsageError, match=message):
+        run.join(["a"], "response")

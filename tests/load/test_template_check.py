@@ -50,7 +50,7 @@ def test_a_template_that_reads_no_column_is_refused(prompt: str, hint: str, rows
 
 def test_a_template_whose_only_columns_no_row_has_is_refused_by_their_names(rows_file: Any, spool: Path) -> None:
     job = make_job(rows_file(ROWS), prompt="{{ txt|default('') }}")
-    with pytest.raises(InputError, match="the template names 'txt', which no row has, .*; there are 'text', 'Review"):
+    with pytest.raises(InputError, match=r"the template names 'txt', which no row has, .*; there are 'text', 'Review"):
         open_rows(job, spool)
 
 
