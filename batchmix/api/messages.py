@@ -28,6 +28,8 @@ _IN_TABLE = re.compile(
     r"|(?P<how>belongs under|or under) \[(?P<belongs>\w+)\]"
     r"|set provider\.api_key_env = \"\""
 )
+_OF_A_FILE = re.compile(r"\.toml:\d")
+"""The place of a mistake in a job file, which keeps its own terms."""
 _IN_A_SHELL = " In a shell, put the template in single quotes."
 
 
@@ -65,7 +67,8 @@ def in_python(message: str) -> str:
     >>> in_python("give --bad-rows reject, or --set input.path=…")
     "give bad_rows='reject', or input={'path': …}"
     """
-    return _IN_TABLE.sub(_mapping, _OPTION.sub(_keyword, message.replace(_IN_A_SHELL, "")))
+    message = _OPTION.sub(_keyword, message.replace(_IN_A_SHELL, ""))
+    return message if _OF_A_FILE.search(message) else _IN_TABLE.sub(_mapping, message)
 
 
 def _mapping(found: re.Match[str]) -> str:
