@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
-from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged
+from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, UsageError
 from batchmix.formats.display import clean
 
 _QUOTES = "'\""
@@ -33,16 +33,26 @@ _OF_A_FILE = re.compile(r"\.toml:\d")
 _IN_A_SHELL = " In a shell, put the template in single quotes."
 
 
-@contextlib.contextmanager
-def speaking_python() -> Iterator[None]:
-    """Reword the message of a `BatchmixError` that leaves the block, and escape control characters in it.
+class _SpeakingPython(contextlib.ContextDecorator):
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if isinstance(error, BatchmixError):
+            error.reworded(_shown)
+        if isinstance(error, UsageError):
+            # The message says all. The frames below have the environment as a variable, which some tracebacks show.
+            error.__traceback__ = None
+
+
+def speaking_python() -> _SpeakingPython:
+    """Return a context manager that rewords the message of a `BatchmixError`, and escapes control characters in it.
 
     Python prints the message of an error as it is, and it may quote what a provider or a row says.
     """
-    try:
-        yield
-    except BatchmixError as error:
-        raise error.reworded(_shown) from error.__cause__
+    return _SpeakingPython()
 
 
 def _shown(message: str) -> str:

@@ -59,6 +59,10 @@ class Run:
         self.warnings: tuple[str, ...] = ()
         """What the command line would have warned of at the end of the run, such as damage in the run folder."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the job out of pickles, since it may have secrets in it. The folder has all else of it."""
+        return {**self.__dict__, "_job": None}
+
     def __repr__(self) -> str:
         from batchmix.api.html import run_repr
 

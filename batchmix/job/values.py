@@ -107,6 +107,11 @@ class Provider(msgspec.Struct, frozen=True):
     api_key_env: str = "AIHUBMIX_API_KEY"
     headers: dict[str, str] = {}
 
+    def __repr__(self) -> str:
+        """Return the settings without secrets: tracebacks, notebooks and logs may show them."""
+        headers = masked_headers(self.headers)
+        return f"Provider(base_url={masked_url(self.base_url)!r}, api_key_env={self.api_key_env!r}, {headers=})"
+
     @property
     def rehearsal(self) -> bool:
         """Whether the built-in rehearsal provider answers the requests."""
