@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import tempfile
@@ -64,7 +65,8 @@ def memory_rows(data: Any, folder: Path, name_of_text: str, stop_request: StopRe
         file.seek(0)
         check()
     except BaseException as error:
-        file.close()
+        with contextlib.suppress(OSError):  # on a full disk, what is still buffered can't be written either
+            file.close()
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise disk_error(error, folder) from error
         raise

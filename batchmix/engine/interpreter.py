@@ -1,10 +1,12 @@
-"""Tunes Python's interpreter while requests are sent. The settings are the process's, so they are restored."""
+"""Tunes Python's interpreter while requests are sent. The settings are the process's, so they are restored, and so is
+the limit of open files, which `http/connection_pool.py` raises where it must."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -50,7 +52,12 @@ os.register_at_fork(after_in_child=_untune_in_child)
 
 def _tune() -> None:
     interval, threshold = sys.getswitchinterval(), gc.get_threshold()
-    _restore.extend([lambda: sys.setswitchinterval(interval), lambda: gc.set_threshold(*threshold)])
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _restore.extend([
+        lambda: sys.setswitchinterval(interval),
+        lambda: gc.set_threshold(*threshold),
+        lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files),
+    ])  # fmt: skip
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_THRESHOLD)
     if not gc.get_freeze_count():  # otherwise the program has frozen objects itself, and they must stay frozen
