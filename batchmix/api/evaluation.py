@@ -61,7 +61,8 @@ def evaluate(
 def diff(before: AnyRun, after: AnyRun) -> Diff:
     """Compare two evaluated runs, paired by row and sample, as `batchmix diff` does.
 
-    Raises `RunError` if one of them has not been evaluated.
+    Rows whose request or target differs are not compared, but counted in `changed`: two prompts have no pairs. Raises
+    `RunError` if one of them has not been evaluated.
 
     >>> _ = bm.evaluate(run, [{"kind": "regex", "pattern": "[a-z]"}])
     >>> diff = bm.diff(run, run)

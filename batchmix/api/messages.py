@@ -28,6 +28,7 @@ _IN_TABLE = re.compile(
     r"|(?P<how>belongs under|or under) \[(?P<belongs>\w+)\]"
     r"|set provider\.api_key_env = \"\""
 )
+_EVALUATE = re.compile(r"run batchmix eval (.+)$")
 _OF_A_FILE = re.compile(r"\.toml:\d")
 """The place of a mistake in a job file, which keeps its own terms."""
 _IN_A_SHELL = " In a shell, put the template in single quotes."
@@ -78,6 +79,7 @@ def in_python(message: str) -> str:
     "give bad_rows='reject', or input={'path': …}"
     """
     message = _OPTION.sub(_keyword, message.replace(_IN_A_SHELL, ""))
+    message = _EVALUATE.sub(r"call bm.evaluate('\1', …)", message)
     return message if _OF_A_FILE.search(message) else _IN_TABLE.sub(_mapping, message)
 
 

@@ -105,7 +105,9 @@ class Diff(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         verdicts = (f"{name}: {', '.join(map(_shown, getattr(self, name))) or 'none'}" for name in VERDICTS)
         missed = (f"missed: {message}" for message in self.missed)
-        text = f"{self.before} → {self.after}: {self.paired:,} results in pairs; {'; '.join([*verdicts, *missed])}"
+        changed = [f"{self.changed:,} left out: their request or target has changed"] if self.changed else []
+        details = "; ".join([*changed, *verdicts, *missed])
+        text = f"{self.before} → {self.after}: {self.paired:,} results in pairs; {details}"
         return clean(f"<Diff {text}>", _MAX_CHARS)
 
 

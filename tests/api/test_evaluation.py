@@ -79,6 +79,15 @@ def test_a_diff_lists_what_is_worse_better_and_the_same(at: Any) -> None:
     )
 
 
+def test_a_comparison_of_two_prompts_says_that_it_has_no_pairs(at: Any) -> None:
+    rows = [{"text": f"word {number}"} for number in range(3)]
+    for folder, prompt in (("first", "Say {{ text }}"), ("second", "Sing {{ text }}")):
+        bm.evaluate(bm.run(rows, prompt, **at, out=folder), [{"kind": "regex", "pattern": "."}])
+    diff = bm.diff("first", "second")
+    assert (diff.paired, diff.changed) == (0, 3)
+    assert "0 results in pairs; 3 left out: their request or target has changed; worse: none" in repr(diff)
+
+
 def test_a_run_that_was_not_evaluated_can_not_be_compared(run: bm.Run) -> None:
     with pytest.raises(RunError, match="has not been evaluated"):
         bm.diff(run, run)

@@ -30,6 +30,7 @@ from tests.conftest import Provider
         ("unknown setting temperature: temperature belongs under [params]", "unknown setting temperature: temperature belongs in params={…}"),
         ("max_tokens belongs under [params] or under [budget]", "max_tokens belongs in params={…} or in budget={…}"),
         ("a.toml:3: unknown setting top_p: belongs under [params]", "a.toml:3: unknown setting top_p: belongs under [params]"),
+        ("runs/a: has not been evaluated; run batchmix eval runs/a", "runs/a: has not been evaluated; call bm.evaluate('runs/a', …)"),
         ('or set provider.api_key_env = "" where the server', 'or pass provider={"api_key_env": ""} where the server'),
         ("there are 'a'. In a shell, put the template in single quotes. For many", "there are 'a'. For many"),
         (
