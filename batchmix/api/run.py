@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 import pyarrow as pa
 
 from batchmix.api.results import Result, results_in
-from batchmix.api.rows_of_run import RunColumns, one_per_row
 from batchmix.api.settings import StartSettings
 from batchmix.engine import reader
 from batchmix.engine.canary import Forecast
@@ -21,6 +20,7 @@ from batchmix.job import CheckedJob, Column
 from batchmix.records import Status
 from batchmix.store.schema import RESULT_COLUMNS
 from batchmix.store.view import View
+from batchmix.tables.rows_of_run import RunColumns, one_per_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,13 +139,13 @@ class Run:
 
     def to_pandas(self, columns: Iterable[str] | None = None) -> pd.DataFrame:
         """Return the results so far as a pandas DataFrame. Columns of integers are `Int64`, as they may have gaps."""
-        from batchmix.api.frames import to_pandas
+        from batchmix.tables.frames import to_pandas
 
         return to_pandas(self.to_arrow(columns))
 
     def to_polars(self, columns: Iterable[str] | None = None) -> pl.DataFrame:
         """Return the results so far as a Polars DataFrame."""
-        from batchmix.api.frames import to_polars
+        from batchmix.tables.frames import to_polars
 
         return to_polars(self.to_arrow(columns))
 
@@ -191,8 +191,8 @@ class Run:
         >>> run.join([{"text": "I loved it"}], {"answer": "status"})
         [{'text': 'I loved it', 'answer': 'ok'}]
         """
-        from batchmix.api.join import joined_table
-        from batchmix.api.tables import name_of_text
+        from batchmix.tables.join import joined_table
+        from batchmix.tables.memory_rows import name_of_text
 
         sources = dict(columns) if isinstance(columns, Mapping) else {name: name for name in _names(columns)}
         run = self._to_join(sources, model, sample)

@@ -17,7 +17,6 @@ from batchmix.api.job import Job
 from batchmix.api.messages import how_to_go_on, speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import JobKeywords, Settings, StartSettings, checked_job, start_options
-from batchmix.api.tables import memory_rows, name_of_text
 from batchmix.api.worker import Worker, done_in_thread
 from batchmix.engine.canary import forecast
 from batchmix.engine.recorded_job import resumed
@@ -31,6 +30,7 @@ from batchmix.progress.shown import progress_shown
 from batchmix.redact import Secrets
 from batchmix.store.result_feed import ResultQueue
 from batchmix.store.view import View
+from batchmix.tables.memory_rows import memory_rows, name_of_text
 
 if TYPE_CHECKING:
     from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation

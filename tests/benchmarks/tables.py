@@ -57,7 +57,7 @@ elif kind == "datasets":
 else:
     table = made.to_pylist() if kind == "dicts" else made
 import batchmix as bm
-from batchmix.api.tables import memory_rows
+from batchmix.tables.memory_rows import memory_rows
 memory_rows([{}], Path(folder), "prompt").file.close()
 before, began = peak(), time.perf_counter()
 memory_rows(table, Path(folder), "prompt").file.close()

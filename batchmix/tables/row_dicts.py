@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batchmix.api.libraries import is_from, type_shown
 from batchmix.errors import InputError
 from batchmix.formats.arrow_values import values
 from batchmix.formats.display import clean, quoted
+from batchmix.tables.libraries import is_from, type_shown
 
 _SIMPLE = frozenset({str, int, bool, type(None)})
 """The types that msgspec writes as `json` does, ten times faster. Of floats it would lose infinity."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchmix.api.record_batches import record_batches, with_one_column
-from batchmix.api.row_dicts import json_line, row_dict
 from batchmix.errors import UsageError
 from batchmix.formats.arrow_cast import fit
 from batchmix.formats.arrow_values import values
 from batchmix.formats.display import clean, quoted
 from batchmix.formats.text import json_text, text_of, utf8
 from batchmix.load.jsonl import decode_row
+from batchmix.tables.record_batches import record_batches, with_one_column
+from batchmix.tables.row_dicts import json_line, row_dict
 
 COMPARED_ROWS = 1024
 """The number of rows that are compared at once."""

@@ -13,10 +13,6 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
-from batchmix.api.content_digest import ContentDigest
-from batchmix.api.libraries import type_shown
-from batchmix.api.record_batches import parquet_schema, record_batches, with_one_column
-from batchmix.api.row_dicts import json_lines
 from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import NO_SPACE, InputError, RunError, disk_error
 from batchmix.formats.arrow_cast import fitted
@@ -24,6 +20,10 @@ from batchmix.formats.display import clean
 from batchmix.job import Input
 from batchmix.load.template import Template
 from batchmix.store.parts import write_rows
+from batchmix.tables.content_digest import ContentDigest
+from batchmix.tables.libraries import type_shown
+from batchmix.tables.record_batches import parquet_schema, record_batches, with_one_column
+from batchmix.tables.row_dicts import json_lines
 
 TAKES = (
     "a DataFrame of pandas or Polars, an Arrow table, reader or dataset, a Dataset of Hugging Face, a relation of"

@@ -30,11 +30,11 @@ import pyarrow.parquet as pq
 import pydantic
 import pytest
 
-from batchmix.api.content_digest import ContentDigest
-from batchmix.api.row_dicts import json_line
-from batchmix.api.tables import memory_rows
 from batchmix.errors import InputError, NoSpace
 from batchmix.formats.arrow_values import values
+from batchmix.tables.content_digest import ContentDigest
+from batchmix.tables.memory_rows import memory_rows
+from batchmix.tables.row_dicts import json_line
 from tests.odd_tables import OddTables
 
 ROWS = {"id": [1, 2, 3], "text": ["a", None, "é\U0001f600"]}
@@ -459,7 +459,7 @@ def test_other_content_has_another_digest(tmp_path: Path) -> None:
 def test_another_process_finds_the_same_digest(tmp_path: Path) -> None:
     made = 'pd.DataFrame({"t": ["a", None], "c": pd.Categorical(["x", "y"]), "l": [[1], None], "f": [0.5, None]})'
     program = (
-        "import pandas as pd, pathlib; from batchmix.api.tables import memory_rows;"
+        "import pandas as pd, pathlib; from batchmix.tables.memory_rows import memory_rows;"
         f"print(memory_rows({made}, pathlib.Path({str(tmp_path)!r}), 'prompt').digest)"
     )
     frame = pd.DataFrame({"t": ["a", None], "c": pd.Categorical(["x", "y"]), "l": [[1], None], "f": [0.5, None]})
@@ -491,7 +491,7 @@ def test_row_groups_can_be_entered(tmp_path: Path) -> None:
 
 def test_no_library_is_imported(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib; from batchmix.api.tables import memory_rows;"
+        "import sys, pathlib; from batchmix.tables.memory_rows import memory_rows;"
         f"memory_rows([{{'a': 1}}], pathlib.Path({str(tmp_path)!r}), 'prompt');"
         "print([name for name in ('pandas', 'polars', 'duckdb', 'datasets', 'pydantic') if name in sys.modules])"
     )

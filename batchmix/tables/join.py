@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchmix.api.alignment import check_aligned, other_number
-from batchmix.api.frames import pandas_array
-from batchmix.api.joined_streams import already_there, joined_reader, joined_rows
-from batchmix.api.libraries import is_from
-from batchmix.api.record_batches import record_batches, with_one_column
-from batchmix.api.rows_of_run import RunColumns
 from batchmix.errors import UsageError
+from batchmix.tables.alignment import check_aligned, other_number
+from batchmix.tables.frames import pandas_array
+from batchmix.tables.joined_streams import already_there, joined_reader, joined_rows
+from batchmix.tables.libraries import is_from
+from batchmix.tables.record_batches import record_batches, with_one_column
+from batchmix.tables.rows_of_run import RunColumns
 
 Columns = Mapping[str, pa.ChunkedArray]
 """The new columns by name, with one value per row of the input."""

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
-from batchmix.api.alignment import check_aligned
-from batchmix.api.frames import to_pandas, to_polars
-from batchmix.api.join import joined_table
-from batchmix.api.rows_of_run import RunColumns, one_per_row
 from batchmix.errors import UsageError
-from tests.api.test_tables import KINDS, ROWS
+from batchmix.tables.alignment import check_aligned
+from batchmix.tables.frames import to_pandas, to_polars
+from batchmix.tables.join import joined_table
+from batchmix.tables.rows_of_run import RunColumns, one_per_row
+from tests.tables.test_memory_rows import KINDS, ROWS
 
 ANSWERS = pa.chunked_array([["yes"], ["no", None]])
 TOKENS = pa.chunked_array([[7, None], [9]], pa.int64())

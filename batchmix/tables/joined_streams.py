@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchmix.api.alignment import check_rows, paired, rows_in
-from batchmix.api.rows_of_run import RunColumns
 from batchmix.errors import UsageError
 from batchmix.formats.display import column_list
+from batchmix.tables.alignment import check_rows, paired, rows_in
+from batchmix.tables.rows_of_run import RunColumns
 
 
 def joined_reader(data: pa.RecordBatchReader, run: RunColumns) -> pa.RecordBatchReader:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchmix.api.libraries import type_shown
 from batchmix.errors import InputError
 from batchmix.formats.display import clean, quoted
+from batchmix.tables.libraries import type_shown
 
 _BATCH_ROWS = 8192
 

@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.api.libraries import is_from, type_shown
-from batchmix.api.pandas_batches import pandas_batches
 from batchmix.errors import InputError
 from batchmix.formats.arrow_cast import fitted, storable
 from batchmix.formats.arrow_values import is_extension, is_text
 from batchmix.formats.display import clean, quoted
+from batchmix.tables.libraries import is_from, type_shown
+from batchmix.tables.pandas_batches import pandas_batches
 
 Types = pa.types
 _READ_ROWS = 8192
