@@ -168,6 +168,18 @@ def start_options(settings: StartSettings) -> Options:
     )
 
 
+def check_only_start(settings: Mapping[str, Any]) -> None:
+    """Raise `JobError` for a keyword that is none of a start."""
+    for name in sorted(settings.keys() - _OF_START):
+        near = None if name in _OF_JOB else closest(name, sorted(_OF_START))
+        if near:
+            raise JobError(f"unknown keyword argument {name}: did you mean {near}?")
+        raise JobError(
+            f"{name}: go_on takes only {', '.join(sorted(_OF_START))}; to change the job, call bm.run again, with the"
+            " same data and the run's folder as out=…"
+        )
+
+
 def as_in_a_file(value: Any) -> Any:
     """Return a copy of a setting as a job file would have it: paths as text, tuples as lists, any mapping as a dict."""
     if isinstance(value, os.PathLike):

@@ -16,7 +16,7 @@ import msgspec
 from batchmix.api.job import Job
 from batchmix.api.messages import how_to_go_on, speaking_python
 from batchmix.api.run import Run
-from batchmix.api.settings import JobKeywords, Settings, StartSettings, checked_job, start_options
+from batchmix.api.settings import JobKeywords, Settings, StartSettings, check_only_start, checked_job, start_options
 from batchmix.api.worker import Worker, done_in_thread
 from batchmix.engine.canary import forecast
 from batchmix.engine.recorded_job import resumed
@@ -215,6 +215,7 @@ def _sent(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, sto
 @speaking_python()
 def resumed_call(folder: Path, job: CheckedJob | None, settings: StartSettings) -> PreparedCall:
     """Return the call that goes on with a run. `job` has the secrets that its folder lacks. Raises `UsageError`."""
+    check_only_start(settings)
     known = {} if job is None else job_settings(job)
     for table in ("input", "output"):
         known.get(table, {}).pop("path", None)  # those are the folder's

@@ -232,6 +232,21 @@ def test_a_canary_forecasts_the_rest_and_goes_on(standin: Provider, at: Any) -> 
     assert (run.status, run.forecast, standin.request_count()) == ("finished", None, 30)
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"budget": {"max_usd": 1}},
+            r"^budget: go_on takes only .*; to change the job, call bm\.run again, with the same",
+        ),
+        ({"retry_rejectd": True}, r"^unknown keyword argument retry_rejectd: did you mean retry_rejected\?$"),
+    ],
+)
+def test_what_go_on_would_ignore_is_refused(more: Any, message: str, at: Any) -> None:
+    with pytest.raises(bm.UsageError, match=message):
+        bm.run(ROWS, PROMPT, canary=5, **at).go_on(**more)
+
+
 def test_the_next_run_reads_the_results_of_this_one(standin: Provider, at: Any) -> None:
     standin.behave("400=0.2")
     run = bm.run(ROWS, PROMPT, **at, keep_going=True)
