@@ -71,6 +71,7 @@ async def kernel(tmp_path: Path) -> AsyncIterator[AsyncKernelManager]:
         await manager.shutdown_kernel(now=True)
 
 
+@pytest.mark.slow
 async def test_a_run_whose_kernel_is_killed_is_finished_from_a_shell_and_no_answer_is_asked_for_again(
     kernel: AsyncKernelManager, tmp_path: Path
 ) -> None:

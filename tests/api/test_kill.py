@@ -33,7 +33,9 @@ bm.run(
 """
 
 
-@pytest.mark.parametrize("kind", ["dicts", "iterator", "pandas"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("dicts", marks=pytest.mark.slow), pytest.param("iterator", marks=pytest.mark.slow), "pandas"]
+)
 def test_the_shell_finishes_what_a_killed_program_began(
     kind: str, tmp_path: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

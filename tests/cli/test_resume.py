@@ -36,7 +36,9 @@ def write_input(folder: Path, kind: str) -> Path:
     return folder / "rows.csv"
 
 
-@pytest.mark.parametrize("kind", ["file", "csv", "stdin"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("file", marks=pytest.mark.slow), pytest.param("csv", marks=pytest.mark.slow), "stdin"]
+)
 def test_a_killed_run_goes_on_from_its_moved_folder_and_pays_for_nothing_twice(
     kind: str, tmp_path: Path, standin: Provider
 ) -> None:
