@@ -17,7 +17,7 @@ from batchmix.api.job import Job
 from batchmix.api.messages import how_to_go_on, speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import JobKeywords, Settings, StartSettings, check_only_start, checked_job, start_options
-from batchmix.api.worker import Worker, done_in_thread
+from batchmix.api.worker import Worker, check_threads, done_in_thread
 from batchmix.engine.canary import forecast
 from batchmix.engine.recorded_job import resumed
 from batchmix.engine.run import Options, run_job
@@ -150,6 +150,7 @@ def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker[Run]
 @speaking_python()
 def _work(call: PreparedCall, results: ResultQueue | None = None) -> Callable[[StopRequest], Run]:
     try:
+        check_threads()  # here too, where the rows are closed
         secrets = read_secrets(call.job.provider, os.environ)
         evaluation = _evaluation(call.job, secrets) if call.job.eval else None
     except UsageError:

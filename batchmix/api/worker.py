@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from batchmix.api.run import Run
 from batchmix.engine.shutdown import StopRequest
 from batchmix.engine.signals import passing_on_sigint, signal_error
-from batchmix.errors import Interrupted
+from batchmix.errors import Interrupted, UsageError
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class Worker(Generic[T]):
     """Work in a thread of its own, mostly a run. `work` is given the request by which it can be stopped."""
 
     def __init__(self, work: Callable[[StopRequest], T], stop_request: StopRequest | None = None) -> None:
+        check_threads()
         self._work = work
         self._stop_request = stop_request or StopRequest()
         self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -106,6 +107,16 @@ class Worker(Generic[T]):
         if cancelled is not None:
             raise cancelled
         return waiting.result()
+
+
+def check_threads() -> None:
+    """Raise `UsageError` if threads are not the system's: all of them would wait for the event loop of the run."""
+    patched_by = threading.get_ident.__module__
+    if patched_by != "_thread":
+        raise UsageError(
+            f"{patched_by.partition('.')[0]} has replaced Python's threads, and a run needs real ones; start it in a"
+            " process of its own"
+        )
 
 
 def _see_exception(future: asyncio.Future[T]) -> None:

@@ -7,6 +7,7 @@ import random
 import resource
 import subprocess
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,17 @@ def test_a_table_for_which_there_is_no_space_is_an_error_of_ours(tmp_path: Path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_that_are_no_threads_are_refused_instead_of_a_deadlock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = threading.get_ident
+
+    def get_ident() -> int:  # gevent and eventlet put such a function in its place
+        return original()
+
+    get_ident.__module__ = "gevent.thread"
+    monkeypatch.setattr(threading, "get_ident", get_ident)
+    with pytest.raises(bm.UsageError, match="gevent has replaced Python's threads"):
+        bm.run([{"text": "a"}], "Say {{ text }}", model="m", base_url="rehearsal:", out=tmp_path / "r")
