@@ -28,6 +28,9 @@ _IN_TABLE = re.compile(
     r"|(?P<how>belongs under|or under) \[(?P<belongs>\w+)\]"
     r"|set provider\.api_key_env = \"\""
 )
+_NO_TABLE, _NO_DICT = "expected a table, got", "expected a dict, got"
+_COPY = re.compile(r"^[^\n]*?/input/\d{6}/\d{5}\.parquet(?=, row |: )", re.MULTILINE)
+"""The copy of a table in the run folder, at the beginning of a line."""
 _EVALUATE = re.compile(r"run batchmix eval (.+)$")
 _OF_A_FILE = re.compile(r"\.toml:\d")
 """The place of a mistake in a job file, which keeps its own terms."""
@@ -79,8 +82,9 @@ def in_python(message: str) -> str:
     "give bad_rows='reject', or input={'path': …}"
     """
     message = _OPTION.sub(_keyword, message.replace(_IN_A_SHELL, ""))
+    message = _COPY.sub("data", message)
     message = _EVALUATE.sub(r"call bm.evaluate('\1', …)", message)
-    return message if _OF_A_FILE.search(message) else _IN_TABLE.sub(_mapping, message)
+    return message if _OF_A_FILE.search(message) else _IN_TABLE.sub(_mapping, message).replace(_NO_TABLE, _NO_DICT)
 
 
 def _mapping(found: re.Match[str]) -> str:

@@ -131,6 +131,9 @@ def checked_job(
     """
     given = {key: as_in_a_file(value) for key, value in settings.items() if key not in _OF_START}
     _check_names(given)
+    for names in (given.get("models"), as_in_a_file(model)):
+        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            raise JobError(f"models: write models={[{'id': name} for name in names]}")
     flags = {name: given.pop(name, None) for name in FLAGS} | {
         "prompt": prompt,
         "model": model,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import batchmix as bm
@@ -115,6 +116,24 @@ def test_warnings_are_kept_and_not_printed(tmp_path: Path, standin: Provider) ->
         [sys.executable, "-c", program, standin.url, tmp_path / "run"], capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_a_mistake_in_a_table_names_its_row_and_not_the_copy_in_the_run_folder(
+    tmp_path: Path, standin: Provider
+) -> None:
+    at: Any = {"model": "m", "base_url": standin.url, "provider": {"api_key_env": ""}, "out": tmp_path / "run"}
+    with pytest.raises(bm.UsageError, match=r"^data, row 0: has no column 'txt', which the template names"):
+        bm.run(pa.table({"text": ["a", "b"]}), "Say {{ txt }}", **at)
+
+
+def test_models_that_are_texts_are_refused_with_what_to_write(tmp_path: Path, standin: Provider) -> None:
+    message = r"^models: write models=\[\{'id': 'a'\}, \{'id': 'b'\}\]$"
+    with pytest.raises(bm.UsageError, match=message):
+        bm.run(["a"], models=["a", "b"], base_url=standin.url, out=tmp_path / "run")  # type: ignore[list-item]
+    with pytest.raises(bm.UsageError, match=message):
+        bm.run(["a"], model=["a", "b"], base_url=standin.url, out=tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(bm.UsageError, match=r"^budget: expected a dict, got a whole number$"):
+        bm.run(["a"], model="m", budget=3, base_url=standin.url, out=tmp_path / "run")  # type: ignore[arg-type]
 
 
 def test_a_text_is_no_list_of_columns(tmp_path: Path, standin: Provider) -> None:
