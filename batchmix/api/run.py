@@ -203,7 +203,8 @@ class Run:
         """Go on with the run: send what has no answer yet, after a canary, an interruption or a kill, and failed rows.
 
         It is what `batchmix resume` does: the job and, if they were in memory, the rows are those in the run folder.
-        The keyword arguments are those of a start, such as `retry_rejected=True`. Raises what `bm.run` raises.
+        The keyword arguments are those of a start, such as `retry_rejected=True`. To change the job, as its budget,
+        call `bm.run` again with the same `out`. Raises what `bm.run` raises.
 
         >>> run.go_on().status
         'finished'
