@@ -66,7 +66,7 @@ def _shown(message: str) -> str:
 def how_to_go_on(error: BatchmixError, folder: Path, message: str) -> str:
     """Return the message of an error that ended a run, with how to go on with the run."""
     if isinstance(error, JobRefused | BudgetSpent):
-        return f"{message}\nTo go on, change that in the call, and call it again."
+        return f"{message}\nTo go on, change that in the call and call it again, or give it to error.run.go_on(…)."
     if isinstance(error, PartDamaged):
         return f"{message}\nTo go on, restore the part from a copy, or call it again with update=True."
     shell = shlex.join(["batchmix", "resume", str(folder)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 import pyarrow as pa
 
 from batchmix.api.results import Result, results_in
-from batchmix.api.settings import StartSettings
+from batchmix.api.settings import Settings
 from batchmix.engine import reader
 from batchmix.engine.canary import Forecast
 from batchmix.errors import PartDamaged, RowsFailed, UsageError
@@ -199,12 +199,12 @@ class Run:
         joined: T = joined_table(data, run, name_of_text(self._known_job().input))
         return joined
 
-    def go_on(self, **settings: Unpack[StartSettings]) -> Run:
+    def go_on(self, **settings: Unpack[Settings]) -> Run:
         """Go on with the run: send what has no answer yet, after a canary, an interruption or a kill, and failed rows.
 
         It is what `batchmix resume` does: the job and, if they were in memory, the rows are those in the run folder.
-        The keyword arguments are those of a start, such as `retry_rejected=True`. To change the job, as its budget,
-        call `bm.run` again with the same `out`. Raises what `bm.run` raises.
+        The keyword arguments are those of `bm.run`, for this start or to change the job, such as `retry_rejected=True`
+        or `budget={"max_usd": 10}`. Raises what `bm.run` raises.
 
         >>> run.go_on().status
         'finished'

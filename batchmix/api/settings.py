@@ -13,8 +13,8 @@ from batchmix.api.examples import Examples, with_examples
 from batchmix.engine.run import Options
 from batchmix.errors import JobError
 from batchmix.formats.display import clean
-from batchmix.job import CheckedJob, closest, job_of_call
-from batchmix.job.call import FLAGS
+from batchmix.job import CheckedJob, closest, job_of_call, merge_settings
+from batchmix.job.call import FLAGS, settings_of_flags
 from batchmix.job.mistakes import mistakes_in_table
 
 Table = Mapping[str, Any]
@@ -171,16 +171,14 @@ def start_options(settings: StartSettings) -> Options:
     )
 
 
-def check_only_start(settings: Mapping[str, Any]) -> None:
-    """Raise `JobError` for a keyword that is none of a start."""
-    for name in sorted(settings.keys() - _OF_START):
-        near = None if name in _OF_JOB else closest(name, sorted(_OF_START))
-        if near:
-            raise JobError(f"unknown keyword argument {name}: did you mean {near}?")
-        raise JobError(
-            f"{name}: go_on takes only {', '.join(sorted(_OF_START))}; to change the job, call bm.run again, with the"
-            " same data and the run's folder as out=…"
-        )
+def changed_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings of a job among the keyword arguments of a call that goes on with a run. Raises `JobError`."""
+    given = {key: as_in_a_file(value) for key, value in settings.items() if key not in _OF_START}
+    _check_names(given)
+    if "examples" in given:
+        raise JobError("examples: belong to the requests of the run, which go on as they are; call bm.run for others")
+    flags = {name: given.pop(name) for name in FLAGS if name in given}
+    return merge_settings([given, settings_of_flags(flags)])
 
 
 def as_in_a_file(value: Any) -> Any:

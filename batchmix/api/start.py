@@ -16,7 +16,7 @@ import msgspec
 from batchmix.api.job import Job
 from batchmix.api.messages import how_to_go_on, speaking_python
 from batchmix.api.run import Run
-from batchmix.api.settings import JobKeywords, Settings, StartSettings, check_only_start, checked_job, start_options
+from batchmix.api.settings import JobKeywords, Settings, changed_settings, checked_job, start_options
 from batchmix.api.worker import Worker, check_threads, done_in_thread
 from batchmix.engine.canary import forecast
 from batchmix.engine.recorded_job import resumed
@@ -24,7 +24,7 @@ from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import BatchmixError, InputError, JobError, UsageError
-from batchmix.job import MEMORY, CheckedJob, job_settings
+from batchmix.job import MEMORY, CheckedJob, job_settings, merge_settings
 from batchmix.job.secrets import read_secrets
 from batchmix.progress.shown import progress_shown
 from batchmix.redact import Secrets
@@ -214,11 +214,11 @@ def _sent(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, sto
 
 
 @speaking_python()
-def resumed_call(folder: Path, job: CheckedJob | None, settings: StartSettings) -> PreparedCall:
+def resumed_call(folder: Path, job: CheckedJob | None, settings: Settings) -> PreparedCall:
     """Return the call that goes on with a run. `job` has the secrets that its folder lacks. Raises `UsageError`."""
-    check_only_start(settings)
     known = {} if job is None else job_settings(job)
     for table in ("input", "output"):
         known.get(table, {}).pop("path", None)  # those are the folder's
+    known = merge_settings([known, changed_settings(settings)])
     resumed_job, options = resumed(folder, known, start_options(settings))
     return PreparedCall(resumed_job, options, settings.get("progress"), RunStatus())

@@ -232,19 +232,17 @@ def test_a_canary_forecasts_the_rest_and_goes_on(standin: Provider, at: Any) -> 
     assert (run.status, run.forecast, standin.request_count()) == ("finished", None, 30)
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (
-            {"budget": {"max_usd": 1}},
-            r"^budget: go_on takes only .*; to change the job, call bm\.run again, with the same",
-        ),
-        ({"retry_rejectd": True}, r"^unknown keyword argument retry_rejectd: did you mean retry_rejected\?$"),
-    ],
-)
-def test_what_go_on_would_ignore_is_refused(more: Any, message: str, at: Any) -> None:
-    with pytest.raises(bm.UsageError, match=message):
-        bm.run(ROWS, PROMPT, canary=5, **at).go_on(**more)
+def test_a_run_goes_on_with_changed_settings_and_a_misspelt_one_is_refused(standin: Provider, at: Any) -> None:
+    with pytest.raises(bm.Stopped) as caught:
+        bm.run(ROWS, PROMPT, **at, budget={"max_tokens": 100}, concurrency=1)
+    run = caught.value.run
+    assert run is not None
+    with pytest.raises(bm.UsageError, match="retry_rejectd: did you mean retry_rejected"):
+        run.go_on(retry_rejectd=True)
+    with pytest.raises(bm.UsageError, match="examples: belong to the requests of the run"):
+        run.go_on(examples=[("a", "b")])
+    assert run.go_on(budget={"max_tokens": 10_000}, concurrency=4).summary["ok"] == 30
+    assert standin.request_count() == 30
 
 
 def test_the_next_run_reads_the_results_of_this_one(standin: Provider, at: Any) -> None:
