@@ -177,7 +177,8 @@ def parquet_schema(schema: pa.Schema) -> pa.Schema:
         if count > 1:
             raise InputError(f"the table has {count} columns named {quoted(name)}")
     fields = [pa.field(field.name, _stored(field.type)) for field in schema]
-    for field in fields:
+    first_of_type = {field.type: field for field in reversed(fields)}
+    for field in first_of_type.values():
         try:
             pq.write_table(pa.table({field.name: pa.nulls(1, field.type)}), io.BytesIO())
         except (pa.ArrowException, TypeError) as error:
