@@ -31,10 +31,15 @@ def run(
     """Send a request for each row of `data`, and return the run once it has finished. The same call resumes it.
 
     `data` is a table in memory (a DataFrame of pandas or Polars, an Arrow table, reader or dataset, a Dataset of
-    Hugging Face, a DuckDB relation, dicts, strings, an iterator of them), the path of an input or of a job file, or a
-    `Job`. `prompt` is a template such as `"Classify: {{ text }}"`. `out` is the run folder; without it, data in memory
-    has a folder below `runs/` that is named by a digest of the rows and of what is asked, so that the same call again
-    costs nothing. `settings` are the tables of a job file and the short names of the command line.
+    Hugging Face, a DuckDB relation, dicts, strings, an iterator of them), the path of an input or of a job file, a
+    `Job`, or a `Run` to go on with. `prompt` is a template such as `"Classify: {{ text }}"`. `out` is the run folder;
+    without it, data in memory has a folder below `runs/` that is named by a digest of the rows and of what is asked, so
+    that the same call again costs nothing.
+
+    `settings` are the short names of the command line (`system`, `messages`, `examples`, `base_url`, `rpm`, `tpm`,
+    `concurrency`, `deadline`), those of this start (`limit`, `canary`, `update`, `retry_rejected`, `bad_rows`,
+    `keep_going`, `progress`), and the keys of a job file (`name`, `models`, `samples`, `input`, `params`, `provider`,
+    `limits`, `retry`, `timeouts`, `budget`, `reuse`, `prices`, `output`, `eval`, `schedule`).
 
     Rows without an answer raise nothing: see `Run.failures`. Raises `UsageError` if the call, the job or the input is
     wrong, before anything is sent; `Stopped` if the run stopped early, and `Interrupted` after Ctrl-C, once the

@@ -11,7 +11,7 @@ import pyarrow as pa
 from batchmix.api.settings import Settings
 from batchmix.api.start import Arguments, finished, prepared_call
 from batchmix.errors import UsageError
-from batchmix.job import CheckedJob
+from batchmix.job import CheckedJob, closest
 from batchmix.job.toml_text import job_settings
 from batchmix.store.schema import RESULT_COLUMNS
 
@@ -47,7 +47,11 @@ def _renamed(run: Run, columns: Mapping[str, Any]) -> pa.RecordBatchReader:
     schema = run.scan().schema
     for name, source in columns.items():
         if source not in schema.names:
-            raise UsageError(f"{name}={source!r}: {run.folder} has no column {source!r}, and {name} is no setting")
+            near = closest(name, sorted(Settings.__annotations__))
+            hint = f"; did you mean {near}?" if near else ""
+            raise UsageError(
+                f"{name}={source!r}: {run.folder} has no column {source!r}, and {name} is no setting{hint}"
+            )
         if name in RESULT_COLUMNS:
             raise UsageError(f"{name}={source!r}: {name} is the name of a column of the next run; choose another")
     carried = [name for name in schema.names if name not in RESULT_COLUMNS and name not in columns]

@@ -28,7 +28,7 @@ __all__ = ["Diff", "Evaluation", "diff", "evaluate"]
 
 AnyRun = Run | str | os.PathLike[str]
 """A run, or its folder."""
-Scorers = Job | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Scorers = Job | str | os.PathLike[str] | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 """A job or a job file, whose `[eval]` and provider are used; a table as `[eval]` in it; or only its scorers."""
 
 
@@ -37,9 +37,9 @@ def evaluate(
 ) -> Evaluation:
     """Score the answers of a run, as `batchmix eval` does. No row is sent again.
 
-    `scorers` is a list of tables as `[[eval.scorers]]` in a job file, a whole table `[eval]`, or a job that has one;
-    None for the run's own. Requests are only sent to judges, for answers that they have not judged yet. Scores and
-    metrics are written into the run folder.
+    `scorers` is a list of tables as `[[eval.scorers]]` in a job file, or of kinds such as `"exact"`; a whole table
+    `[eval]`, or a job that has one; None for the run's own. Requests are only sent to judges, for answers that they
+    have not judged yet. Scores and metrics are written into the run folder.
 
     Raises `UsageError` if a scorer is wrong, and `Stopped` or `Interrupted` if a judge was stopped; the same call then
     resumes it.
@@ -108,7 +108,9 @@ def _other_job(run: AnyRun, scorers: Scorers | None) -> CheckedJob | None:
         if not os.fspath(scorers).endswith(".toml"):
             raise JobError(f"{os.fspath(scorers)}: is no job file, which ends in .toml")
         return checked_job(scorers, None, None, None, {})
-    table = scorers if isinstance(scorers, Mapping) else {"scorers": scorers}
+    if not isinstance(scorers, Mapping):
+        scorers = {"scorers": [{"kind": scorer} if isinstance(scorer, str) else scorer for scorer in scorers]}
+    table = scorers
     original = known or reader.job_of(folder_of(run))
     models = [{"id": model.id, "name": model.name} for model in original.models]
     settings = {"input": {"path": "-"}, "models": models, "eval": as_in_a_file(table)}

@@ -20,7 +20,7 @@ from batchmix.job import CheckedJob, Column
 from batchmix.records import Status
 from batchmix.store.schema import RESULT_COLUMNS
 from batchmix.store.view import View
-from batchmix.tables.rows_of_run import RunColumns, one_per_row
+from batchmix.tables.rows_of_run import RunColumns, one_per_row, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +179,7 @@ class Run:
         columns: Mapping[str, str] | Iterable[str] = ("response",),
         *,
         model: str | None = None,
-        sample: int = 0,
+        sample: int | None = None,
     ) -> T:
         """Return `data`, the table that the run was made from, with columns of the results beside its rows.
 
@@ -195,7 +195,7 @@ class Run:
         from batchmix.tables.memory_rows import name_of_text
 
         sources = dict(columns) if isinstance(columns, Mapping) else {name: name for name in _names(columns)}
-        run = self._to_join(sources, model, sample)
+        run = self._to_join(data, sources, model, sample)
         joined: T = joined_table(data, run, name_of_text(self._known_job().input))
         return joined
 
@@ -250,19 +250,23 @@ class Run:
         same = {column if isinstance(column, str) else column.name for column in columns if _is_unchanged(column)}
         return [name for name in carried if name in same]
 
-    def _to_join(self, sources: dict[str, str], model: str | None, sample: int) -> RunColumns:
+    def _to_join(self, data: Any, sources: dict[str, str], model: str | None, sample: int | None) -> RunColumns:
         view, samples = self._view(), reader.job_of(self.folder).samples
-        is_known = sample in range(samples)
-        if not is_known:
-            raise UsageError(f"{self.folder}: there is no sample {sample}; there are samples 0 to {samples - 1}")
         if model is not None and model not in view.run.models:
             raise UsageError(f"{self.folder}: there is no model {model!r}; there are {', '.join(view.run.models)}")
         if model is None and view.run.results > view.run.rows * samples:
             raise UsageError(f"{self.folder}: has an answer of each model; name one, as model={view.run.models[0]!r}")
+        if sample is None and samples > 1:
+            raise UsageError(f"{self.folder}: has {samples} answers to each row; choose one, as sample=0")
+        sample = sample or 0
+        if sample not in range(samples):
+            raise UsageError(f"{self.folder}: there is no sample {sample}; there are samples 0 to {samples - 1}")
         carried = self._carried_as_they_are()
         scan = self.scan(dict.fromkeys(["row", "model", "sample", *sources.values(), *carried]))
         chosen = {"sample": sample} if model is None else {"sample": sample, "model": model}
-        return RunColumns(one_per_row(scan, view.run.rows, chosen), view.run.rows, sources, carried)
+        # A limited run has the first rows of the table, and the others may be sent later.
+        rows = max(view.run.rows, rows_of(data) or 0) if view.run.scan.get("limit") else view.run.rows
+        return RunColumns(one_per_row(scan, rows, chosen), rows, sources, carried)
 
 
 def _is_unchanged(column: str | Column) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import logging
 import os
@@ -24,6 +25,7 @@ from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import BatchmixError, InputError, JobError, UsageError
+from batchmix.formats.display import clean
 from batchmix.job import MEMORY, CheckedJob, job_settings, merge_settings
 from batchmix.job.secrets import read_secrets
 from batchmix.progress.shown import progress_shown
@@ -76,20 +78,25 @@ def prepared_call(
 ) -> PreparedCall:
     """Return what a call describes. Rows in memory are written to a temporary file. Raises `UsageError`.
 
-    `data` is a path, a `Job`, or rows in memory. The settings are checked before the rows are read, and
-    `stop_request` before each of them. `runs` is the folder for a run over rows in memory without `out`; None for the
-    default.
+    `data` is a path, a `Job`, a `Run` to go on with, or rows in memory. The settings are checked before the rows are
+    read, and `stop_request` before each of them. `runs` is the folder for a run over rows in memory without `out`; None
+    for the default.
     """
     data, prompt, model, out, settings = msgspec.structs.astuple(arguments)
     options, progress = start_options(settings), settings.get("progress")
     keywords: JobKeywords = settings
+    given = [name for name, value in (("prompt", prompt), ("model", model), ("out", out)) if value is not None]
+    if isinstance(data, Run):
+        if given:
+            raise JobError(f"{given[0]}: the run says this, and goes on with it; for another run, give the rows")
+        return resumed_call(data.folder, data._job, settings)
     if isinstance(data, Job):
-        given = [name for name, value in (("prompt", prompt), ("model", model), ("out", out)) if value is not None]
         given += keywords.keys() & JobKeywords.__annotations__.keys()
         if given:
             raise JobError(f"{given[0]}: the Job says this; give it to bm.Job(…)")
         return PreparedCall(data.checked, options, progress, RunStatus())
     if isinstance(data, str | os.PathLike):
+        _check_is_path(os.fspath(data))
         return PreparedCall(checked_job(data, prompt, model, out, keywords), options, progress, RunStatus())
     job = checked_job(f"{MEMORY}jsonl", prompt, model, out, cast("JobKeywords", {"name": _NAME, **keywords}))
     if out is not None and "name" not in keywords:
@@ -113,6 +120,14 @@ def prepared_call(
 async def prepared_beside(arguments: Arguments) -> PreparedCall:
     """Do what `prepared_call` does, in a thread, without blocking the event loop. Cancelling stops it."""
     return await Worker(functools.partial(prepared_call, arguments)).wait_async()
+
+
+def _check_is_path(path: str) -> None:
+    """Raise `InputError` for a text that is no path, such as a prompt."""
+    words = clean(path, 60)
+    exists = os.path.exists(path)  # noqa: PTH110 - `Path.exists` may raise
+    if len(path.split()) > 1 and not exists and not glob.has_magic(path):
+        raise InputError(f"data: there is no file {words!r}; rows are a list, as in bm.run([{words!r}], …)")
 
 
 def _existing(folder: Path) -> Path:

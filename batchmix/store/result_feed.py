@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from batchmix.formats.arrow_values import row_values
+from batchmix.records import Status
 from batchmix.store.parts import part_path, row_groups
 from batchmix.store.result_rows import ResultRow, named
 from batchmix.store.run_folder import Layout
@@ -142,7 +143,7 @@ class ResultFeed:
         index, position = divmod(values["row"], self._shard_rows)
         carried = self._inputs[index][position]
         del values["raw"]
-        values["status"] = values["status"].value
+        values["status"] = Status(values["status"]).value
         for name in _TIMES:
             if (ms := values[name]) is not None:
                 values[name] = _moment(ms)

@@ -26,6 +26,16 @@ class RunColumns(msgspec.Struct, frozen=True):
     """Columns of `results` that hold what the table must have under the same names."""
 
 
+def rows_of(data: Any) -> int | None:
+    """Return the number of rows of a table. None if only reading it would tell."""
+    if isinstance(data, Mapping):
+        return next((len(column) for column in data.values()), 0)
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
 def one_per_row(results: pa.RecordBatchReader, rows: int, chosen: Mapping[str, Any]) -> pa.RecordBatchReader:
     """Return the results that have the chosen values, one for each of the rows, null where there is none.
 

@@ -213,6 +213,8 @@ def test_several_models_and_samples_are_joined_one_by_one(at: Any) -> None:
     assert len(run) == 120
     with pytest.raises(bm.UsageError, match="has an answer of each model; name one, as model='m'"):
         run.join(ROWS)
+    with pytest.raises(bm.UsageError, match="has 2 answers to each row; choose one, as sample=0"):
+        run.join(ROWS, model="n")
     with pytest.raises(bm.UsageError, match="there is no sample 2; there are samples 0 to 1"):
         run.join(ROWS, model="n", sample=2)
     with pytest.raises(bm.UsageError, match="there is no model 'x'; there are m, n"):
@@ -308,3 +310,47 @@ def test_numbers_as_keys_of_a_parameter_are_text_as_in_json(standin: Provider, a
     run = bm.run(ROWS, PROMPT, **at, params={"logit_bias": {50256: -100}})
     assert bm.run(ROWS, PROMPT, **at, params={"logit_bias": {"50256": -100}}).folder == run.folder
     assert standin.request_count() == 30
+
+
+def test_a_run_goes_on_wherever_a_run_can_be_started(standin: Provider, at: Any) -> None:
+    async def on_a_loop() -> tuple[int, int]:
+        some = await bm.arun(bm.run(ROWS, PROMPT, **at, limit=5), limit=10)
+        count = len(some)
+        rest = [result async for result in bm.stream(some, limit=30)]
+        return count, len(rest)
+
+    assert asyncio.run(on_a_loop()) == (10, 30)
+    assert standin.request_count() == 30
+    with pytest.raises(bm.UsageError, match="prompt: the run says this"):
+        bm.run(bm.open(next(Path("runs").iterdir())), "Sing {{ text }}")
+
+
+def test_a_limited_run_is_joined_to_the_whole_table(at: Any) -> None:
+    run = bm.run(ROWS, PROMPT, **at, limit=10)
+    assert [row["status"] for row in run.join(ROWS, ["status"])] == ["ok"] * 10 + [None] * 20
+    assert len(run.join(ROWS[:10], ["status"])) == 10
+    with pytest.raises(bm.UsageError, match=r"9 .*10"):
+        run.join(ROWS[:9], ["status"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda run: bm.run("I loved it", "Say {{ text }}", model="m"),
+            r"rows are a list, as in bm.run\(\['I loved it'\]",
+        ),
+        (lambda run: run.then("Say {{ a }}", a="response", sampels=3), "sampels is no setting; did you mean samples"),
+        (lambda run: bm.evaluate(run, ["exat"]), "exact"),
+    ],
+)
+def test_typical_mistakes_are_answered_with_what_was_meant(call: Any, message: str, at: Any) -> None:
+    with pytest.raises(bm.UsageError, match=message):
+        call(bm.run(ROWS, PROMPT, **at))
+
+
+def test_the_docstring_lists_all_keyword_arguments() -> None:
+    from batchmix.api.settings import Settings
+
+    assert bm.run.__doc__ is not None
+    assert all(f"`{name}`" in bm.run.__doc__ for name in Settings.__annotations__)
