@@ -63,6 +63,5 @@ def _tune() -> None:
     if not gc.get_freeze_count():  # otherwise the program has frozen objects itself, and they must stay frozen
         # What was there before the run is no garbage of the run. Scanning it would stop the loop for tens of
         # milliseconds, or for longer in a program with large objects of its own.
-        gc.collect()
         gc.freeze()
         _restore.append(gc.unfreeze)

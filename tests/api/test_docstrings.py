@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import doctest
 import importlib
-import pkgutil
 from pathlib import Path
 from typing import Any
 

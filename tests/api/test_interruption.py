@@ -104,7 +104,10 @@ except bm.Interrupted as error:
 """
 
 
-@pytest.mark.parametrize("handler", ["", "signal.signal(signal.SIGINT, lambda *_: exec('raise KeyboardInterrupt'))\n"])
+OWN_HANDLER = "signal.signal(signal.SIGINT, lambda *_: exec('raise KeyboardInterrupt'))\n"
+
+
+@pytest.mark.parametrize("handler", ["", pytest.param(OWN_HANDLER, marks=pytest.mark.slow)], ids=["", "own handler"])
 def test_ctrl_c_drains_then_raises_an_error_that_has_the_run(standin: Provider, at: Any, handler: str) -> None:
     script = SCRIPT.replace("before =", f"{handler}before =", 1)
     process = subprocess.Popen(
