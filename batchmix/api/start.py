@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
 
@@ -98,13 +98,21 @@ def prepared_call(
     if isinstance(data, str | os.PathLike):
         _check_is_path(os.fspath(data))
         return PreparedCall(checked_job(data, prompt, model, out, keywords), options, progress, RunStatus())
+    job, rows = _with_rows(arguments, stop_request or StopRequest(), runs)
+    return PreparedCall(job, msgspec.structs.replace(options, rows=rows), progress, RunStatus())
+
+
+def _with_rows(arguments: Arguments, stop_request: StopRequest, runs: Path | None) -> tuple[CheckedJob, BinaryIO]:
+    """Return the job over rows in memory, and the rows in a temporary file. See `prepared_call`."""
+    data, prompt, model, out, settings = msgspec.structs.astuple(arguments)
+    keywords: JobKeywords = settings
     job = checked_job(f"{MEMORY}jsonl", prompt, model, out, cast("JobKeywords", {"name": _NAME, **keywords}))
     if out is not None and "name" not in keywords:
         named = cast("JobKeywords", {**keywords, "name": Path(job.output.path).resolve().name})
         job = checked_job(f"{MEMORY}jsonl", prompt, model, out, named)
     is_default = out is None and "path" not in keywords.get("output", {})
     folder = runs / job.name if is_default and runs else Path(job.output.path)
-    rows = memory_rows(data, _existing(folder.parent), name_of_text(job.input), stop_request or StopRequest())
+    rows = memory_rows(data, _existing(folder.parent), name_of_text(job.input), stop_request)
     try:
         if not rows.rows:
             raise InputError("data: there are no rows in it")
@@ -114,7 +122,7 @@ def prepared_call(
     except BaseException:
         rows.file.close()
         raise
-    return PreparedCall(job, msgspec.structs.replace(options, rows=rows.file), progress, RunStatus())
+    return job, rows.file
 
 
 async def prepared_beside(arguments: Arguments) -> PreparedCall:

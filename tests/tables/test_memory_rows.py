@@ -403,6 +403,7 @@ def test_an_exception_of_an_iterator_passes_and_leaves_nothing(tmp_path: Path) -
         raise KeyError("mine")
 
     for data in (rows(), pa.RecordBatchReader.from_batches(pa.schema({"a": pa.int64()}), batches())):
+        gc.collect()  # what other tests have left
         before = open_files()
         with pytest.raises(KeyError, match="mine"):
             memory_rows(data, tmp_path, "prompt")
