@@ -1,4 +1,4 @@
-"""`bm.run` beside `batchmix run`: python -m tests.benchmarks.from_python [--rounds 5] [--rows 40000].
+"""`bm.run` beside `batchmix run`: python -m tests.benchmarks.from_python [--rounds 5] [--rows 60000] [--kinds file].
 
 The two take turns on core 1, nginx answers on core 0. Of each, the time that a call with one row takes is taken off, since
 a program imports and starts once; those starts are shown too. `bm.run` gets the same file, and the rows as dictionaries
@@ -46,7 +46,8 @@ KINDS = ("file", "dicts", "pandas")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="what bm.run gets; default: all")
     args = parser.parse_args()
     servers.check()
     os.sched_setaffinity(0, {servers.CORES[0]})
@@ -54,28 +55,34 @@ def main() -> None:
         whole, one = Path(root, "rows.jsonl"), Path(root, "one.jsonl")
         write_rows(whole, args.rows)
         write_rows(one, 1)
-        rounds = [measure(server, whole, one, Path(root, "out"), args.rows) for _ in range(args.rounds)]
+        ways = ["shell", *args.kinds]
+        rounds = []
+        for number in range(args.rounds):  # each way comes first as often as last, since the machine's speed drifts
+            order = ways if number % 2 else ways[::-1]
+            rounds.append(measure(server, (one, whole), Path(root, "out"), args.rows, order))
     print(in_columns(COLUMNS))
-    for kind in KINDS:
+    for kind in args.kinds:
         ratios = [rates[kind] / rates["shell"] for rates, _ in rounds]
         mine, theirs = (statistics.median(rates[which] for rates, _ in rounds) for which in (kind, "shell"))
         bound = Bound("≥", 0.97) if kind == "file" else None
         line = Line(f"bm.run, {kind}", mine, "/s", "batchmix run", theirs, statistics.median(ratios), bound)
         print(in_columns(line.cells()))
-    for kind in KINDS:
+    for kind in args.kinds:
         mine, theirs = (statistics.median(starts[which] for _, starts in rounds) for which in (kind, "shell"))
         print(in_columns(Line(f"one row, {kind}", mine, " s", "batchmix run", theirs).cells()))
 
 
-def measure(server: Server, whole: Path, one: Path, out: Path, rows: int) -> tuple[dict[str, float], dict[str, float]]:
+def measure(
+    server: Server, sources: tuple[Path, Path], out: Path, rows: int, ways: list[str]
+) -> tuple[dict[str, float], dict[str, float]]:
     """Return the requests per second of each way, and the seconds of a call with one row."""
     rates, starts = {}, {}
-    for which in ("shell", *KINDS):
+    for which in ways:
         seconds = [
             batchmix(server.url, source, out, WORKERS)[0]
             if which == "shell"
             else called(which, server.url, source, out)
-            for source in (one, whole)
+            for source in sources
         ]
         starts[which] = seconds[0]
         rates[which] = rows / (seconds[1] - seconds[0])
