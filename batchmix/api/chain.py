@@ -26,14 +26,13 @@ def next_run(
     run: Run, job: CheckedJob, prompt: str, out: str | os.PathLike[str] | None, keywords: Mapping[str, Any]
 ) -> Run:
     """Run a job over the results of a run. Keywords that are no settings name columns: `draft="response"`."""
-    settings = {name: value for name, value in keywords.items() if name in Settings.__annotations__ or name == "model"}
-    columns = {name: value for name, value in keywords.items() if name not in settings}
-    settings = {name: value for name, value in settings.items() if name != "model" or value is not None}
+    given = {name: value for name, value in keywords.items() if name in Settings.__annotations__}
+    columns = {name: value for name, value in keywords.items() if name not in {*given, "model"}}
     earlier = job_settings(job)
-    settings = {name: earlier[name] for name in _TAKEN_OVER if name in earlier} | settings
+    settings = {name: earlier[name] for name in _TAKEN_OVER if name in earlier} | given
     settings.setdefault("bad_rows", "reject")  # a row without an answer keeps its place
     settings.setdefault("name", f"{job.name}-then")
-    model = settings.pop("model", None)
+    model = keywords.get("model")
     if model is None and "models" not in settings and len(job.models) == 1:
         model = job.models[0].id
     rows = _renamed(run, columns)

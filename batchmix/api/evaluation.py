@@ -13,6 +13,7 @@ from batchmix.api.job import Job
 from batchmix.api.messages import speaking_python
 from batchmix.api.run import Run
 from batchmix.api.settings import as_in_a_file, checked_job, with_own_code
+from batchmix.api.start import scored
 from batchmix.api.worker import done_in_thread
 from batchmix.engine import reader
 from batchmix.engine.recorded_job import recorded_job
@@ -80,21 +81,16 @@ def folder_of(run: AnyRun) -> Path:
 
 def _evaluated_in_thread(prepared: PreparedEvaluation) -> Evaluation:
     """Evaluate in a thread of its own, since judges need an event loop, and the caller's thread may have one."""
-    done: list[Evaluation] = []
-    run = Run(prepared.folder)
 
-    def work(stop_request: StopRequest) -> Run:
-        context = msgspec.structs.replace(prepared.context, stop_request=stop_request)
+    def work(stop_request: StopRequest) -> Evaluation:
         try:
-            done.append(evaluated(msgspec.structs.replace(prepared, context=context)))
+            return scored(prepared, stop_request)
         except UsageError:
             raise
         except BatchmixError as error:
-            raise error.of_run(run) from error.__cause__
-        return run
+            raise error.of_run(Run(prepared.folder)) from error.__cause__
 
-    done_in_thread(work)
-    return done[0]
+    return done_in_thread(work)
 
 
 def _other_job(run: AnyRun, scorers: Scorers | None) -> CheckedJob | None:

@@ -95,6 +95,10 @@ class Run:
         """The cost of all answers in USD. None if no price is known."""
         return self._view().totals.cost_usd
 
+    def __bool__(self) -> bool:
+        """Return True, also before the first result."""
+        return True
+
     def __len__(self) -> int:
         """Return the number of results so far."""
         return self._view().totals.finished

@@ -207,7 +207,7 @@ def _execute(
         if call.options.canary:
             run.forecast = forecast(view, job)
         elif evaluation is not None:
-            run.evaluation = _scored(evaluation, stop_request)
+            run.evaluation = scored(evaluation, stop_request)
         return run
     except UsageError:
         raise
@@ -217,7 +217,8 @@ def _execute(
         run.warnings = tuple(call.run_status.warnings)
 
 
-def _scored(evaluation: PreparedEvaluation, stop_request: StopRequest) -> Evaluation:
+def scored(evaluation: PreparedEvaluation, stop_request: StopRequest) -> Evaluation:
+    """Evaluate a run. Another thread can stop the judges through `stop_request`."""
     from batchmix.evaluation.outcome import evaluated
 
     context = msgspec.structs.replace(evaluation.context, stop_request=stop_request)

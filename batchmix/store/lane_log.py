@@ -94,7 +94,7 @@ class LaneLog:
     async def open(self, index: int) -> None:
         """Open a shard for the first time in this start."""
         shard = await self._shards.open(index)
-        self._open[index] = _LaneShard(shard, self._shards.rows_to_tell(shard))
+        self._open[index] = _LaneShard(shard, await self._shards.rows_to_tell(shard))
         if (usd := self._shards.earlier_usd(shard, self._counts.model)) is not None:
             self._counts.count_earlier_usd(usd)
 
@@ -109,7 +109,7 @@ class LaneLog:
             self._open[index].requests_left = 1
         else:
             shard = await self._shards.open(index)
-            self._open[index] = _LaneShard(shard, self._shards.rows_to_tell(shard))
+            self._open[index] = _LaneShard(shard, await self._shards.rows_to_tell(shard))
         return True
 
     def fail_rest(self, index: int, requests: list[Request | RejectedRow], failure: Failure) -> None:
@@ -245,6 +245,8 @@ class LaneLog:
         del self._open[index]
         self._done.add(index)
         opened.shard.close(self._lane)
+        if self._shards.listener:
+            self._shards.listener.close(index)
         self._shards.lane_is_done(index, unfinished=opened.unfinished)
 
 

@@ -146,14 +146,15 @@ class OpenShards:
                 if shard.part_damage and index not in self._spec.damaged_parts:
                     raise PartDamaged("; ".join(shard.part_damage))
                 self.damage.extend(shard.warnings)
-                if self.listener:
-                    await asyncio.to_thread(self.listener.open, index)
                 self._open[index] = shard
             return shard
 
-    def rows_to_tell(self, shard: Shard) -> ResultRows | None:
-        """Return the builder of the rows for the listener. None if there is no listener."""
-        return ResultRows(shard, self._spec.price, raw=False, keep_cached=True) if self.listener else None
+    async def rows_to_tell(self, shard: Shard) -> ResultRows | None:
+        """Open a shard for the listener; return the builder of its rows. None if there is no listener."""
+        if self.listener is None:
+            return None
+        await asyncio.to_thread(self.listener.open, shard.index)
+        return ResultRows(shard, self._spec.price, raw=False, keep_cached=True)
 
     def earlier_usd(self, shard: Shard, model: str) -> float | None:
         """Return the cost of the model's answers in a shard when it was opened. None if no answer has a price."""
@@ -189,8 +190,6 @@ class OpenShards:
             self._unfinished.add(index)
         if self._lanes_done[index] < self._lanes:
             return
-        if self.listener:
-            self.listener.close(index)
         if index in self._unfinished:
             shard = self._open.pop(index)
             shard.close()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from batchmix.errors import PartDamaged
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Status
 from batchmix.store.parts import part_path, row_groups
@@ -105,13 +106,13 @@ class ResultListener(Protocol):
     """Is told each result as soon as it is in the journal, also the results that open shards have already."""
 
     def open(self, index: int) -> None:
-        """Prepare for the results of a shard. Called in a thread."""
+        """Prepare for a lane's results of a shard. Called in a thread."""
 
     def finished(self, row: ResultRow) -> None:
         """Take a result. Called on the event loop."""
 
     def close(self, index: int) -> None:
-        """Forget a shard, which has no more results in this start."""
+        """Forget a shard, of which this lane has no more results."""
 
 
 class ResultFeed:
@@ -130,11 +131,18 @@ class ResultFeed:
         self._schema = pa.schema([field for field in schema if field.name != "raw"])
         self._carried = carried
         self._shard_rows = shard_rows
+        self._lock = threading.Lock()
+        self._lanes: collections.Counter[int] = collections.Counter()
+        """The number of lanes that are in each shard."""
         self._inputs: dict[int, list[dict[str, Any]]] = {}
-        """The carried values of each row of the open shards."""
+        """The carried values of each row of the shards that lanes are in."""
 
     def open(self, index: int) -> None:
-        """Read the carried columns of a shard."""
+        """Read the carried columns of a shard, unless another lane is in it."""
+        with self._lock:
+            self._lanes[index] += 1
+            if index in self._inputs:
+                return
         self._inputs[index] = [row for batch in self._carried(index) for row in row_values(batch)]
 
     def finished(self, row: ResultRow) -> None:
@@ -151,24 +159,34 @@ class ResultFeed:
         self._queue.put(values | own | {"input": {name: carried[name] for name in carried if name not in own}})
 
     def close(self, index: int) -> None:
-        """Forget the carried columns of a shard."""
-        self._inputs.pop(index, None)
+        """Forget the carried columns of a shard, unless another lane is in it."""
+        with self._lock:
+            self._lanes[index] -= 1
+            if not self._lanes[index]:
+                del self._lanes[index]
+                self._inputs.pop(index, None)
 
     async def wait_for_room(self) -> None:
         """Wait until the caller has taken enough results."""
         await self._queue.wait_for_room()
 
     async def repeat(self, shards: list[int]) -> None:
-        """Pass on the results of sealed shards in which nothing is left to do."""
+        """Pass on the results of sealed shards in which nothing is left to do.
+
+        Raises `PartDamaged`, once it has passed on all results that can be read.
+        """
+        damage: list[str] = []
         for index in shards:
-            batches = self._batches(index)
+            batches = self._batches(index, damage)
             while (results := await asyncio.to_thread(next, batches, None)) is not None:
                 for result in results:
                     self._queue.put(result)
                 await self._queue.wait_for_room()
+        if damage:
+            raise PartDamaged("; ".join(damage))
 
-    def _batches(self, index: int) -> Iterator[list[dict[str, Any]]]:
-        for group in row_groups(part_path(self._layout.data, index), self._schema.names, []):
+    def _batches(self, index: int, damage: list[str]) -> Iterator[list[dict[str, Any]]]:
+        for group in row_groups(part_path(self._layout.data, index), self._schema.names, damage):
             for batch in group.to_batches(_BATCH_ROWS):
                 columns = columns_of(batch, self._schema)
                 yield result_values(pa.RecordBatch.from_arrays(columns, schema=self._schema))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 import batchmix as bm
+from batchmix.store.result_feed import ResultFeed
 from tests.conftest import Provider
 from tests.killing import fetch
 from tests.polling import until, wait_until
@@ -147,7 +149,7 @@ def test_a_stop_raises_with_the_run(standin: Provider, at: Any) -> None:
     standin.behave("401=1")
     with pytest.raises(bm.Stopped) as caught:
         bm.run(ROWS, PROMPT, **at)
-    assert caught.value.run is not None
+    assert caught.value.run  # although it has no result
     assert caught.value.run.status == "unfinished"
     standin.behave()
     assert caught.value.run.go_on().summary["ok"] == 60
@@ -323,3 +325,49 @@ def test_nothing_is_logged_of_a_run_that_a_cancelled_stream_has_stopped(
     asyncio.run(left())
     gc.collect()
     assert caplog.text == ""
+
+
+def test_a_sealed_part_that_can_not_be_read_is_no_silent_gap(standin: Provider, at: Any) -> None:
+    at |= {"output": {"shard_rows": 20}}
+    bm.run(ROWS, PROMPT, **at)
+    part = Path(at["out"]) / "data" / "part-00001.parquet"
+    content = bytearray(part.read_bytes())
+    content[200:400] = bytes(200)
+    written = part.stat().st_mtime_ns
+    part.write_bytes(content)
+    os.utime(part, ns=(written, written))  # as a disk does that loses bits; otherwise the start is refused
+    results = list[bm.Result]()
+
+    async def consume() -> None:
+        async for result in stream(at):
+            results.append(result)
+
+    with pytest.raises(bm.Stopped, match=r"part-00001"):
+        asyncio.run(consume())
+    assert {result.row for result in results} >= {*range(20), *range(40, 60)}
+    assert standin.request_count() == 60
+
+
+@pytest.mark.slow
+def test_a_model_that_is_ahead_holds_no_rows_for_the_one_behind(
+    standin: Provider, at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.behave("latency=0&latency[slow]=0.02")
+    rows = [{"text": f"word {number}"} for number in range(2500)]
+    held = list[int]()
+    close = ResultFeed.close
+
+    def counted(self: ResultFeed, index: int) -> None:
+        held.append(len(self._inputs))
+        close(self, index)
+
+    monkeypatch.setattr(ResultFeed, "close", counted)
+    models = [{"id": "fast"}, {"id": "slow", "limits": {"concurrency": 8}}]
+    del at["model"]
+
+    async def consume() -> int:
+        results = bm.stream(rows, PROMPT, **at | {"models": models, "output": {"shard_rows": 10}, "concurrency": 64})
+        return len({(result.row, result.model) async for result in results})
+
+    assert asyncio.run(consume()) == 5000
+    assert max(held) < 150  # of 250 shards; a lane reads some hundred rows ahead

@@ -48,7 +48,9 @@ class Opened:
     def earlier_usd(self, shard: Shard, model: str) -> float | None:
         return None
 
-    def rows_to_tell(self, shard: Shard) -> None:
+    listener = None
+
+    async def rows_to_tell(self, shard: Shard) -> None:
         pass
 
     def answer(self, item: Request, text: str = "answer") -> None:
