@@ -5,22 +5,24 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import json
+import re
 import secrets
 import time
 from collections.abc import Iterator
+from random import Random
 
 import msgspec
 
+from batchmix.rehearsal.asked_schema import AskedSchema
 from batchmix.rehearsal.behaviour import Behaviour
+from batchmix.rehearsal.fitting_value import NoFittingValueError, fitting_value
 from batchmix.rehearsal.reply_kind import ErrorBody, ReplyKind
 from batchmix.rehearsal.request import Json, RehearsalRequest
+from batchmix.rehearsal.string_value import WORDS
 
 _STABLE_CREATED = 1_700_000_000
-_WORDS = (
-    "river", "stone", "quiet", "amber", "window", "north", "garden", "signal", "paper", "cloud", "seven",
-    "harbor", "early", "copper", "meadow", "drift", "lantern", "orbit", "maple", "field", "silver", "under",
-    "bright", "engine", "valley", "cotton", "winter", "letter", "bridge", "salt", "morning", "velvet", "anchor",
-)  # fmt: skip
+_WORD = re.compile(r"\S+")
 _encode = msgspec.json.Encoder().encode
 _numbers = itertools.count(1)
 _process = secrets.token_hex(3)
@@ -58,12 +60,12 @@ def words(request: RehearsalRequest, behaviour: Behaviour, choice: int) -> list[
     """Return the pseudo-random words of one choice. They depend only on prompt, model, seed and choice."""
     bits = _bits(request, behaviour, choice)
     step, places = bits[1], zip(range(_count(bits, behaviour)), itertools.cycle(bits[2:62]), strict=False)
-    return [_WORDS[(bit * 7 + at * step) % len(_WORDS)] for at, bit in places]
+    return [WORDS[(bit * 7 + at * step) % len(WORDS)] for at, bit in places]
 
 
 def length(request: RehearsalRequest, behaviour: Behaviour) -> int:
     """Return the number of words in the first choice of an answer."""
-    count = _count(_bits(request, behaviour, 0), behaviour)
+    count = _whole_count(request, behaviour, 0)
     return count if request.max_tokens is None else min(count, request.max_tokens)
 
 
@@ -73,7 +75,7 @@ def charged_tokens(request: RehearsalRequest, behaviour: Behaviour) -> int:
         return request.prompt_tokens
     if request.max_tokens is not None:
         return request.prompt_tokens + request.max_tokens * request.n
-    counts = (_count(_bits(request, behaviour, choice), behaviour) for choice in range(request.n))
+    counts = (_whole_count(request, behaviour, choice) for choice in range(request.n))
     return request.prompt_tokens + sum(counts)
 
 
@@ -86,6 +88,25 @@ def _count(bits: bytes, behaviour: Behaviour) -> int:
     return 1 + bits[0] * 2 * (behaviour.words - 1) // 255
 
 
+def _whole_count(request: RehearsalRequest, behaviour: Behaviour, choice: int) -> int:
+    """Return the number of words in a choice that no `max_tokens` cuts off."""
+    if request.asked is not None:
+        return len(_json_text(request, request.asked, behaviour, choice).split())
+    return _count(_bits(request, behaviour, choice), behaviour)
+
+
+def _json_text(request: RehearsalRequest, asked: AskedSchema, behaviour: Behaviour, choice: int) -> str:
+    """Return JSON that fits the schema a request asks for. It follows from the request, the seed and the choice.
+
+    If no value was found that fits, this is null.
+    """
+    random = Random(_bits(request, behaviour, choice))
+    try:
+        return json.dumps(fitting_value(asked.schema, random), ensure_ascii=False)
+    except NoFittingValueError:
+        return "null"
+
+
 def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
     chat = request.endpoint == "/v1/chat/completions"
     choices, used, reasoning_tokens = [], 0, 0
@@ -94,7 +115,7 @@ def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind
         used += count
         choice: Json = {"index": index, "finish_reason": reason}
         if chat:
-            message, finish_override = _message(kind, text, index)
+            message, finish_override = _message(request, kind, text, index)
             choice = {"index": index, "message": message, "finish_reason": finish_override or reason}
             reasoning_tokens += len(message.get("reasoning_content", "").split())
         else:
@@ -121,22 +142,37 @@ def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind
 
 def _text(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, index: int) -> tuple[str, int, str]:
     """Return a choice's text, its number of words, and its finish_reason."""
+    if request.asked is not None and not kind.echoes:
+        whole = _json_text(request, request.asked, behaviour, index)
+        return _capped(whole, request.max_tokens, request.asked.finish_reason)
     answer = request.prompt.split() if kind.echoes else words(request, behaviour, index)
     if request.max_tokens is not None and len(answer) > request.max_tokens:
         return " ".join(answer[: request.max_tokens]), request.max_tokens, "length"
     return request.prompt if kind.echoes else " ".join(answer), len(answer), "stop"
 
 
-def _message(kind: ReplyKind, text: str, index: int) -> tuple[Json, str | None]:
-    if kind.make_message is None:
-        return {"role": "assistant", "content": text}, None
-    message, reason = kind.make_message(text, index)
-    return {"role": "assistant", **message}, reason
+def _capped(text: str, max_tokens: int | None, finish_reason: str) -> tuple[str, int, str]:
+    """Return a text up to its last word that `max_tokens` allows, with its spaces, as `_text` returns it."""
+    ends = [word.end() for word in _WORD.finditer(text)]
+    if max_tokens is None or len(ends) <= max_tokens:
+        return text, len(ends), finish_reason
+    return text[: ends[max_tokens - 1]], max_tokens, "length"
+
+
+def _message(request: RehearsalRequest, kind: ReplyKind, text: str, index: int) -> tuple[Json, str | None]:
+    if kind.make_message is not None:
+        message, reason = kind.make_message(text, index)
+        return {"role": "assistant", **message}, reason
+    if request.asked is not None and request.asked.tool:
+        function = {"name": request.asked.tool, "arguments": text}
+        call = {"id": f"call_{index}", "type": "function", "function": function}
+        return {"role": "assistant", "content": None, "tool_calls": [call]}, None
+    return {"role": "assistant", "content": text}, None
 
 
 def _response(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
     text, count, reason = _text(request, behaviour, kind, 0)
-    message, finish_override = _message(kind, text, 0)
+    message, finish_override = _message(request, kind, text, 0)
     reasoning_tokens = len(message.get("reasoning_content", "").split())
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
     incomplete_reason = reasons.get(finish_override or reason)

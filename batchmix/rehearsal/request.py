@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from batchmix.rehearsal.asked_schema import AskedSchema, asked_schema
+
 Json = dict[str, Any]
 ENDPOINTS = {
     "/v1/chat/completions": "messages",
@@ -42,6 +44,8 @@ class RehearsalRequest(msgspec.Struct, frozen=True):
     """Whether a stream is requested, at an endpoint that supports streams."""
     wants_usage: bool = False
     """Whether the request wants the usage at the end of the stream."""
+    asked: AskedSchema | None = None
+    """The schema that the answer must fit. None if the request asks for none."""
 
     @property
     def has_choices(self) -> bool:
@@ -86,6 +90,7 @@ def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
         cap=cap,
         streams=streams,
         wants_usage=streams and _wants_usage(body.get("stream_options")),
+        asked=None if endpoint == "/v1/embeddings" else asked_schema(body, content),
     )
 
 
