@@ -60,6 +60,8 @@ class _PlainShape:
     type: pa.DataType
     stored: pa.DataType
     converted: Callable[[list[Any]], list[Any]]
+    is_direct: bool
+    """Whether `pyarrow.array` takes nearly all values as they are."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class _ListShape:
 
     type: pa.DataType
     item: _Shape
+    is_direct: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,12 @@ class _ObjectShape:
 
     type: pa.DataType
     fields: tuple[tuple[str, _Shape], ...]
+    direct: pa.DataType
+    """A struct of those fields that are direct."""
+
+    @property
+    def is_direct(self) -> bool:
+        return len(self.fields) == len(self.direct.names)
 
 
 _Shape = _PlainShape | _ListShape | _ObjectShape
@@ -106,18 +115,18 @@ def _double(value: float) -> float | None:
 
 
 def _simple(type_: pa.DataType, converted: Callable[[list[Any]], list[Any]]) -> _PlainShape:
-    return _PlainShape(type_, type_, converted)
+    return _PlainShape(type_, type_, converted, is_direct=True)
 
 
-_JSON = _simple(pa.string(), lambda values: [json_text(value) for value in values])
+_JSON = _PlainShape(pa.string(), pa.string(), lambda values: [json_text(value) for value in values], is_direct=False)
 _TEXT = _simple(pa.string(), _texts)
 _INTEGER = _simple(pa.int64(), _each(_whole))
 _NUMBER = _simple(pa.float64(), _each(_double))
 _BOOLEAN = _simple(pa.bool_(), list)
 _TYPES = {"string": _TEXT, "integer": _INTEGER, "number": _NUMBER, "boolean": _BOOLEAN}
 _FORMATS = {
-    "date-time": _PlainShape(pa.timestamp("us", tz="UTC"), pa.int64(), _each(microseconds_since_1970)),
-    "date": _PlainShape(pa.date32(), pa.int32(), _each(days_since_1970)),
+    "date-time": _PlainShape(pa.timestamp("us", tz="UTC"), pa.int64(), _each(microseconds_since_1970), is_direct=False),
+    "date": _PlainShape(pa.date32(), pa.int32(), _each(days_since_1970), is_direct=False),
 }
 _PYTHON_TYPES: dict[type, _Shape] = {str: _TEXT, bool: _BOOLEAN, int: _INTEGER, float: _NUMBER}
 
@@ -145,7 +154,8 @@ def _fields(schema: dict[str, Any], node: dict[str, Any]) -> _Shape:
     if not node.get("properties"):
         return _JSON
     fields = tuple((name, _shape(schema, inner)) for name, inner in node["properties"].items())
-    return _ObjectShape(pa.struct([pa.field(name, shape.type) for name, shape in fields]), fields)
+    direct = [(name, shape.type) for name, shape in fields if shape.is_direct]
+    return _ObjectShape(pa.struct([(name, shape.type) for name, shape in fields]), fields, pa.struct(direct))
 
 
 def _items(schema: dict[str, Any], node: dict[str, Any]) -> _Shape:
@@ -153,7 +163,7 @@ def _items(schema: dict[str, Any], node: dict[str, Any]) -> _Shape:
     if not isinstance(items, dict) or not items or "prefixItems" in node:
         return _JSON
     item = _shape(schema, items)
-    return _ListShape(pa.list_(item.type), item)
+    return _ListShape(pa.list_(item.type), item, item.is_direct)
 
 
 def _untyped(schema: dict[str, Any], node: dict[str, Any]) -> _Shape:
@@ -188,13 +198,36 @@ def _array(shape: _Shape, values: list[Any], make: MakeArray) -> pa.Array:
     if isinstance(shape, _PlainShape):
         array = make(shape.converted(values), shape.stored)
         return array if shape.type == shape.stored else array.view(shape.type)
+    if shape.is_direct and (array := _direct_array(shape.type, values, make)) is not None:
+        return array
     nulls = make([value is None for value in values], pa.bool_()) if None in values else None
     if isinstance(shape, _ListShape):
         items = _array(shape.item, [item for value in values if value is not None for item in value], make)
         offsets = accumulate([0 if value is None else len(value) for value in values], initial=0)
         return pa.ListArray.from_arrays(make(list(offsets), pa.int32()), items, type=shape.type, mask=nulls)
-    children = [
-        _array(inner, [None if value is None else value.get(name) for value in values], make)
+    return pa.StructArray.from_arrays(_children(shape, values, make), fields=list(shape.type), mask=nulls)
+
+
+def _children(shape: _ObjectShape, values: list[Any], make: MakeArray) -> list[pa.Array]:
+    """Return an array for each field: of the direct ones all at once, of others one after another."""
+    array = _direct_array(shape.direct, values, make)
+    arrays = {} if array is None else dict(zip(shape.direct.names, array.flatten(), strict=True))
+    return [
+        arrays[name]
+        if name in arrays
+        else _array(inner, [None if value is None else value.get(name) for value in values], make)
         for name, inner in shape.fields
     ]
-    return pa.StructArray.from_arrays(children, fields=list(shape.type), mask=nulls)
+
+
+def _direct_array(type_: pa.DataType, values: list[Any], make: MakeArray) -> pa.Array | None:
+    """Return values as `pyarrow.array` takes them, several times as fast as field by field.
+
+    None if it may not be called, since it would import pandas, or if a value has to be converted after all.
+    """
+    if make is not pa.array:
+        return None
+    try:
+        return make(values, type_)
+    except (ValueError, OverflowError):  # lone surrogates, whole numbers beyond 64 bits
+        return None

@@ -17,11 +17,13 @@ from jsonschema_rs import canonical
 from batchmix.answers import model
 from batchmix.errors import JobError
 from batchmix.formats.display import clean
-from batchmix.formats.lenient_json import MAX_DEPTH
 
 _MODEL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _IMPORT_S = 120
 """Seconds that the import of a model's module may take."""
+_MAX_LEVELS = 40
+"""The most levels of a schema, each reference being one. Arrow reads no Parquet of more than 100 levels, of which a
+list takes two."""
 _MAX_PLACES = 10_000
 """The most schemas within a schema, with its references followed. A few definitions can stand for billions."""
 _MAPS = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
@@ -217,8 +219,11 @@ def _unrolled(schema: dict[str, Any], place: Place, node: Any, above: tuple[str,
     schema is recursive or too deep.
     """
     yield place
-    if len(above) > MAX_DEPTH:
-        raise JobError(f"{_shown(place)}is nested too deeply; answers are read to {MAX_DEPTH} levels")
+    if len(above) > _MAX_LEVELS:
+        raise JobError(
+            f"{_shown(place)}is nested more than {_MAX_LEVELS} levels deep, which Parquet's readers can't read; let an"
+            " inner level be any JSON: {}"
+        )
     if not isinstance(node, dict):
         return
     if ref := node.get("$ref"):
