@@ -1,0 +1,264 @@
+"""Reads the one JSON value in an answer's text. Heals the text only where there is a single way to read it.
+
+What is healed, alone or combined: a code fence, text around one value, a comma after the last element, reasoning in
+front (`<think>…</think>`, or all text up to a lone `</think>`), a byte-order mark. All else is refused: several
+different values, a value that is cut off or malformed, anything inside of such a value. The time is linear in the
+text's length.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from batchmix.formats.display import quoted
+from batchmix.formats.lenient_json import MAX_DEPTH, may_be_deep, shallow_text
+from batchmix.formats.text import utf8
+
+_BLANK = " \t\r\n\f\v\ufeff\u00a0\u200b\u2028\u2029\u3000"
+"""What is stripped from both ends: white space, the byte-order mark, spaces without width."""
+_STRING = r'"(?:[^"\\]++|\\.)*+"'
+_BRACKET = re.compile(r"[\[{\]}]")
+_INSIDE = re.compile(rf'{_STRING}|["\[{{\]}}]|</think>', re.DOTALL)
+"""What matters inside of brackets. A quotation mark by itself opens a string that never ends."""
+_REASONED = re.compile(r"</think>|[\[{]")
+_OPENING, _CLOSING = re.compile(r"\s*+<think>"), "</think>"
+_FIRST_STRING = re.compile(rf"\s*+(?:{_STRING}|(?P<open>\"))", re.DOTALL)
+_COMMAS = re.compile(rf"{_STRING}|[\[{{][ \t\r\n]*+,|,(?=[ \t\r\n]*+[\]}}])", re.DOTALL)
+"""A comma after the last element. Strings, and commas without any element, match too, so that they are left alone."""
+_LIKE_OBJECT = re.compile(r"\{\s*+(?:[\"'“‘]|/[/*]|\w++\s*+:)")
+"""The beginning of what was meant as an object, unlike a `{placeholder}`."""
+_FENCE = re.compile(
+    r"^[ \t]*+(`{3,}+|~{3,}+)[^\n`]*+\n(?P<content>.*?)(?:^[ \t]*+\1[ \t]*+$|(?P<open>\Z))", re.DOTALL | re.MULTILINE
+)
+_FENCE_ON_ONE_LINE = re.compile(r"(`{3,}+|~{3,}+)(?:[a-zA-Z]\w*+[ \t])?(?P<content>[^\n]*)\1")
+_CUT = "its JSON is cut off, or the brackets don't match"
+
+
+class FoundJson(msgspec.Struct, frozen=True, gc=False):
+    """The JSON value of a text, and whether the text had to be healed."""
+
+    value: Any
+    healed: bool
+
+
+class NoJson(msgspec.Struct, frozen=True, gc=False):
+    """Why a text has no JSON value, or none that is clear."""
+
+    sentence: str
+
+
+class _MalformedError(ValueError):
+    """The text is not JSON."""
+
+
+class _RefusedError(ValueError):
+    """The text is JSON, or begins like it, but its value is not used. The message says why."""
+
+
+def json_of(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
+    """Return the JSON value of a text, or why there is none. Never raises.
+
+    `root_types` are the JSON types that the value may have. They say what counts as a value amid other text: numbers,
+    words in quotes and, if an object is wanted, lists without objects (`[1]`) don't.
+    """
+    try:
+        return FoundJson(_strict(text), healed=False)
+    except _RefusedError as error:
+        return NoJson(str(error))
+    except _MalformedError:
+        pass
+    except UnicodeEncodeError:  # a lone surrogate; the result's text has U+FFFD in its place, and must mean the same
+        return json_of(utf8(text) or "", root_types)
+    try:
+        return _healed(text, root_types)
+    except _RefusedError as error:
+        return NoJson(str(error))
+
+
+def _strict(text: str) -> Any:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.ValidationError as error:
+        raise _RefusedError("a number is too large") from error
+    except msgspec.DecodeError as error:
+        raise _MalformedError(str(error).removeprefix("JSON is malformed: ")) from error
+    except RecursionError as error:
+        raise _RefusedError(f"its JSON is nested more than {MAX_DEPTH} levels deep") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(text):
+        raise _RefusedError(f"its JSON is nested more than {MAX_DEPTH} levels deep")
+    if type(value) in (dict, list) and _may_repeat_keys(text, value):
+        _exact(text)
+    return value
+
+
+def _is_deep(text: str) -> bool:
+    return may_be_deep(text.encode()) and shallow_text(text) != text
+
+
+def _may_repeat_keys(text: str, value: Any) -> bool:
+    """Return whether the text may have more keys than its value. False is certain; it costs little."""
+    if " :" in text or "\n:" in text or "\t:" in text or "\r:" in text:
+        return True
+    return text.count('":') != _key_count(value)
+
+
+def _key_count(value: Any) -> int:
+    """Return the number of keys in a value, and in all that it holds."""
+    count, inner = (len(value), value.values()) if type(value) is dict else (0, value)
+    for part in inner:
+        if type(part) is dict or type(part) is list:
+            count += _key_count(part)
+    return count
+
+
+def _exact(text: str) -> Any:
+    """Return the value of JSON text in a form in which 1, 1.0, true and "1" differ.
+
+    Refuses an object that has a key twice, with different values.
+    """
+    return json.loads(text, object_pairs_hook=_object, parse_int=_number, parse_float=_number)
+
+
+def _number(digits: str) -> tuple[str, str]:
+    return ("number", digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for key, value in pairs:
+        if members.setdefault(key, value) != value:
+            raise _RefusedError(f"the key {quoted(key)} is there twice, with different values")
+    return members
+
+
+def _healed(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
+    start = _after_reasoning(text)
+    if start is None:
+        return NoJson("the text ends within <think>, before an answer")
+    rest = text[start:].strip(_BLANK)
+    if not rest:
+        return NoJson("there is nothing after the reasoning" if start else "the text is empty")
+    try:
+        return FoundJson(_strict(rest), healed=True)
+    except _MalformedError as error:
+        reason = f"it is not valid JSON: {error}" if rest[0] in "{[" else "there is no valid JSON in it"
+    candidates = list(_fenced(text[start:])) if root_types - {"object", "array"} and "<think>" not in rest else []
+    if not candidates:
+        candidates = list(_bracketed(rest, root_types))
+    if not candidates:
+        return NoJson(reason)
+    first_text, value = candidates[0]
+    if len(candidates) > 1:
+        first = _exact(first_text)
+        if any(_exact(other) != first for other, _ in candidates[1:]):
+            return NoJson("it has several different JSON values, and only one is wanted")
+    return FoundJson(value, healed=True)
+
+
+def _after_reasoning(text: str) -> int | None:
+    """Return where the reasoning in front of an answer ends: 0 if there is none, None if it doesn't end.
+
+    A `</think>` in a string of a JSON value is text. Behind a `<think>` in front, the first one ends the reasoning.
+    """
+    start = at = 0
+    while True:
+        if at == start:
+            if opening := _OPENING.match(text, at):
+                closing = text.find(_CLOSING, opening.end())
+                if closing < 0:
+                    return None
+                start = at = closing + len(_CLOSING)
+                continue
+            if string := _FIRST_STRING.match(text, at):
+                if string["open"]:
+                    return start
+                at = string.end()
+        sign = _REASONED.search(text, at)
+        if not sign:
+            return start
+        closes, end = (True, sign.end()) if sign[0] == _CLOSING else _bracket_end(text, sign.start())
+        if end is None:
+            return start
+        start, at = (end, end) if closes else (start, end)
+
+
+def _bracket_end(text: str, start: int) -> tuple[bool, int | None]:
+    """Return where the bracket that opens at `start` is closed; or True, and the end of a `</think>` before that.
+
+    None if it isn't closed, or not by its own kind.
+    """
+    wanted: list[str] = []
+    for sign in _INSIDE.finditer(text, start):
+        found = sign[0]
+        if found == _CLOSING:
+            return True, sign.end()
+        if found in "{[":
+            wanted.append("}" if found == "{" else "]")
+        elif found in "}]":
+            if found != wanted.pop():
+                return False, None
+            if not wanted:
+                return False, sign.end()
+        elif found == '"':
+            return False, None
+    return False, None
+
+
+def _fenced(text: str) -> Iterator[tuple[str, Any]]:
+    """Yield the JSON text and the value of each code fence that holds nothing else."""
+    line = _FENCE_ON_ONE_LINE.fullmatch(text.strip(_BLANK))
+    for fence in [line] if line else _FENCE.finditer(text):
+        content = fence["content"]
+        found = _with_commas(content.strip(_BLANK))
+        if not found:
+            continue
+        is_number = isinstance(found[1], int | float) and not isinstance(found[1], bool)
+        if is_number and not line and fence["open"] is not None and not content.endswith("\n"):
+            raise _RefusedError("the number at its end may be cut off")
+        yield found
+
+
+def _bracketed(text: str, root_types: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the JSON text and the value of each outermost object or list that counts. Refuses what is unclear."""
+    at, found_any = 0, False
+    while bracket := _BRACKET.search(text, at):
+        _refuse_reasoning(text, at, bracket.start())
+        closes, end = (True, None) if bracket[0] in "]}" else _bracket_end(text, bracket.start())
+        if closes or end is None:
+            raise _RefusedError(_CUT)
+        span = text[bracket.start() : end]
+        at = end
+        found = _with_commas(span)
+        if found and ("array" in root_types or _holds_object(found[1])):
+            found_any = True
+            yield found
+        elif not found and found_any and _LIKE_OBJECT.search(span):
+            raise _RefusedError("a second object in it is malformed")
+    _refuse_reasoning(text, at, len(text))
+
+
+def _refuse_reasoning(text: str, start: int, end: int) -> None:
+    if text.find("<think>", start, end) >= 0:
+        raise _RefusedError("the text ends within <think>, before an answer")
+
+
+def _holds_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_object, value)))
+
+
+def _with_commas(text: str) -> tuple[str, Any] | None:
+    """Return JSON text without commas after a last element, and its value. None if it is malformed all the same."""
+    try:
+        return text, _strict(text)
+    except _MalformedError:
+        pass
+    fewer = _COMMAS.sub(lambda match: "" if match[0] == "," else match[0], text)
+    try:
+        return (fewer, _strict(fewer)) if fewer != text else None
+    except _MalformedError:
+        return None
