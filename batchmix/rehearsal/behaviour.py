@@ -20,7 +20,7 @@ _NAME = re.compile(r"(\w+)(?:\[(.+)\])?")
 """The name of an option or of a kind of reply, optionally followed by a model in brackets."""
 REFUSED = "refused"
 """The value of `Outage.kind` for refused connections. This is not a kind of reply, because no reply is sent."""
-_PER_MODEL = {"latency", "speed", "words", "rpm", "tpm", "burst_s", "concurrency", "price", "successor"}
+_PER_MODEL = {"latency", "speed", "words", "rpm", "tpm", "burst_s", "concurrency", "price", "successor", "needs_tokens"}
 """The options that can also be set for a single model."""
 
 
@@ -74,6 +74,8 @@ class Behaviour:
     """The most temporary faults that the shares give to the same body. Refusals are permanent and have no bound."""
     outage: tuple[Outage, ...] = ()
     """Outages, comma-separated: START_S:LENGTH_S, optionally with a kind of reply or `refused`, as in `30:60:hang`."""
+    needs_tokens: int = 512
+    """The least `max_tokens` with which an answer of the kind `cut_off_answer` is not cut off."""
     reject: float = 0.0
     """The share of prompts that are refused with a 400 at every attempt."""
     key: str = ""
@@ -233,6 +235,7 @@ def _outage(start_s: str, length_s: str = "", *kind: str) -> Outage:
 
 _MINIMUM = {
     "rpm": 0, "tpm": 0, "burst_s": 0, "concurrency": 0, "max_faults": 0, "words": 1, "speed": 0, "slow_s": 0,
+    "needs_tokens": 1,
 }  # fmt: skip
 """The minimum of each numeric option."""
 _TYPE_PARSERS: dict[str, Callable[[str], Any]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import json
 import re
 import secrets
 import time
@@ -17,6 +16,7 @@ import msgspec
 from batchmix.rehearsal.asked_schema import AskedSchema
 from batchmix.rehearsal.behaviour import Behaviour
 from batchmix.rehearsal.fitting_value import NoFittingValueError, fitting_value
+from batchmix.rehearsal.misfits import FittingAnswer
 from batchmix.rehearsal.reply_kind import ErrorBody, ReplyKind
 from batchmix.rehearsal.request import Json, RehearsalRequest
 from batchmix.rehearsal.string_value import WORDS
@@ -91,20 +91,21 @@ def _count(bits: bytes, behaviour: Behaviour) -> int:
 def _whole_count(request: RehearsalRequest, behaviour: Behaviour, choice: int) -> int:
     """Return the number of words in a choice that no `max_tokens` cuts off."""
     if request.asked is not None:
-        return len(_json_text(request, request.asked, behaviour, choice).split())
+        return len(_fitting_answer(request, request.asked, behaviour, choice).text.split())
     return _count(_bits(request, behaviour, choice), behaviour)
 
 
-def _json_text(request: RehearsalRequest, asked: AskedSchema, behaviour: Behaviour, choice: int) -> str:
-    """Return JSON that fits the schema a request asks for. It follows from the request, the seed and the choice.
+def _fitting_answer(request: RehearsalRequest, asked: AskedSchema, behaviour: Behaviour, choice: int) -> FittingAnswer:
+    """Return an answer that fits the schema a request asks for. It follows from the request, the seed and the choice.
 
-    If no value was found that fits, this is null.
+    If no value was found that fits, this is null, for any schema.
     """
-    random = Random(_bits(request, behaviour, choice))
+    random, schema = Random(_bits(request, behaviour, choice)), asked.schema
     try:
-        return json.dumps(fitting_value(asked.schema, random), ensure_ascii=False)
+        value = fitting_value(schema, random)
     except NoFittingValueError:
-        return "null"
+        value, schema = None, True
+    return FittingAnswer(value, schema, random, request.max_tokens, behaviour.needs_tokens)
 
 
 def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
@@ -143,8 +144,9 @@ def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind
 def _text(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, index: int) -> tuple[str, int, str]:
     """Return a choice's text, its number of words, and its finish_reason."""
     if request.asked is not None and not kind.echoes:
-        whole = _json_text(request, request.asked, behaviour, index)
-        return _capped(whole, request.max_tokens, request.asked.finish_reason)
+        fitting = _fitting_answer(request, request.asked, behaviour, index)
+        text, reason = kind.misfit(fitting) if kind.misfit is not None else (fitting.text, None)
+        return _capped(text, request.max_tokens, reason or request.asked.finish_reason)
     answer = request.prompt.split() if kind.echoes else words(request, behaviour, index)
     if request.max_tokens is not None and len(answer) > request.max_tokens:
         return " ".join(answer[: request.max_tokens]), request.max_tokens, "length"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from batchmix.rehearsal.misfits import Misfit
 from batchmix.rehearsal.request import Json, RehearsalRequest
 
 JSON = "application/json"
@@ -27,6 +28,9 @@ class ReplyGroup(enum.Enum):
     """The groups in which kinds of replies are listed, by how a client should react to them."""
 
     ANSWERS = "Answers, some of them odd: paid for, and never to be requested again"
+    MISFITS = (
+        "Answers that do not fit as they stand: only for requests that ask for a schema; others get a plain answer"
+    )
     TEMPORARY = "Temporary errors: a retry helps"
     REFUSALS = "Refusals: a retry does not help"
     BROKEN = "Broken replies"
@@ -90,6 +94,8 @@ class ReplyKind(msgspec.Struct, frozen=True):
     """An error, or the bytes to send. None for an answer, which the following fields may change."""
     echoes: bool = False
     """Whether the answer repeats the prompt."""
+    misfit: Misfit | None = None
+    """Changes an answer that fits the schema of the request. If given, other requests do not get this kind."""
     make_message: MakeMessage | None = None
     edit_body: EditBody | None = None
     encode_body: EncodeBody | None = None
@@ -122,6 +128,8 @@ class ReplyKind(msgspec.Struct, frozen=True):
         """Return whether a request can get this kind of reply. If not, it gets a plain answer instead."""
         if self.endpoint:
             return request.endpoint == self.endpoint
+        if self.misfit is not None:
+            return request.asked is not None
         if self.group is ReplyGroup.STREAMS:
             return request.streams
         if self.edit_body or self.encode_body or self.endless_bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from batchmix.rehearsal import oddities, streams
+from batchmix.rehearsal import misfits, oddities, streams
 from batchmix.rehearsal.reply_kind import Delivery, ErrorBody, ReplyGroup, ReplyKind, RetryHint
 
 WEB_PAGE = b"<!doctype html><html><head><title>A gateway</title></head><body>Welcome</body></html>"
@@ -20,6 +20,7 @@ _BAD, _RATE, _SERVER, _MONEY, _AUTH = (
 )
 _RESPONSES, _EMBEDDINGS = "/v1/responses", "/v1/embeddings"
 _answer = partial(ReplyKind, group=ReplyGroup.ANSWERS, answer=True)
+_misfit = partial(ReplyKind, group=ReplyGroup.MISFITS, answer=True)
 _temporary = partial(ReplyKind, group=ReplyGroup.TEMPORARY)
 _refused = partial(ReplyKind, group=ReplyGroup.REFUSALS)
 _broken = partial(ReplyKind, group=ReplyGroup.BROKEN)
@@ -70,6 +71,16 @@ REPLY_KINDS: dict[str, ReplyKind] = {
     "incomplete": _answer("a response that is incomplete", edit_body=oddities.incomplete, endpoint=_RESPONSES),
     "turned_vectors": _answer("the embeddings in the reverse order", edit_body=oddities.reverse("data"), endpoint=_EMBEDDINGS),
     "drip": _answer("the bytes come slowly, within `slow_s`", delivery=Delivery.DRIP),
+    "fenced": _misfit("the JSON in a code fence", misfit=misfits.fenced),
+    "chatty": _misfit("the JSON with words around it", misfit=misfits.chatty),
+    "thinking": _misfit("the JSON after `<think>…</think>`, which has a wrong draft in it", misfit=misfits.thinking),
+    "trailing_comma": _misfit("the JSON with one comma too many", misfit=misfits.trailing_comma),
+    "cut_off_answer": _misfit("half of the JSON, and `finish_reason` is `length`; all of it if `max_tokens` is at least `needs_tokens`", misfit=misfits.cut_off_answer),
+    "repetition": _misfit("half of the JSON, then the same word up to `max_tokens`, and `finish_reason` is `length`", misfit=misfits.repetition),
+    "wrong_enum": _misfit("a value that is not among the listed ones", misfit=misfits.wrong_enum),
+    "extra_key": _misfit("a property that is not allowed", misfit=misfits.extra_key),
+    "missing_key": _misfit("a required property is missing", misfit=misfits.missing_key),
+    "wrong_type": _misfit("a value of another type; the three kinds above turn to this one where the schema has nothing of theirs", misfit=misfits.wrong_type),
     "408": _temporary("request timeout", status=408, body=ErrorBody("Request timeout", "timeout")),
     "409": _temporary("conflict", status=409, body=ErrorBody("The request conflicts with another", "conflict")),
     "418": _temporary("an unknown error code", status=418, body=ErrorBody("The flux is out of phase", code="flux_phase")),
