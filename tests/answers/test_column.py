@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import jsonschema_rs
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from batchmix.answers.column import AnswerColumn, flat_arrays, flattened
 from batchmix.formats.arrow_build import array_of
+from tests.documents import page, quoted, tables
 
 TEXT, UTC = pa.string(), pa.timestamp("us", tz="UTC")
 POINT = {"type": "object", "properties": {"x": {"type": "number"}}}
@@ -93,6 +95,14 @@ def test_a_schema_with_no_type_or_several_is_json_text(schema: dict[str, Any]) -
 )
 def test_what_the_type_cannot_hold_becomes_what_the_page_says(schema: dict[str, Any], values: dict[Any, Any]) -> None:
     assert AnswerColumn(schema).array(list(values)).to_pylist() == list(values.values())
+
+
+def test_the_page_has_the_type_of_each_schema() -> None:
+    rows = [row for _, rows in tables(page("jobs/answers.md")) for row in rows if "type of the column" in row]
+    assert len(rows) > 20
+    for row in rows:
+        (schema,), (type_,) = quoted(row["schema"]), quoted(row["type of the column"])
+        assert str(AnswerColumn(json.loads(schema)).type) == type_, schema
 
 
 def test_date_times_become_utc_and_dates_days() -> None:
