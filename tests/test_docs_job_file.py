@@ -117,11 +117,13 @@ def test_the_reference_has_each_key_of_each_scorer() -> None:
 
 
 BASE: dict[str, Any] = {"model": "gpt-4o-mini", "input": {"path": "rows.jsonl"}}
+MOOD = {"type": "object", "properties": {"mood": {"type": "string"}}}
 NEEDED = {
     "`[[input.columns]]`": lambda given: {"input": {"columns": [{"from": "a", **given}]}},
     "`[[models]]`": lambda given: {"models": [{"id": "m", **given}]},
     "`[prices]`": lambda given: {"prices": {"m": {"input": 1, "output": 1, **given}}},
     "`[schedule]`": lambda given: {"schedule": {"cron": "30 2 * * *", **given}},
+    "`[answer]`": lambda given: {"answer": {"schema": MOOD, **given}},
     "`[eval]`": lambda given: {"eval": {"target": "t", "scorers": [{"kind": "exact"}], **given}},
     "`[[eval.scorers]]`": lambda given: {"eval": {"target": "t", "scorers": [{"kind": "exact", **given}]}},
     "`[[eval.guards]]`": lambda given: {"eval": {"target": "t", "scorers": [{"kind": "exact"}], "guards": [given]}},

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 
+from batchmix.answers.schema import read_schema
 from batchmix.api.examples import Examples, with_examples
 from batchmix.engine.run import Options
 from batchmix.errors import JobError
@@ -37,6 +38,8 @@ class JobKeywords(TypedDict, total=False):
 
     The question is the value of the only column that the prompt reads, or a dict of all columns that it reads.
     """
+    schema: type | str | os.PathLike[str] | Mapping[str, Any]
+    """What each answer must be: a pydantic model or another class with a JSON Schema, a schema, or its file."""
     base_url: str
     """The API's address; `"rehearsal:"` for the rehearsal provider."""
     rpm: float
@@ -58,6 +61,8 @@ class JobKeywords(TypedDict, total=False):
     """Columns with a meaning, and those that are carried into the results: `{"id": "ticket", "columns": ["text"]}`."""
     params: Table
     """Goes into each request body as it is: `{"temperature": 0}`."""
+    answer: Table
+    """What each answer must be, and what happens if it is not: `{"schema": Review, "repair": 2, "flatten": True}`."""
     provider: Table
     """The API's address and the names of the variables with its secrets: `{"api_key_env": "MY_KEY"}`."""
     limits: Table
@@ -129,8 +134,7 @@ def checked_job(
     `source` is a job file, an input, or None if `settings["input"]` has the path. Relative paths start from the working
     directory. Keywords of a start (`start_options`) are left out.
     """
-    given = {key: as_in_a_file(value) for key, value in settings.items() if key not in _OF_START}
-    _check_names(given)
+    given = _given(settings)
     for names in (given.get("models"), as_in_a_file(model)):
         if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
             raise JobError(f"models: write models={[{'id': name} for name in names]}")
@@ -173,12 +177,21 @@ def start_options(settings: StartSettings) -> Options:
 
 def changed_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings of a job among the keyword arguments of a call that goes on with a run. Raises `JobError`."""
-    given = {key: as_in_a_file(value) for key, value in settings.items() if key not in _OF_START}
-    _check_names(given)
+    given = _given(settings)
     if "examples" in given:
         raise JobError("examples: belong to the requests of the run, which go on as they are; call bm.run for others")
     flags = {name: given.pop(name) for name in FLAGS if name in given}
     return merge_settings([given, settings_of_flags(flags)])
+
+
+def _given(settings: JobKeywords | Settings) -> dict[str, Any]:
+    """Return the keywords of a job as a job file would have them. Raises `JobError`."""
+    given = {key: as_in_a_file(value) for key, value in settings.items() if key not in _OF_START}
+    _check_names(given)
+    for table in (given, given.get("answer")):
+        if isinstance(table, dict) and not isinstance(table.get("schema"), str | dict | None):
+            table["schema"] = read_schema(table["schema"], Path.cwd())  # a class, which no file can hold
+    return given
 
 
 def as_in_a_file(value: Any) -> Any:

@@ -156,6 +156,8 @@ def _digest(job: CheckedJob, rows: str) -> str:
     public = job.public()
     parts = [rows, *(public[name] for name in ("input", "params", "samples")), public["provider"]["base_url"]]
     parts += [[model["id"], model["name"], model["params"]] for model in public["models"]]
+    if job.answer:
+        parts.append([job.answer.schema, job.answer.send])
     encoded = msgspec.json.encode(parts, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()[:_DIGITS]
 

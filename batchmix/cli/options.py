@@ -52,6 +52,7 @@ _JOB_OPTIONS = [
     click.argument("source", metavar="JOB.toml|INPUT"),
     click.option("--model", help="The model's id."),
     click.option("--prompt", help="A template such as 'Translate: {{ text }}'."),
+    click.option("--schema", metavar="FILE", help="The JSON Schema that each answer must fit."),
     click.option("--base-url", help="The API's address; 'rehearsal:' for the rehearsal provider."),
     click.option("--out", metavar="DIR", help="The run folder.  [default: runs/{name}]"),
     click.option("--date", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",

@@ -97,7 +97,7 @@ def prepare(
         shard_rows,
         options.limit,
         reject_bad_rows=options.reject_bad_rows,
-        reserved=RESULT_COLUMNS,
+        reserved=RESULT_COLUMNS | job.answer_columns,
         on_progress=_progress(job, run_status, options.stop_request),
     )
     dataset = open_dataset(

@@ -153,7 +153,9 @@ def _carried(run: RunFile, job: CheckedJob, folder: Path, index: int) -> list[pa
 def _dataset(run: RunFile, job: CheckedJob, folder: Path) -> Dataset:
     return open_dataset(
         job,
-        ScanOptions(run.shard_rows, run.scan.get("limit"), reject_bad_rows=True, reserved=RESULT_COLUMNS),
+        ScanOptions(
+            run.shard_rows, run.scan.get("limit"), reject_bad_rows=True, reserved=RESULT_COLUMNS | job.answer_columns
+        ),
         spool=Layout(folder).input,
         previous=previous_scan(run),
         stdin=io.BytesIO(),  # input from a pipe is read from its copy in the spool

@@ -24,7 +24,7 @@ _MAX_COLUMNS = 6
 """The most carried columns that are shown with an answer."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ShownAnswer(msgspec.Struct, frozen=True):
     """The text, refusal or error message of a result, with some columns of its row."""
 
     custom_id: str | None = None
@@ -55,7 +55,7 @@ class Worst(msgspec.Struct, frozen=True):
     target: str | None
     extracted: str | None
     explanation: str | None
-    answer: Answer
+    answer: ShownAnswer
 
 
 def examples(diff: Diff, max_count: int) -> list[Example]:
@@ -81,7 +81,7 @@ def examples(diff: Diff, max_count: int) -> list[Example]:
         Example(change, new.custom_id, old.text, new.text, new.columns)
         for change in chosen
         for key in [(change.row, change.model, change.sample)]
-        for old, new in [(before.get(key, Answer()), after.get(key, Answer()))]
+        for old, new in [(before.get(key, ShownAnswer()), after.get(key, ShownAnswer()))]
     ]
 
 
@@ -101,7 +101,7 @@ def worst(folder: Path, max_count: int) -> list[Worst]:
     return [
         Worst(
             **{name: row[name] for name in names},
-            answer=by_key.get((row["row"], row["model"], row["sample"]), Answer()),
+            answer=by_key.get((row["row"], row["model"], row["sample"]), ShownAnswer()),
         )
         for row in chosen
     ]
@@ -118,9 +118,9 @@ def _lowest(batch: pa.RecordBatch, max_count: int) -> Iterator[tuple[tuple[str, 
         yield (model, scorer), pair_rows.take(pa.array(order)).to_pylist()
 
 
-def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
+def answers(folder: Path, keys: Collection[Key]) -> dict[Key, ShownAnswer]:
     """Return the answers of the results with these keys. Raises `RunError`."""
-    by_key: dict[Key, Answer] = {}
+    by_key: dict[Key, ShownAnswer] = {}
     if not keys:
         return by_key
     run = Layout(folder).read_run()
@@ -133,5 +133,5 @@ def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
             key = (result["row"], result["model"], result["sample"])
             if key in keys:
                 text = next((result[name] for name in _TEXTS if result[name]), "")
-                by_key[key] = Answer(result["custom_id"], text, {name: result[name] for name in carried})
+                by_key[key] = ShownAnswer(result["custom_id"], text, {name: result[name] for name in carried})
     return by_key

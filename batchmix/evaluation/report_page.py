@@ -16,7 +16,7 @@ from batchmix.errors import RunError
 from batchmix.evaluation import panels
 from batchmix.evaluation.comparison import Comparison, Diff, compare_runs
 from batchmix.evaluation.drawing import Drawing
-from batchmix.evaluation.examples import Answer, Example, Worst, examples, worst
+from batchmix.evaluation.examples import Example, ShownAnswer, Worst, examples, worst
 from batchmix.evaluation.history import past_runs
 from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics, measure, missed_thresholds, read_metrics
 from batchmix.evaluation.metric_text import interval, metric_name, metric_value, p_value
@@ -219,7 +219,7 @@ def _example(example: Example) -> dict[str, Any]:
         "title": _title(change.model, change.scorer, change.row, example.custom_id),
         "score": f"{change.before:.3g} → {change.after:.3g}",
         "tone": "bad" if change.after < change.before else "good",
-        "columns": _columns(Answer(columns=example.columns)),
+        "columns": _columns(ShownAnswer(columns=example.columns)),
         "before": _text(example.before),
         "after": _text(example.after),
     }
@@ -240,7 +240,7 @@ def _title(model: str, scorer: str, row: int, custom_id: str | None) -> str:
     return f"{clean(model, 60)} · {scorer} · row {row}{name}"
 
 
-def _columns(answer: Answer) -> list[dict[str, str]]:
+def _columns(answer: ShownAnswer) -> list[dict[str, str]]:
     shown = ((name, value) for name, value in answer.columns.items() if value is not None)
     return [
         {

@@ -5,6 +5,7 @@
 """
 
 from batchmix.job.addresses import checked_local, checked_url
+from batchmix.job.answer_table import Answer
 from batchmix.job.call import job_of_call
 from batchmix.job.closest import closest, closest_file
 from batchmix.job.file import read_job
@@ -37,6 +38,7 @@ __all__ = [
     "MAX_USD",
     "MEMORY",
     "REHEARSAL",
+    "Answer",
     "Budget",
     "CheckedJob",
     "Column",

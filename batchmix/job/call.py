@@ -17,6 +17,7 @@ FLAGS = {
     "prompt": "input.prompt",
     "system": "input.system",
     "messages": "input.messages",
+    "schema": "answer.schema",
     "base_url": "provider.base_url",
     "out": "output.path",
     "rpm": "limits.requests_per_minute",

@@ -13,11 +13,12 @@ import msgspec
 
 from batchmix.errors import JobError
 from batchmix.job.addresses import absolute, checked_local, checked_url
+from batchmix.job.answer_table import checked_answer
 from batchmix.job.columns import checked_columns
 from batchmix.job.cron import scheduled_date
 from batchmix.job.eval_table import checked_eval
 from batchmix.job.mistakes import Mistake, mistakes_in
-from batchmix.job.settings import merged
+from batchmix.job.settings import merged, setting_in
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
@@ -54,8 +55,9 @@ def read_job(
     _check(raw, places)
     try:
         table = msgspec.convert(raw, JobTable)
-        source = _checked_input(table.input, _folder(path, settings))
+        source = _checked_input(table.input, _folder(path, settings, "input", "path"))
         job = _placed(_checked(table, source, path, environ, scheduled), places)
+        job = _with_answer(job, table, _folder(path, settings, "answer", "schema"))
     except JobError as error:
         setting = str(error).partition(":")[0].split(".")
         raise JobError(f"{places.prefix_for(tuple(setting))}{error}") from error.__cause__
@@ -106,7 +108,7 @@ def _checked(
     for scorer in table.eval.scorers if table.eval else ():
         _check_params(getattr(scorer, "params", {}))
     settings = msgspec.structs.asdict(table)
-    del settings["model"]  # a `CheckedJob` has it in `models`
+    del settings["model"], settings["answer"]  # a `CheckedJob` has them in another form
     settings |= {
         "name": name,
         "models": models,
@@ -164,13 +166,19 @@ def _check_params(params: Mapping[str, Any]) -> None:
         raise JobError(f"params: {error}") from error
 
 
-def _folder(path: Path | None, settings: Mapping[str, Any]) -> Path:
-    """Return the folder that a relative input path starts from.
+def _folder(path: Path | None, settings: Mapping[str, Any], *setting: str) -> Path:
+    """Return the folder that a relative path in a setting starts from.
 
     It is the job file's folder, or the working directory if the path was given on the command line.
     """
-    given = settings.get("input")
-    return Path.cwd() if path is None or (isinstance(given, Mapping) and "path" in given) else path.parent
+    return Path.cwd() if path is None or setting_in(settings, setting) is not None else path.parent
+
+
+def _with_answer(job: CheckedJob, table: JobTable, folder: Path) -> CheckedJob:
+    if table.answer is None:
+        return job
+    params = {"params": job.params} | {f"models.{model.name}.params": model.params for model in job.models}
+    return msgspec.structs.replace(job, answer=checked_answer(table.answer, folder, params))
 
 
 def _checked_input(source: Input, folder: Path) -> Input:

@@ -17,6 +17,8 @@ _LOOSE = re.compile(r"[+-]?(?:\.\d+|\d+\.|nan|infinity)|true|false", re.IGNORECA
 _NOTHING = ("null", "None")
 _LIKE_JSON = re.compile(r"\{.*:|\[.*,|.*\"", re.DOTALL)
 """Matches text that looks like a JSON object or list from which the shell may have removed the quotes."""
+_WHOLE = ("answer", "schema")
+"""The setting whose table replaces another one: two schemas together are a third one that nobody wrote."""
 _FORM = "--set takes KEY=VALUE with a dotted key, such as --set limits.concurrency=64"
 
 
@@ -64,12 +66,13 @@ def merge_settings(settings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return together
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested settings `below`, extended and overridden by the settings in `above`."""
+def merged(below: Mapping[str, Any], above: Mapping[str, Any], path: KeyPath = ()) -> dict[str, Any]:
+    """Return the nested settings `below`, extended and overridden by the settings in `above`. `path` leads to both."""
     together = dict(below)
     for key, value in above.items():
-        old = together.get(key)
-        together[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        old, at = together.get(key), (*path, key)
+        joined = isinstance(old, dict) and isinstance(value, Mapping) and at != _WHOLE
+        together[key] = merged(old or {}, value, at) if joined else value
     return together
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from batchmix.job.answer_table import AnswerTable
 from batchmix.job.values import JobSettings, Limits, Price
 
 KeyPath = tuple[str | int, ...]
@@ -36,7 +37,8 @@ class ModelEntry(msgspec.Struct, frozen=True):
 class JobTable(JobSettings, frozen=True):
     """The top level of the job file, before the checks.
 
-    `file.py` copies every key except `model` to the `CheckedJob`. A key that `CheckedJob` lacks raises an error there.
+    `file.py` copies every key except `model` and `answer` to the `CheckedJob`. A key that `CheckedJob` lacks raises an
+    error there.
     """
 
     name: str | None = None
@@ -44,6 +46,8 @@ class JobTable(JobSettings, frozen=True):
     model: str | None = None
     """The job's only model. A job has `model` or `models`, or neither if each row names its model."""
     models: tuple[ModelEntry, ...] = ()
+    answer: AnswerTable | None = None
+    """None if answers are any text."""
 
 
 def type_at(path: KeyPath) -> Any:

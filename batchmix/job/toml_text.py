@@ -8,12 +8,13 @@ import msgspec
 import tomli_w
 
 from batchmix.errors import JobError
+from batchmix.job.answer_table import schema_as_text
 from batchmix.job.table import KeyPath, dotted
 from batchmix.job.values import CheckedJob, Model
 
 _ORDER = (
-    "name", "model", "samples", "models", "input", "params", "provider", "limits", "retry", "timeouts", "budget",
-    "reuse", "prices", "output", "eval", "schedule",
+    "name", "model", "samples", "models", "input", "params", "answer", "provider", "limits", "retry", "timeouts",
+    "budget", "reuse", "prices", "output", "eval", "schedule",
 )  # fmt: skip
 """The order of the tables in the text, which is that of the examples in `jobs/`."""
 _HEAD = """\
@@ -42,6 +43,8 @@ def to_toml(job: CheckedJob) -> str:
     Raises `JobError` for a null, which TOML does not have.
     """
     settings = job_settings(job)
+    if job.answer:
+        settings["answer"]["schema"] = schema_as_text(job.answer.schema)
     if (path := _null_in(settings)) is not None:
         raise JobError(f"{dotted(path)}: is null, which a TOML file can't hold; give it with --set {dotted(path)}=null")
     # tomli-w ends the lines of a long text with \n only, so a text with \r is written on one line.

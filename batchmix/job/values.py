@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from batchmix.job.answer_table import Answer
 from batchmix.job.cron import Schedule
 from batchmix.job.eval_table import Eval
 from batchmix.job.masking import masked, masked_headers, masked_url
@@ -207,10 +208,17 @@ class CheckedJob(JobSettings, frozen=True):
     name: str
     models: tuple[Model, ...]
     """Empty if each row names its model, as lines of an OpenAI Batch file do."""
+    answer: Answer | None = None
+    """What the answers must be. None if they are any text."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
     scorer_folder: str = ""
     """The folder from which the modules of custom scorers are imported: the job file's. Empty if there is none."""
+
+    @property
+    def answer_columns(self) -> frozenset[str]:
+        """The names of the output's columns for typed answers. Empty if answers are any text."""
+        return self.answer.columns if self.answer else frozenset()
 
     def public(self) -> dict[str, Any]:
         """Return the job as JSON values that can be written to a file.
@@ -223,6 +231,8 @@ class CheckedJob(JobSettings, frozen=True):
         for params in (record, *record["models"]):
             del params["places"]
         del record["scorer_folder"]
+        if self.answer:
+            record["answer"]["schema"] = self.answer.schema  # a field named `token` is no secret
         record["provider"]["headers"] = masked_headers(self.provider.headers)
         record["provider"]["base_url"] = masked_url(self.provider.base_url)
         # Relative ones start from the working directory, which a run that goes on from its folder does not know.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from batchmix.api.job import Job
 from batchmix.api.settings import JobKeywords, Settings, StartKeywords, checked_job, start_options
 from batchmix.cli.options import job_from
 from batchmix.engine.run import Options
 from batchmix.errors import JobError
 from batchmix.job import CheckedJob, job_settings
+from batchmix.job.answer_table import Answer
 from batchmix.job.call import FLAGS
 from batchmix.job.table import JobTable, keys_of
 
@@ -95,3 +99,23 @@ def test_the_options_of_a_start_are_no_part_of_the_job() -> None:
     ):
         with pytest.raises(JobError, match=message):
             start_options(typing.cast(Settings, wrong))
+
+
+class Review(msgspec.Struct):
+    mood: str
+    token: str | None = None
+
+
+@pytest.mark.parametrize(
+    "settings", [{"schema": Review}, {"answer": {"schema": Review}}, {"schema": Review, "answer": {"schema": "x.json"}}]
+)
+def test_a_class_stands_for_its_schema(settings: dict[str, Any]) -> None:
+    job = Job("rows.jsonl", "{{ text }}", model="m", **settings)
+    assert job.checked.answer == Answer(schema=msgspec.json.schema(Review))
+    assert Job.from_toml(job.to_toml()) == job
+    assert job != Job("rows.jsonl", "{{ text }}", model="m")
+
+
+def test_a_class_without_a_schema_is_refused() -> None:
+    with pytest.raises(JobError, match=re.escape("answer.schema: <class 'int'>: has no JSON Schema")):
+        described(model="m", schema=int)

@@ -66,6 +66,26 @@ evaluations = st.fixed_dictionaries(
     },
     optional={"group_by": st.lists(words, max_size=2), "guards": st.lists(table(min=numbers), max_size=2)},
 )
+answers = st.fixed_dictionaries(
+    {
+        "schema": st.fixed_dictionaries(
+            {
+                "type": st.just("object"),
+                "properties": st.dictionaries(
+                    st.sampled_from(["token", "password", "a b", "é"]),
+                    st.sampled_from([{"enum": ["\r\n", None]}, {"default": None, "type": ["number", "null"]}, {}]),
+                    min_size=1,
+                ),
+            }
+        )
+    },
+    optional={
+        "send": st.sampled_from(["auto", "prompt", "tool"]),
+        "repair": st.integers(0, 10),
+        "on_invalid": st.sampled_from(["fail", "keep"]),
+        "flatten": st.booleans(),
+    },
+)
 jobs = st.builds(
     dict.__or__,
     st.fixed_dictionaries(
@@ -89,6 +109,7 @@ jobs = st.builds(
                 path=st.sampled_from(["runs/{name}", "{date}", "a/{{x}}/b"]), shard_rows=st.integers(1, 20_000),
                 raw=st.booleans(), mode=st.sampled_from(["0640", "600"]),
             ),
+            "answer": answers,
             "eval": evaluations,
             "schedule": st.fixed_dictionaries(
                 {"cron": st.just("30 2 * * *")}, optional={"on_finish": st.just(["notify", "--json"])}
