@@ -32,24 +32,24 @@ def model_schema(model: Any) -> dict[str, Any]:
     return msgspec.json.schema(model)
 
 
-def _answer(paths: list[str], place: str) -> dict[str, Any]:
-    """Return `{"schema": …}`, or `{"problem": …}` with the reason why there is none."""
+def _answer(paths: list[str], place: str) -> str:
+    """Return `{"schema": …}` as JSON, or `{"problem": …}` with the reason why there is none."""
     sys.path[:] = paths
     module, _, name = place.partition(":")
     try:
         model: Any = importlib.import_module(module)
         for part in name.split("."):
             model = getattr(model, part)
-        return {"schema": model_schema(model)}
+        return json.dumps({"schema": model_schema(model)})
     except BaseException as error:  # noqa: BLE001 - the import runs the user's code
-        return {"problem": f"{type(error).__name__}: {error}"}
+        return json.dumps({"problem": f"{type(error).__name__}: {error}"})
 
 
 def main() -> None:
     """Read `[paths, place]` as JSON from standard input, and write the answer to standard output."""
     answer_to = os.dup(1)
     os.dup2(2, 1)  # what the user's code prints is no answer
-    answer = json.dumps(_answer(*json.load(sys.stdin)), default=str).encode()
+    answer = _answer(*json.load(sys.stdin)).encode()
     while answer:
         answer = answer[os.write(answer_to, answer) :]
     os._exit(0)  # threads of the user's code may still run

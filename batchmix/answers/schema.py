@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,15 +124,18 @@ def _from_file(path: Path) -> Any:
 def _from_module(place: str, folder: Path) -> Any:
     """Import `module:Model` in a process of its own, and return the model's JSON Schema."""
     call = json.dumps([[str(folder.resolve()), *sys.path], place]).encode()
+    with tempfile.TemporaryFile() as written:  # a pipe might be held open by a process that the module started
+        try:
+            ended = subprocess.run(  # noqa: S603 - Python, and a program of our own
+                [sys.executable, "-P", model.__file__], input=call, stdout=written, stderr=subprocess.DEVNULL,
+                timeout=_IMPORT_S, check=False, start_new_session=True,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise JobError(f"can't be imported: took longer than {_IMPORT_S} s") from None
+        written.seek(0)
+        text = written.read()
     try:
-        ended = subprocess.run(  # noqa: S603 - Python, and a program of our own
-            [sys.executable, "-P", model.__file__], input=call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=_IMPORT_S, check=False, start_new_session=True,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise JobError(f"can't be imported: took longer than {_IMPORT_S} s") from None
-    try:
-        answer = json.loads(ended.stdout)
+        answer = json.loads(text)
     except ValueError:
         raise JobError(f"can't be imported: it ended its process with exit code {ended.returncode}") from None
     if "problem" in answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -77,6 +78,33 @@ def test_a_named_model_is_imported_in_a_process_of_its_own(tmp_path: Path) -> No
         " attribute 'Reviews'"
     )
     assert "No module named 'no_models'" in refusal("no_models:Review", tmp_path)
+
+
+def test_a_named_model_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if its module has started a process that goes on."""
+    monkeypatch.setattr("batchmix.answers.schema._IMPORT_S", 1)
+    (tmp_path / "slow_models.py").write_text(
+        "import os, time\nparent = os.fork()\nfor _ in range(200):\n    time.sleep(0.1)\n"
+    )
+    begin = time.monotonic()
+    assert refusal("slow_models:Review", tmp_path).endswith("can't be imported: took longer than 1 s")
+    assert time.monotonic() - begin < 15
+
+
+def test_a_named_model_has_the_schema_of_its_class(tmp_path: Path) -> None:
+    (tmp_path / "shown_models.py").write_text(
+        "import pydantic\nclass Review(pydantic.BaseModel):\n    stars: int = pydantic.Field(5, alias='Stars', ge=1)\n"
+    )
+    assert read_schema("shown_models:Review", tmp_path) == {
+        "properties": {"Stars": {"default": 5, "minimum": 1, "title": "Stars", "type": "integer"}},
+        "title": "Review",
+        "type": "object",
+    }
+
+
+def test_a_schema_that_was_read_is_read_again_as_it_is(tmp_path: Path) -> None:
+    schema = read_schema(PydanticReview, tmp_path)
+    assert json.dumps(read_schema(schema, tmp_path)) == json.dumps(schema)
 
 
 @pytest.mark.parametrize("model", [StructReview, DataclassReview, DictReview])
