@@ -42,11 +42,10 @@ class AskedSchema(msgspec.Struct, frozen=True):
     """The `finish_reason` of a whole answer: `stop`, even for a tool that `tool_choice` names."""
 
 
-def asked_schema(body: dict[str, Any], content: object, *, structured_outputs: bool = True) -> AskedSchema | None:
+def asked_schema(body: dict[str, Any], content: object) -> AskedSchema | None:
     """Return the schema that a request asks for. None if it asks for none.
 
-    `content` is the value of `messages`, `prompt` or `input`. Without `structured_outputs`, a format of type
-    `json_schema` is ignored.
+    `content` is the value of `messages`, `prompt` or `input`.
     """
     tool = _forced_tool(body)
     if tool is not None:
@@ -55,14 +54,20 @@ def asked_schema(body: dict[str, Any], content: object, *, structured_outputs: b
     answer_format = body.get("response_format") or (text.get("format") if isinstance(text, dict) else None)
     answer_format = answer_format if isinstance(answer_format, dict) else {}
     kind = answer_format.get("type")
-    if kind == "json_schema" and structured_outputs:
+    if kind == "json_schema":
         inner = answer_format.get("json_schema", answer_format)
         schema = inner.get("schema") if isinstance(inner, dict) else None
         return AskedSchema(schema if isinstance(schema, dict) else True, SchemaWay.RESPONSE_FORMAT)
-    in_prompt = next((schema for part in _texts(content) for schema in _schemas(part)), None)
+    in_prompt = prompt_schema(content)
     if kind == "json_object":
-        return AskedSchema({"type": "object"} if in_prompt is None else in_prompt, SchemaWay.JSON_OBJECT)
-    return None if in_prompt is None else AskedSchema(in_prompt, SchemaWay.PROMPT)
+        return AskedSchema({"type": "object"} if in_prompt is None else in_prompt.schema, SchemaWay.JSON_OBJECT)
+    return in_prompt
+
+
+def prompt_schema(content: object) -> AskedSchema | None:
+    """Return the first schema in a prompt or in messages. None if there is none."""
+    schema = next((schema for part in _texts(content) for schema in _schemas(part)), None)
+    return None if schema is None else AskedSchema(schema, SchemaWay.PROMPT)
 
 
 def _forced_tool(body: dict[str, Any]) -> AskedSchema | None:

@@ -20,7 +20,10 @@ _NAME = re.compile(r"(\w+)(?:\[(.+)\])?")
 """The name of an option or of a kind of reply, optionally followed by a model in brackets."""
 REFUSED = "refused"
 """The value of `Outage.kind` for refused connections. This is not a kind of reply, because no reply is sent."""
-_PER_MODEL = {"latency", "speed", "words", "rpm", "tpm", "burst_s", "concurrency", "price", "successor", "needs_tokens"}
+_PER_MODEL = {
+    "latency", "speed", "words", "rpm", "tpm", "burst_s", "concurrency", "price", "successor", "needs_tokens",
+    "structured_outputs",
+}  # fmt: skip
 """The options that can also be set for a single model."""
 
 
@@ -74,6 +77,8 @@ class Behaviour:
     """The most temporary faults that the shares give to the same body. Refusals are permanent and have no bound."""
     outage: tuple[Outage, ...] = ()
     """Outages, comma-separated: START_S:LENGTH_S, optionally with a kind of reply or `refused`, as in `30:60:hang`."""
+    structured_outputs: bool = True
+    """Whether the models have structured outputs. If not, `response_format` of type `json_schema` is ignored."""
     needs_tokens: int = 512
     """The least `max_tokens` with which an answer of the kind `cut_off_answer` is not cut off."""
     reject: float = 0.0

@@ -44,7 +44,7 @@ def error(error: ErrorBody, message: str, tid: str) -> bytes:
         message = f"{message} ({error.trace}: {tid})"
     if error.bare:
         return _encode({"error": {"message": message}})
-    return _encode({"error": {"message": message, "type": error.type, "param": "", "code": error.code}})
+    return _encode({"error": {"message": message, "type": error.type, "param": error.param, "code": error.code}})
 
 
 def answer(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:

@@ -86,12 +86,13 @@ def _model_names(behaviour: Behaviour) -> tuple[str, ...]:
 
 def _catalogue_entry(name: str, behaviour: Behaviour) -> Json:
     retired = any(behaviour.faults.get(kind) == 1 for kind in ("404_retired", "410"))
+    structured = behaviour.structured_outputs and behaviour.faults.get("400_schema") != 1
     prompt, completion = behaviour.price
     return {
         "model_id": name,
         "desc": "A model of the rehearsal",
         "types": "llm",
-        "features": "tools,function_calling,structured_outputs",
+        "features": "tools,function_calling,structured_outputs" if structured else "tools,function_calling",
         "input_modalities": "text",
         "endpoints": "chat_completions,responses",
         "context_length": 128_000,

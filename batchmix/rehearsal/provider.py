@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import msgspec
 
 from batchmix.rehearsal import bodies, streams
+from batchmix.rehearsal.asked_schema import SchemaWay, prompt_schema
 from batchmix.rehearsal.behaviour import REFUSED, Behaviour
 from batchmix.rehearsal.delivery import RehearsalReply
 from batchmix.rehearsal.limits import RehearsalBalance, RehearsalLimits
@@ -95,6 +96,10 @@ class RehearsalProvider:
         digest = hashlib.sha256(raw).hexdigest()
         record = self.log.open(prompt, digest, request.model if request else "", now, keep=self.behaviour.ledger)
         state = self._own_states.get(record.model, self._default_state)
+        if request is not None:
+            record.turns, record.max_tokens = request.turns, request.max_tokens
+            record.asked = request.asked.way if request.asked else ""
+            request = _understood(request, state.behaviour)
         plan = PlannedReply(record, state, REPLY_KINDS["malformed"], request, key, detail, 1.0, 0.0)
         record.kind = self._refusal(plan, now) or self._assigned(plan) or "answer"
         if request and record.kind != "answer" and not REPLY_KINDS[record.kind].applies_to(request):
@@ -206,6 +211,13 @@ class RehearsalProvider:
         else:
             reply.body = _encode(body) if kind.encode_body is None else kind.encode_body(body)
         return reply
+
+
+def _understood(request: RehearsalRequest, behaviour: Behaviour) -> RehearsalRequest:
+    """Return a request without what the model ignores: without structured outputs, this is `response_format`."""
+    if behaviour.structured_outputs or request.asked is None or request.asked.way is not SchemaWay.RESPONSE_FORMAT:
+        return request
+    return msgspec.structs.replace(request, asked=prompt_schema(request.content))
 
 
 def _retry_headers(retry: RetryHint, wait_s: float) -> list[tuple[str, str]]:

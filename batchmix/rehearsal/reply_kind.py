@@ -76,6 +76,8 @@ class ErrorBody(msgspec.Struct, frozen=True):
     """The message, which may contain the placeholders {key}, {model}, {successor} and {detail}."""
     type: str = "aihubmix_error"
     code: str | int | None = None
+    param: str = ""
+    """The parameter that is at fault."""
     trace: str = "tid"
     """The label of the request id that is appended to the message. If empty, nothing is appended."""
     bare: bool = False
@@ -113,7 +115,8 @@ class ReplyKind(msgspec.Struct, frozen=True):
     """The name of the header with the request id. If empty, there is no such header."""
     retry: RetryHint = RetryHint.NONE
     refuses: str = ""
-    """If not empty, only requests with this parameter (such as `max_tokens`) get this kind."""
+    """If not empty, only requests with this parameter get this kind: `max_tokens`, or a `response_format` of type
+    `json_schema`."""
     endpoint: str = ""
     """If not empty, only requests to this endpoint get this kind."""
     delayed: bool = True
@@ -134,4 +137,4 @@ class ReplyKind(msgspec.Struct, frozen=True):
             return request.streams
         if self.edit_body or self.encode_body or self.endless_bytes:
             return request.has_choices
-        return not self.refuses or request.cap == self.refuses
+        return not self.refuses or self.refuses in {request.cap, request.asked and request.asked.way}

@@ -112,6 +112,7 @@ REPLY_KINDS: dict[str, ReplyKind] = {
     "200_throttled": _temporary("throttled under 200, `code` 429", body=ErrorBody("Rate limited by provider", code=429)),
     "400": _refused("a parameter the model refuses", status=400, body=ErrorBody("Invalid value for a parameter", _BAD, "invalid_value")),
     "400_max_tokens": _refused("`max_tokens` is refused, `max_completion_tokens` taken", status=400, refuses="max_tokens", body=ErrorBody("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", _BAD, "unsupported_parameter")),
+    "400_schema": _refused("`response_format` of type `json_schema` is refused", status=400, body=ErrorBody("Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.", _BAD, param="response_format"), refuses="response_format"),
     "400_context": _refused("the prompt is too long", status=400, body=ErrorBody("This model's maximum context length is 8192 tokens. Please reduce the length of the messages.", _BAD, "context_length_exceeded")),
     "400_content": _refused("the prompt is filtered", status=400, body=ErrorBody("The prompt was filtered by the content management policy", _BAD, "content_filter")),
     "400_model": _refused("wrong model id", status=400, body=_WRONG_MODEL),

@@ -44,6 +44,8 @@ class RehearsalRequest(msgspec.Struct, frozen=True):
     """Whether a stream is requested, at an endpoint that supports streams."""
     wants_usage: bool = False
     """Whether the request wants the usage at the end of the stream."""
+    turns: int = 1
+    """The number of the user's messages. 1 for a prompt without messages."""
     asked: AskedSchema | None = None
     """The schema that the answer must fit. None if the request asks for none."""
 
@@ -90,6 +92,7 @@ def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
         cap=cap,
         streams=streams,
         wants_usage=streams and _wants_usage(body.get("stream_options")),
+        turns=sum(message.get("role") == "user" for message in content) if is_chat else 1,
         asked=None if endpoint == "/v1/embeddings" else asked_schema(body, content),
     )
 

@@ -34,6 +34,12 @@ class RequestRecord(msgspec.Struct, gc=False):
     """The kind of reply: a key of `reply_table.REPLY_KINDS`."""
     answered: bool = False
     """Whether a whole answer was sent. The client should not send this body again then."""
+    turns: int = 1
+    """The number of the user's messages in the request. One that asks for a repair has one more than the first."""
+    asked: str = ""
+    """How the request asks for a schema: a value of `asked_schema.SchemaWay`. Empty if it asks for none."""
+    max_tokens: int | None = None
+    """The bound of the answer. None if the request has none."""
 
 
 class BodyTally(msgspec.Struct):

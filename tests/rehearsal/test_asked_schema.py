@@ -152,3 +152,21 @@ async def test_null_where_nothing_fits(calling):
     body = {"type": "json_schema", "json_schema": {"schema": {"allOf": [{"type": "string"}, {"type": "null"}]}}}
     async with calling() as caller:
         assert (await caller.send(response_format=body)).content == "null"
+
+
+async def test_a_model_without_structured_outputs_ignores_or_refuses_a_schema(calling):
+    listed = messages(("system", PROMPT), ("user", "Hello"))
+    async with calling("structured_outputs[b]=false&400_schema[c]=1") as caller:
+        right = await caller.send(model="a", response_format=FORMAT)
+        ignored, plain = await caller.send(model="b", response_format=FORMAT), await caller.send(model="b")
+        prompted = await caller.send(model="b", response_format=FORMAT, messages=listed)
+        tool = await caller.send(model="b", tools=[TOOL], tool_choice=CHOICE)
+        refused = await caller.send(model="c", response_format=FORMAT)
+        taken = await caller.send(model="c", response_format={"type": "json_object"}, messages=listed)
+    assert fits(json.loads(right.content))
+    assert ignored.content == plain.content
+    assert fits(json.loads(prompted.content))
+    assert tool.body["choices"][0]["message"]["tool_calls"]
+    assert (refused.status, refused.error["param"]) == (400, "response_format")
+    assert "'response_format' of type 'json_schema' is not supported with this model" in refused.error["message"]
+    assert fits(json.loads(taken.content))

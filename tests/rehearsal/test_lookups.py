@@ -55,3 +55,11 @@ async def test_a_wrong_key_gets_no_balance_but_all_models(calling):
     assert (money.status, money.error["code"]) == (401, "invalid_api_key")
     assert "wrong" in money.error["message"]
     assert [entry["id"] for entry in models.body["data"]] == ["a"]
+
+
+async def test_the_catalogue_says_which_models_lack_structured_outputs(calling):
+    async with calling("models=a,b,c,d&structured_outputs[b]=false&400_schema[c]=1&400_schema[d]=0.5") as caller:
+        body = (await caller.fetch("GET", caller.url.removesuffix("/v1") + "/api/v1/models")).body
+    features = {entry["model_id"]: entry["features"].split(",") for entry in body["data"]}
+    assert [model for model in features if "structured_outputs" in features[model]] == ["a", "d"]
+    assert all("tools" in found for found in features.values())

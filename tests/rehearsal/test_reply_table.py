@@ -44,13 +44,15 @@ def test_a_kind_whose_name_begins_with_a_status_has_that_status():
 async def test_each_error_has_its_status_and_the_envelope(calling, name):
     error = ERRORS[name].body
     async with calling("successor=newer") as caller:
-        parameters = {"max_tokens": 5} if name == "400_max_tokens" else {}
+        schema = {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}}
+        parameters = {"400_max_tokens": {"max_tokens": 5}, "400_schema": schema}.get(name, {})
         response = await caller.send(f"[[rehearsal:{name}x1]]", key="sk-secret", model="old", **parameters)
         again = await caller.send(f"[[rehearsal:{name}x1]]", key="sk-secret", model="old", **parameters)
     message = error.message.format(key="sk-secret", model="old", successor="newer", detail="")
     assert response.status == ERRORS[name].status
     assert response.error["message"].startswith(message)
     assert response.error.get("code") == error.code
+    assert response.error.get("param", "") == error.param
     assert set(response.error) == ({"message"} if error.bare else {"message", "type", "param", "code"})
     assert (again.status, "choices" in again.body) == (200, True)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import json
 import time
 
 import aiohttp
@@ -34,6 +35,27 @@ async def test_records(calling):
     assert before <= times[0]
     assert times[-1] <= after
     assert all(record["finished"] - record["begun"] >= 0.019 for record in records)
+
+
+async def test_records_say_what_was_asked(calling):
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    said = [("system", f"JSON Schema: {json.dumps(schema)}"), ("user", "Hi"), ("assistant", "no"), ("user", "Again")]
+    turns = [{"role": role, "content": text} for role, text in said]
+    asked = {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+    async with calling("structured_outputs=false") as caller:
+        await caller.send("Hi")
+        await caller.send("Hi", max_tokens=7, **asked)
+        await caller.send(messages=turns)
+        await caller.send(path="/responses", messages=None, input="Hi", max_output_tokens=9)
+        await caller.send(data=b"{oops")
+        records = await caller.control("ledger")
+    assert [(record["turns"], record["asked"], record["max_tokens"]) for record in records] == [
+        (1, "", None),
+        (1, "response_format", 7),
+        (2, "prompt", None),
+        (1, "", 9),
+        (1, "", None),
+    ]
 
 
 async def test_the_prompt_of_a_malformed_request_is_its_body(calling):
