@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 
+from batchmix.answers.dates import days_since_1970, microseconds_since_1970
 from batchmix.answers.healing import NoJson, json_of
+from batchmix.answers.schema import resolved, subschemas
 from batchmix.formats.display import clean
 
 _INT64 = (-(2**63), 2**63 - 1)
-_FLOAT64 = (-sys.float_info.max, sys.float_info.max)
 _MAX_BACKTRACKS = 10_000
 """The steps after which a pattern gives up on a text, which then doesn't match."""
 _MAX_ERRORS = 50
@@ -24,10 +25,10 @@ _MAX_SENTENCE_CHARS = 240
 _MAX_PATH_CHARS = 300
 _EVERY_TYPE = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 _TYPE_NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
-_ONE_INSIDE = ("items", "additionalItems", "additionalProperties", "contains", "then", "else")
-"""Keywords with one schema, or with a list of them. Not `not`, where a bound would let more pass, nor `if`."""
-_LISTED_INSIDE = ("items", "prefixItems", "allOf", "anyOf", "oneOf")
-_NAMED_INSIDE = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_REVERSING = ("not", "if")
+"""Keywords whose schemas stay as they are, since a bound in them might let more pass."""
+_IN_COLUMN = {"date-time": "date-time of the years 1 to 9999", "date": "date of the years 1 to 9999"}
+"""The formats of texts that become numbers in the column, and the names of what the column can hold of them."""
 
 
 class Checked(msgspec.Struct, frozen=True, gc=False):
@@ -53,19 +54,24 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnswerCheck:
-    """Checks answers by a JSON Schema, which must be a valid one and refer only to itself.
+    """Checks answers by a schema that `read_schema` returned.
 
-    Whole numbers must fit into 64 bits, as they do in the column of results. Nothing is ever fetched.
+    What it accepts also fits into the schema's `AnswerColumn`: whole numbers of 64 bits, dates of the years 1 to 9999.
+    Nothing is ever fetched.
     """
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._validator = jsonschema_rs.validator_for(
             _bounded(schema),
             validate_formats=True,
+            formats={
+                _IN_COLUMN["date-time"]: lambda text: microseconds_since_1970(text) is not None,
+                _IN_COLUMN["date"]: lambda text: days_since_1970(text) is not None,
+            },
             offline=True,
             pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_MAX_BACKTRACKS),
         )
-        self._root_types = _root_types(schema, schema, 0)
+        self._root_types = _root_types(schema, schema)
 
     def check(self, text: str | None) -> Checked | Problem:
         """Return the value of an answer's text, or what is wrong. Never raises."""
@@ -85,52 +91,40 @@ class AnswerCheck:
         return Problem(path, sentence + more)
 
 
-def _bounded(schema: Any) -> Any:
-    """Return a copy of a schema that accepts only numbers which fit into a column."""
-    if not isinstance(schema, dict):
-        return schema
-    bounded = dict(schema)
-    types = schema.get("type")
-    types = types if isinstance(types, list) else [types]
-    if "number" in types or "integer" in types:
-        least, most = _FLOAT64 if "number" in types else _INT64
-        bounded["minimum"] = max(least, schema.get("minimum", least))
-        bounded["maximum"] = min(most, schema.get("maximum", most))
-    for keyword in _ONE_INSIDE:
-        if isinstance(schema.get(keyword), dict):
-            bounded[keyword] = _bounded(schema[keyword])
-    for keyword in _LISTED_INSIDE:
-        if isinstance(schema.get(keyword), list):
-            bounded[keyword] = [_bounded(part) for part in schema[keyword]]
-    for keyword in _NAMED_INSIDE:
-        if isinstance(schema.get(keyword), dict):
-            bounded[keyword] = {name: _bounded(part) for name, part in schema[keyword].items()}
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a schema that accepts only what fits into a column."""
+    bounded = copy.deepcopy(schema)
+    waiting: list[Any] = [bounded]
+    while waiting:
+        node = waiting.pop()
+        waiting += [inner for place, inner in subschemas(node) if place[0] not in _REVERSING]
+        if isinstance(node, dict):
+            _bound(node)
     return bounded
 
 
-def _root_types(schema: Any, root: dict[str, Any], depth: int) -> frozenset[str]:
+def _bound(node: dict[str, Any]) -> None:
+    types = node.get("type", [])
+    if types == "integer" or ("integer" in types and "number" not in types):
+        least, most = _INT64
+        node["minimum"] = max(least, node.get("minimum", least))
+        node["maximum"] = min(most, node.get("maximum", most))
+    if node.get("format") in _IN_COLUMN:
+        narrower = {"if": {"format": node["format"]}, "then": {"format": _IN_COLUMN[node["format"]]}}
+        node["allOf"] = [*node.get("allOf", ()), narrower]
+
+
+def _root_types(schema: dict[str, Any], given: Any) -> frozenset[str]:
     """Return the JSON types that a schema may accept. Too many are harmless: less text around a value is healed."""
-    if not isinstance(schema, dict) or depth > 20:
-        return _EVERY_TYPE
-    if "type" in schema:
-        types = schema["type"]
+    node = resolved(schema, given)
+    if "type" in node:
+        types = node["type"]
         return frozenset(types if isinstance(types, list) else [types])
-    if "const" in schema or "enum" in schema:
-        values = [schema["const"]] if "const" in schema else schema["enum"]
+    if "const" in node or "enum" in node:
+        values = [node["const"]] if "const" in node else node["enum"]
         return frozenset(_TYPE_NAMES.get(type(value), "null") for value in values)
-    if "$ref" in schema:
-        return _root_types(_referred(root, schema["$ref"]), root, depth + 1)
-    branches = schema.get("anyOf") or schema.get("oneOf")
-    if branches:
-        return frozenset().union(*(_root_types(branch, root, depth + 1) for branch in branches))
-    return _EVERY_TYPE
-
-
-def _referred(root: dict[str, Any], ref: str) -> Any:
-    part: Any = root
-    for name in ref.removeprefix("#").split("/")[1:]:
-        part = part.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(part, dict) else None
-    return part
+    options = node.get("anyOf") or node.get("oneOf") or []
+    return frozenset().union(*(_root_types(schema, option) for option in options)) or _EVERY_TYPE
 
 
 def _told(error: jsonschema_rs.ValidationError) -> tuple[str, str]:

@@ -9,14 +9,16 @@ text's length.
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from batchmix.formats.display import quoted
-from batchmix.formats.lenient_json import MAX_DEPTH, may_be_deep, shallow_text
+from batchmix.formats.lenient_json import MAX_DEPTH
 from batchmix.formats.text import utf8
 
 _BLANK = " \t\r\n\f\v\ufeff\u00a0\u200b\u2028\u2029\u3000"
@@ -36,6 +38,13 @@ _FENCE = re.compile(
     r"^[ \t]*+(`{3,}+|~{3,}+)[^\n`]*+\n(?P<content>.*?)(?:^[ \t]*+\1[ \t]*+$|(?P<open>\Z))", re.DOTALL | re.MULTILINE
 )
 _FENCE_ON_ONE_LINE = re.compile(r"(`{3,}+|~{3,}+)(?:[a-zA-Z]\w*+[ \t])?(?P<content>[^\n]*)\1")
+_MOST_DIGITS = int(math.log10(sys.float_info.max))
+"""The most digits of which a double can represent any whole number, if only nearly."""
+_DIGIT = re.compile("[0-9]")
+_LONG_NUMBER = re.compile(rf'(?:{_STRING}|[0-9]{{1,{_MOST_DIGITS}}}+(?![0-9])|[^"0-9])*+[0-9]', re.DOTALL)
+"""JSON text up to a whole number, outside of strings, that has more digits."""
+_TOO_LARGE = "a number is too large"
+_TOO_DEEP = f"its JSON is nested more than {MAX_DEPTH} levels deep"
 _CUT = "its JSON is cut off, or the brackets don't match"
 
 
@@ -84,36 +93,38 @@ def _strict(text: str) -> Any:
     try:
         value = msgspec.json.decode(text)
     except msgspec.ValidationError as error:
-        raise _RefusedError("a number is too large") from error
+        raise _RefusedError(_TOO_LARGE) from error
     except msgspec.DecodeError as error:
         raise _MalformedError(str(error).removeprefix("JSON is malformed: ")) from error
     except RecursionError as error:
-        raise _RefusedError(f"its JSON is nested more than {MAX_DEPTH} levels deep") from error
-    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(text):
-        raise _RefusedError(f"its JSON is nested more than {MAX_DEPTH} levels deep")
-    if type(value) in (dict, list) and _may_repeat_keys(text, value):
+        raise _RefusedError(_TOO_DEEP) from error
+    # So many digits in a row have one at each of these positions that they span. Looking there is cheap.
+    if len(text) > _MOST_DIGITS and _DIGIT.search(text[_MOST_DIGITS :: _MOST_DIGITS + 1]) and _LONG_NUMBER.match(text):
+        raise _RefusedError(_TOO_LARGE)
+    if _may_repeat_keys(text, _key_count(value, 1)):
         _exact(text)
     return value
 
 
-def _is_deep(text: str) -> bool:
-    return may_be_deep(text.encode()) and shallow_text(text) != text
-
-
-def _may_repeat_keys(text: str, value: Any) -> bool:
-    """Return whether the text may have more keys than its value. False is certain; it costs little."""
-    if " :" in text or "\n:" in text or "\t:" in text or "\r:" in text:
-        return True
-    return text.count('":') != _key_count(value)
-
-
-def _key_count(value: Any) -> int:
-    """Return the number of keys in a value, and in all that it holds."""
-    count, inner = (len(value), value.values()) if type(value) is dict else (0, value)
-    for part in inner:
+def _key_count(value: Any, level: int) -> int:
+    """Return the number of keys in a value, and in all that it holds. Refuses a value that is nested too deeply."""
+    if type(value) is not dict and type(value) is not list:
+        return 0
+    if level > MAX_DEPTH:
+        raise _RefusedError(_TOO_DEEP)
+    count = len(value) if type(value) is dict else 0
+    for part in value.values() if type(value) is dict else value:
         if type(part) is dict or type(part) is list:
-            count += _key_count(part)
+            count += _key_count(part, level + 1)
     return count
+
+
+def _may_repeat_keys(text: str, count: int) -> bool:
+    """Return whether JSON text may have more keys than the `count` of its value. False is certain, and costs little."""
+    if text.count(":") == count:
+        return False
+    spaced = " :" in text or "\t" in text or "\r" in text or ("\n" in text and "\n:" in text)
+    return spaced or text.count('":') != count
 
 
 def _exact(text: str) -> Any:
