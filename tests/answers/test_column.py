@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmix.answers.column import AnswerColumn, flat_arrays, flattened
-from batchmix.formats.arrow_build import array_of
+from batchmix.formats.arrow_build import MakeArray, array_of
 from tests.documents import page, quoted, tables
 
 TEXT, UTC = pa.string(), pa.timestamp("us", tz="UTC")
@@ -26,6 +26,7 @@ DEFS = {"$defs": {"Point": POINT, "Mood": {"enum": ["good", "bad"]}}}
     [
         ({"type": "string"}, TEXT),
         ({"enum": ["a", "b", None]}, TEXT),
+        ({"enum": [1, None]}, pa.int64()),
         ({"type": "string", "format": "date-time"}, UTC),
         ({"type": ["null", "string"], "format": "date"}, pa.date32()),
         ({"type": "string", "format": "email"}, TEXT),
@@ -84,17 +85,28 @@ def test_a_schema_with_no_type_or_several_is_json_text(schema: dict[str, Any]) -
     assert column.array([value, "x", None]).equals(pa.array(['{"b":["é",null],"a":1}', '"x"', None], TEXT))
 
 
+@pytest.mark.parametrize("make", [pa.array, array_of])
 @pytest.mark.parametrize(
     ("schema", "values"),
     [
         ({"type": "integer"}, {1.0: 1, -(2**63): -(2**63), 2**63: None, 1e300: None, 1e3: 1000}),
         ({"type": "number"}, {1: 1.0, 2**53 + 1: 2.0**53, 10**400: None, 1.5: 1.5}),
         ({"type": "string"}, {"é": "é", "a\ud800b": "a\ufffdb", "": ""}),
-        ({}, {"\ud800": '"\\ud800"', 2**70: str(2**70)}),
+        ({"enum": ["a", None]}, {"a": "a", None: None}),
+        ({"type": ["string", "integer"]}, {"\ud800": '"\\ud800"', 2**70: str(2**70)}),
     ],
 )
-def test_what_the_type_cannot_hold_becomes_what_the_page_says(schema: dict[str, Any], values: dict[Any, Any]) -> None:
-    assert AnswerColumn(schema).array(list(values)).to_pylist() == list(values.values())
+def test_what_the_type_cannot_hold_becomes_what_the_page_says(
+    schema: dict[str, Any], values: dict[Any, Any], make: MakeArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself, in lists and in objects, whether or not `pyarrow.array` may be called."""
+    monkeypatch.setattr("batchmix.answers.column.array_maker", lambda: make)
+    given, stored = list(values), list(values.values())
+    assert AnswerColumn(schema).array(given).to_pylist() == stored
+    assert AnswerColumn({"type": "array", "items": schema}).array([given, None]).to_pylist() == [stored, None]
+    column = AnswerColumn({"type": "object", "properties": {"a": schema, "b": {"type": "boolean"}, "c": {}}})
+    objects = column.array([{"a": value, "b": True} for value in given]).to_pylist()
+    assert objects == [{"a": value, "b": True, "c": None} for value in stored]
 
 
 def test_the_page_has_the_type_of_each_schema() -> None:
@@ -117,6 +129,7 @@ def test_date_times_become_utc_and_dates_days() -> None:
         "0000-12-31T23:00:00Z": None,
         "0001-01-01T00:00:00+00:01": None,
         "9999-12-31T23:59:59-00:01": None,
+        "9999-12-31T23:59:60Z": None,
     }
     schema = {"type": "string", "format": "date-time"}
     validator = jsonschema_rs.validator_for(schema, validate_formats=True)
