@@ -41,6 +41,8 @@ class FailureAction(enum.Enum):
     """The row is rejected, because another attempt would fail in the same way."""
     RETRY = "retry"
     """The row is sent again. The next attempt counts against `retry.attempts`."""
+    KEEP = "keep"
+    """The row counts as answered, although its answer does not fit the job's schema."""
     PAUSE = "pause"
     """The whole lane waits, and then the row is sent again. This does not count against `retry.attempts`."""
     STOP_PATH = "stop_path"

@@ -9,6 +9,7 @@ Row, model and sample are the key of a result. Rows are numbered from 0 in input
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 import msgspec
 
@@ -188,6 +189,10 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     served_model: str | None = None
     usage: Usage = Usage()
+    answer: Any = None
+    """The JSON value that the answer gives for the job's schema. None if the job has no schema."""
+    healed: bool | None = None
+    """Whether the answer's text was more than the JSON alone. None if the job has no schema."""
     choices: int = 1
     """The number of choices if `lacks_usage`, since `tokens` needs it then, and 1 otherwise. Only the first choice has
     columns of its own. The column `raw` has all choices."""
@@ -216,7 +221,22 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
         return Tokens(prompt, -(-size // BYTES_PER_TOKEN) * self.choices)
 
 
-Outcome = Completion | Failure
+class InvalidAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer that does not fit the job's schema. The provider did its work, and billed it."""
+
+    completion: Completion
+    failure: Failure
+    """What is wrong. Its type is `schema`, and its code is the path of the wrong value, a JSON pointer."""
+    can_repair: bool = True
+    """Whether the model may give a better answer if it is told what was wrong. It may not if it refused."""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the answer ends where the request's cap on tokens cut it off."""
+        return self.completion.finish_reason == "length"
+
+
+Outcome = Completion | Failure | InvalidAnswer
 """The outcome of one attempt."""
 
 

@@ -94,14 +94,16 @@ class Admission:
             self._status.limit(Bottleneck.REFUSALS)
         return wait_s
 
-    def answered(self, now: float, item: OpenRequest, exchange: Exchange, answer: Completion) -> None:
+    def answered(
+        self, now: float, item: OpenRequest, exchange: Exchange, answer: Completion, *, is_valid: bool = True
+    ) -> None:
         """Settle the ticket of a request that was answered, and update rate limits, budget and status."""
         ticket = item.ticket
         assert ticket is not None
         if exchange.quotas != _UNREPORTED:
             self._governor.follow(now, ticket, exchange.quotas)
         self._governor.completed(now, ticket, item.request.prompt_tokens, answer.usage)
-        self._status.answered(answer.usage)
+        self._status.answered(answer.usage, is_valid=is_valid)
         if self._budget is not None:
             self._budget.settle(item.request, exchange, answer)
 

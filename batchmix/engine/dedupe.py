@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from batchmix.engine.pool import Pool
-from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request
+from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request
 from batchmix.store.first_rows import FirstRows, PartAnswers
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
@@ -137,12 +137,16 @@ class DedupingLog:
         """Record that a request is about to be sent."""
         self._log.sent(request, at_ms)
 
-    def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
+    def received(self, request: Request, exchange: Exchange) -> Outcome:
         """Record the response; return the answer or the failure in it."""
         outcome = self._log.received(request, exchange)
         if isinstance(outcome, Completion):
             self._received[request.key] = exchange
         return outcome
+
+    def follow_up(self, request: Request, invalid: InvalidAnswer) -> Request | None:
+        """Return the request that follows on an invalid answer to `request`. None if the row is given up."""
+        return self._log.follow_up(request, invalid)
 
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record the outcome of a row; the rows that wait for it get the same outcome soon."""

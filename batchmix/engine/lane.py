@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from batchmix.engine.dedupe import DedupingLog
-from batchmix.engine.outcomes import SendingRules, provider_stopped
-from batchmix.engine.pool import Pool, Transport
+from batchmix.engine.outcomes import SendingRules, Transport, provider_stopped
+from batchmix.engine.pool import Pool
 from batchmix.engine.prepare import PreparedRun
 from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.engine.shutdown import Shutdown

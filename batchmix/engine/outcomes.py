@@ -16,13 +16,20 @@ from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
 from batchmix.job import Limits
 from batchmix.prices.budget import LaneBudget
-from batchmix.records import Exchange, Failure, Outcome, Request
+from batchmix.records import Exchange, Failure, InvalidAnswer, Outcome, Request
 from batchmix.responses.error_rules import JOB_FAILURES
 
 _ADVICE = "; fix the job, or send the rest all the same with --keep-going"
 _OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_page"})
 """Types of failures that concern a single path of the API. Requests to another path may succeed."""
 _logger = logging.getLogger(__name__)
+
+
+class Transport(Protocol):
+    """Sends requests. An error of the connection is not raised; it is part of the returned exchange."""
+
+    async def post(self, request: Request) -> Exchange:
+        """Send a request and return its exchange: the response, or the fault that prevented one."""
 
 
 class RowLog(Protocol):
@@ -33,6 +40,9 @@ class RowLog(Protocol):
 
     def received(self, request: Request, exchange: Exchange) -> Outcome:
         """Record the response; return the answer or the failure in it."""
+
+    def follow_up(self, request: Request, invalid: InvalidAnswer) -> Request | None:
+        """Return the request that follows on an invalid answer to `request`. None if the row is given up."""
 
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record the outcome of a request: `failure`, or the answer received before if `failure` is None."""
@@ -228,6 +238,8 @@ class Outcomes:
 
     def _may_be_job_error(self, failure: Failure) -> bool:
         """Return whether a failure has to be held back, because the job may be its cause."""
+        if failure.action is FailureAction.KEEP:
+            return False
         return not self._rules.keep_going and (failure.action is FailureAction.REJECT or failure.attempts is not None)
 
     def _placed(self, request: Request, failure: Failure) -> Failure:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from batchmix.engine.account import shortage
+from batchmix.engine.answers import typed_of
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.prepare import Options, PreparedRun, prepare
@@ -21,6 +22,7 @@ from batchmix.formats.lenient_json import read_json
 from batchmix.job import CheckedJob, Limits, Price, masked, masked_url
 from batchmix.records import RejectedRow, Request
 from batchmix.redact import MASK, Secrets
+from batchmix.responses.classify import Classifier
 from batchmix.store.first_rows import FirstRows, first_rows_in
 from batchmix.store.parts import list_parts, part_path
 from batchmix.store.run_folder import Layout
@@ -188,9 +190,12 @@ def plan_run(job: CheckedJob, options: Options, secrets: Secrets | None = None) 
         if job.reuse.dedupe:
             parts = list_parts(layout.data).values()
             firsts = {model.name: first_rows_in(parts, model.name) for model in models}
+        classifier = Classifier(typed=typed_of(job))
         counting = _Counting(result, prepared, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
-            counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index)))
+            counting.count(
+                Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), classifier=classifier)
+            )
         result.different = counting.different
     varying = any(model.params.get("temperature") != 0 for model in models)
     result.same_draws = varying and result.reused + result.repeated > 0

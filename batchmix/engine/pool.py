@@ -15,10 +15,9 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator
-from typing import Protocol
 
 from batchmix.engine.admission import Admission, IdleWorkers
-from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules
+from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules, Transport
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.retries import OpenRequest, RetryQueue, is_retryable
 from batchmix.engine.run_status import LaneStatus
@@ -26,7 +25,7 @@ from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.stream_fallback import StreamFallback
 from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Governor
-from batchmix.records import Bottleneck, Exchange, Failure, Outcome, Request
+from batchmix.records import Bottleneck, Exchange, Failure, InvalidAnswer, Outcome, Request
 from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
@@ -38,13 +37,6 @@ _LAST = 100
 response would take too long."""
 _AHEAD = 512
 """Maximum number of requests that are read ahead."""
-
-
-class Transport(Protocol):
-    """Sends requests. An error of the connection is not raised; it is part of the returned exchange."""
-
-    async def post(self, request: Request) -> Exchange:
-        """Send a request and return its exchange: the response, or the fault that prevented one."""
 
 
 class Pool:
@@ -188,6 +180,8 @@ class Pool:
         self._first_attempts += item.attempts is None
         if isinstance(outcome, Failure):
             self._fail(item, exchange, outcome)
+        elif isinstance(outcome, InvalidAnswer):
+            self._follow_up(item, exchange, outcome)
         else:
             self._admission.answered(self._loop.time(), item, exchange, outcome)
             path, outcomes = item.request.path, self._outcomes
@@ -195,7 +189,7 @@ class Pool:
                 self._answered_paths.add(path)
                 self._admission.recover(item)
                 outcomes.recover(path)
-            if item.attempts is not None:
+            if item.attempts is not None or item.is_follow_up:
                 self._retries.remove(item)
             self._log.finished(item.request, None)
             self._outcome_event.set()
@@ -204,6 +198,19 @@ class Pool:
             self._show_tail()
         if self._idle.waiting:
             self._idle.hand_out()
+
+    def _follow_up(self, item: OpenRequest, exchange: Exchange, invalid: InvalidAnswer) -> None:
+        """Queue the request that follows on an invalid answer. If there is none, end the row."""
+        self._admission.answered(self._loop.time(), item, exchange, invalid.completion, is_valid=False)
+        if self._admission.is_troubled:
+            self._admission.recover(item)
+        _logger.debug("row %d of %s: %s", item.request.row, item.request.model, invalid.failure.message)
+        following = self._log.follow_up(item.request, invalid)
+        if following is None:
+            self._end(item, invalid.failure)
+        elif not self._closed:  # after a stop the row is left for the next start, which goes on from here
+            item.request, item.attempts, item.is_follow_up = following, None, True
+            self._retries.add_due(item)
 
     def _fail(self, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
         """Handle a failure: queue the request for a retry or end it, and stop the lane or the path if necessary."""
@@ -271,7 +278,7 @@ class Pool:
 
     def _end(self, item: OpenRequest, failure: Failure) -> None:
         """End a request with a failure, or stop its path, the lane or the run, as the failure demands."""
-        if item.attempts is not None:
+        if item.attempts is not None or item.is_follow_up:
             self._retries.remove(item)
         stopped = len(self._outcomes.stopped_paths)
         self._outcomes.fail(item.request, failure)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchmix.engine.account import BalanceLookup
+from batchmix.engine.answers import settled_ways, typed_of
 from batchmix.engine.canary import draw_canary
 from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.resume import PendingWork, Resume, previous_scan
@@ -24,6 +25,7 @@ from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
+from batchmix.responses.classify import Classifier
 from batchmix.store.inventory import FileOrigin, Inventory
 from batchmix.store.result_feed import ResultQueue
 from batchmix.store.reuse import ReusableAnswers
@@ -107,6 +109,9 @@ def prepare(
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
             check_rubrics(job.eval, dataset.carried_schema.names)
+        if job.answer:
+            catalogue = lookup.catalogue() if job.answer.send == "auto" else None
+            dataset.settle_ways(settled_ways(job, dataset.models, catalogue, previous))
         work = Resume(job, dataset, inventory).work(
             previous, update=options.update, retry_rejected=options.retry_rejected
         )
@@ -205,7 +210,7 @@ def _reusable(job: CheckedJob) -> ReusableAnswers | None:
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
         raise JobError("reuse.from: names the run itself")
     try:
-        return ReusableAnswers(job.reuse.folders, rehearsal=job.provider.rehearsal)
+        return ReusableAnswers(job.reuse.folders, Classifier(typed=typed_of(job)), rehearsal=job.provider.rehearsal)
     except PartDamaged as error:
         raise JobError(f"reuse.from: {error}") from error
 

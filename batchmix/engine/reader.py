@@ -53,7 +53,7 @@ def export(
         for path in (file, errors_path(file)):
             if path.exists() and Path(source.path).exists() and path.samefile(source.path):
                 raise UsageError(f"{path}: is the run's input; name another file")
-    exporting = Export(_layout(folder, run), run, part_schema(run.carried_schema(), run.name), prices_of(run))
+    exporting = Export(_layout(folder, run), run, _schema(run), prices_of(run))
     warnings: list[str] = []
     mode = recorded_job_in(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
@@ -74,7 +74,7 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
     the parts is left out too, with a message in `lost`. Raises `RunError`.
     """
     run = run_of(folder)
-    whole = part_schema(run.carried_schema(), run.name)
+    whole = _schema(run)
     schema = pa.schema([field for field in whole if field.name in columns])
     exporting = Export(_layout(folder, run), run, schema, prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
@@ -85,7 +85,11 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
 def result_schema(folder: Path) -> pa.Schema:
     """Return the schema of a run's results. Raises `RunError`."""
     run = run_of(folder)
-    return part_schema(run.carried_schema(), run.name)
+    return _schema(run)
+
+
+def _schema(run: RunFile) -> pa.Schema:
+    return part_schema(run.carried_schema(), run.name, run.typed)
 
 
 def damaged_parts(folder: Path) -> list[str]:

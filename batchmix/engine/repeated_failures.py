@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from batchmix.answers.typed import INVALID
 from batchmix.records import Failure, Request
 
 _OF_THE_ROW = frozenset({"content_filter", "context_length"})
@@ -58,5 +59,10 @@ class RepeatedFailures:
 
 
 def _signature(failure: Failure) -> tuple[str, str | None, str]:
-    """Return a key by which failures count as the same. It ignores trace ids and numbers in the message."""
+    """Return a key by which failures count as the same. It ignores trace ids and numbers in the message.
+
+    Invalid answers are the same if they are wrong at the same path, whatever value stands there.
+    """
+    if failure.type == INVALID:
+        return failure.type, failure.code, ""
     return failure.type, failure.code, _VARYING.sub("#", failure.message)

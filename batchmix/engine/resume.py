@@ -122,6 +122,7 @@ class Resume:
             scan=msgspec.to_builtins(scan),
             starts=previous.starts if previous else [],
             canary=previous.canary if previous else {},
+            ways={model.name: model.way for model in self._dataset.models if model.way},
             masked=[list(path) for path in redacted_paths(job, secrets)],
         )
 

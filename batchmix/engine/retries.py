@@ -138,6 +138,8 @@ class OpenRequest(msgspec.Struct, eq=False):
     """The ticket of the current attempt; None before the first attempt."""
     attempts: RowAttempts | None = None
     """The failed attempts; None if there are none."""
+    is_follow_up: bool = False
+    """Whether an earlier answer to the row was invalid."""
 
 
 class RetryQueue:
@@ -184,6 +186,12 @@ class RetryQueue:
         self._open.add(item)
         self._status.set_retrying(len(self._open))
         return True
+
+    def add_due(self, item: OpenRequest) -> None:
+        """Queue a request that may be sent at once, because it follows on an invalid answer."""
+        self.due.append(item)
+        self._open.add(item)
+        self._status.set_retrying(len(self._open))
 
     def remove(self, item: OpenRequest) -> None:
         """Stop counting a request as retrying, because it has its outcome."""

@@ -97,11 +97,11 @@ class LaneStatus(RowCounts):
         self.in_flight -= 1
         self.replies += replied
 
-    def answered(self, usage: Usage) -> None:
-        """Count a request that returned with an answer."""
+    def answered(self, usage: Usage, *, is_valid: bool = True) -> None:
+        """Count a request that returned with an answer. `is_valid` is False if it does not fit the job's schema."""
         self.in_flight -= 1
         self.replies += 1
-        self.answers += 1
+        self.answers += is_valid
         self.tokens += usage.total_tokens or 0
         if usage.prompt_tokens is not None and usage.completion_tokens is not None:  # else the answer has no price
             self.prompt_tokens += usage.prompt_tokens

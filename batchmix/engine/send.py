@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 from batchmix.engine.account import used_so_far
+from batchmix.engine.answers import typed_of
 from batchmix.engine.bottlenecks import bottlenecks_recorded
 from batchmix.engine.interpreter import tuned_interpreter
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
@@ -195,8 +196,9 @@ class _Sending:
 
     def _shard_spec(self) -> ShardSpec:
         work, dataset, job = self._work, self._prepared.dataset, self._job
+        typed = typed_of(job)
         return ShardSpec(
-            schema=part_schema(dataset.carried_schema, job.name),
+            schema=part_schema(dataset.carried_schema, job.name, typed),
             shard_rows=work.run.shard_rows,
             rows=work.run.rows,
             models=tuple(model.name for model in dataset.models),
@@ -207,6 +209,7 @@ class _Sending:
             raw=job.output.raw,
             header=JournalHeader(job.name, job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
             damaged_parts=work.damaged_parts,
+            typed=typed,
         )
 
 

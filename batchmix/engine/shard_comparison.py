@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from batchmix.engine.answers import typed_of
 from batchmix.job import CheckedJob
 from batchmix.load import STREAMING, Dataset
 from batchmix.records import Status
+from batchmix.responses.classify import Classifier
 from batchmix.store.inventory import Inventory
 from batchmix.store.parts import part_path
 from batchmix.store.shard import Shard
@@ -34,9 +36,11 @@ class Digests:
                 "path": job.provider.path,
                 **{key: column for key in ("model", "params") if (column := getattr(source, key)) is not None},
                 **({"own": dataset.row_params} if dataset.row_params else {}),
+                **({"answer": [job.answer.schema, *(model.way for model in dataset.models)]} if job.answer else {}),
             }
         )
-        self.columns = _digest([str(dataset.carried_schema.remove_metadata()), source.id, source.columns])
+        columns = [str(dataset.carried_schema.remove_metadata()), source.id, source.columns]
+        self.columns = _digest([*columns, job.answer.schema, job.answer.flatten] if job.answer else columns)
         self.spans = [span.digest for span in dataset.scan.shards]
         self.accepted = _digest([_REQUEST_VERSION, self.requests, self.columns, self.spans])
 
@@ -55,11 +59,12 @@ class ShardComparison:
         """Number of shards in the input."""
         self._dataset = dataset
         self._samples = job.samples
+        self._classifier = Classifier(typed=typed_of(job))
 
     def shard(self, index: int) -> Shard:
         """Read a shard from the folder and close its files."""
         part = part_path(self.inventory.layout.data, index)
-        shard = Shard(index, self.inventory.journals.get(index, {}), part)
+        shard = Shard(index, self.inventory.journals.get(index, {}), part, classifier=self._classifier)
         shard.close()
         return shard
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import msgspec
 
-from batchmix.formats.lenient_json import read_json
+from batchmix.formats.lenient_json import json_bytes, read_json
 from batchmix.records import Failure, Request
 
 _STREAMING = ("stream", "stream_options")
@@ -44,8 +43,4 @@ def unstreamed(request: Request) -> Request:
     """Return the same request without streaming. The hash stays the same, because it does not cover streaming."""
     body = read_json(request.body)
     plain = {key: value for key, value in body.items() if key not in _STREAMING}
-    try:
-        encoded = msgspec.json.encode(plain)
-    except (ValueError, OverflowError):  # lone surrogates, whole numbers of any size
-        encoded = json.dumps(plain, separators=(",", ":")).encode()
-    return msgspec.structs.replace(request, body=encoded, streamed_choices=0, streams_by_default=False)
+    return msgspec.structs.replace(request, body=json_bytes(plain), streamed_choices=0, streams_by_default=False)

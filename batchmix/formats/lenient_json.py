@@ -33,6 +33,14 @@ def read_json(body: bytes) -> Any:
         return None
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return a value as JSON, whatever texts and whole numbers it holds."""
+    try:
+        return msgspec.json.encode(value)
+    except (ValueError, OverflowError):  # lone surrogates, whole numbers of any size
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
 def shallow(body: bytes) -> bytes:
     """Return JSON text in which values nested more deeply than `MAX_DEPTH` are replaced by null."""
     if not may_be_deep(body):

@@ -96,6 +96,8 @@ class Model(msgspec.Struct, frozen=True):
     limits: Limits
     price: Price | None = None
     """The price in this entry of `[[models]]`. None if the entry has none."""
+    way: str = ""
+    """How the schema of the answers is sent to the model. Empty before a start has settled it, or without a schema."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
@@ -230,6 +232,8 @@ class CheckedJob(JobSettings, frozen=True):
         record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):
             del params["places"]
+        for model in record["models"]:
+            del model["way"]  # run.json lists them apart
         del record["scorer_folder"]
         if self.answer:
             record["answer"]["schema"] = self.answer.schema  # a field named `token` is no secret

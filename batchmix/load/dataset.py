@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import msgspec
 import pyarrow as pa
 
+from batchmix.answers.asking import Asking, Way
 from batchmix.errors import InputChanged, InputError
 from batchmix.job import CheckedJob, Model
 from batchmix.load.carried_columns import carried_columns
@@ -64,6 +65,10 @@ class Dataset:
         )
         """The models to which requests are sent: the job's models, or else the models that the rows name."""
 
+    def settle_ways(self, ways: Mapping[str, str]) -> None:
+        """Set how the schema of the answers is sent to each model, by the models' names."""
+        self.models = tuple(msgspec.structs.replace(model, way=ways[model.name]) for model in self.models)
+
     def prove(self) -> None:
         """Check that every row's values fit the carried columns, unless a scan has checked that already.
 
@@ -80,7 +85,9 @@ class Dataset:
         this model are included. A row that is too bad to name a model is included for the first model. Raises
         `InputChanged`.
         """
-        builder = RequestBuilder(self._prompts, model, self._job.samples, self._job.provider.path)
+        answer = self._job.answer
+        asking = Asking(answer.schema, cast("Way", model.way)) if answer and model.way else None
+        builder = RequestBuilder(self._prompts, model, self._job.samples, self._job.provider.path, asking)
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
         span, problem_of = self.scan.shards[shard], self._prompts.problem
         built: list[Request | RejectedRow] = []

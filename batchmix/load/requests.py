@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from batchmix.answers.asking import Asking, can_be_typed
 from batchmix.errors import FailureAction
 from batchmix.formats.display import clean
 from batchmix.job import Model
@@ -28,7 +29,10 @@ _sorted_encoder = msgspec.json.Encoder(order="sorted")
 class RequestBuilder:
     """Builds the requests to one model."""
 
-    def __init__(self, prompts: PromptSource, model: Model, samples: int, root_path: str) -> None:
+    def __init__(
+        self, prompts: PromptSource, model: Model, samples: int, root_path: str, asking: Asking | None
+    ) -> None:
+        """`asking` puts the schema of the answers into the requests. None if the job has none."""
         self._prompts = prompts
         self._request_for = prompts.request_for
         self._model = model
@@ -37,6 +41,7 @@ class RequestBuilder:
         self._has_row_params = prompts.has_row_params
         self._cap = None if prompts.has_row_params else output_cap(model.params)
         self._streamed = 0 if prompts.has_row_params else streamed_choices(CHAT, model.params)
+        self._asking = asking
         self._is_text = prompts.is_text and "messages" not in model.params
 
     def requests(self, index: int, row: Mapping[str, Any], line: tuple[int, int] | None) -> list[Request | RejectedRow]:
@@ -47,6 +52,8 @@ class RequestBuilder:
             if request is None:
                 return []
             path, body = request
+            if self._asking is not None:
+                body = self._typed(self._asking, path, body)
             streamed = streamed_choices(path, body) if self._has_row_params else self._streamed
             by_default = bool(streamed) and body.get("stream") is None
             sent = encode_body(as_stream(body) if streamed else body)
@@ -63,6 +70,11 @@ class RequestBuilder:
             Request(index, model.name, sample, hash_, path, sent, tokens, cap, streamed, by_default, line, inputs)
             for sample in self._samples
         ]
+
+    def _typed(self, asking: Asking, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if not can_be_typed(path):
+            raise BadRowError(f"answers of {path} can't have a schema; take [answer] out of the job, or the row")
+        return asking.with_schema(body, path)
 
     def rejected(self, index: int, reason: str) -> list[Request | RejectedRow]:
         """Return a row that can't be sent as a rejected row for each sample."""

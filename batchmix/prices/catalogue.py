@@ -53,6 +53,8 @@ class CatalogueModel(msgspec.Struct, frozen=True):
     """The stage of retirement in the gateway's words. Empty if the model is in normal use."""
     successor: str
     """The model to use instead. Empty if the gateway names none."""
+    features: tuple[str, ...] = ()
+    """What the model can do, in the gateway's words, such as `structured_outputs`."""
     tiered: bool = False
     """Whether the price depends on the prompt's length. If so, `price` is the lowest tier and not used for costs."""
 
@@ -127,6 +129,7 @@ def _model(entry: dict[str, Any]) -> CatalogueModel:
         max_output=_count(entry.get("max_output")),
         retire_stage="" if stage.lower() in {"none", "active", "normal", "0"} else stage,
         successor=_text(entry.get("successor_model")),
+        features=tuple(_text(entry.get("features")).replace(",", " ").split()),
         tiered=isinstance(entry.get("pricing"), Mapping) and bool(entry["pricing"].get("tiers")),
     )
 

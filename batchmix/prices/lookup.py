@@ -36,8 +36,16 @@ class PriceLookup:
         ids = [model.id for model in job.models] or models
         self._catalogue = catalogue
         self._fetching = Thread(target=self._fetch, daemon=True)  # the program may end before it does, on invalid input
-        if has_catalogue(self._base_url) and (not ids or any(name not in self._given for name in ids)):
+        if has_catalogue(self._base_url) and (
+            not ids or any(name not in self._given for name in ids) or (job.answer and job.answer.send == "auto")
+        ):
             self._fetching.start()
+
+    def catalogue(self) -> Catalogue | None:
+        """Wait for the lookup, and return the catalogue. None if there is none, or if it was not needed."""
+        if self._fetching.ident is not None:
+            self._fetching.join()
+        return self._catalogue
 
     def settled(self, models: tuple[Model, ...]) -> dict[str, Price]:
         """Wait for the lookup, and return all prices by the name of the job's model entry or by model id.
@@ -58,9 +66,7 @@ class PriceLookup:
         unpriced = [model.id for model in models if not {model.name, model.id} & self._given.keys()]
         if not unpriced:
             return self._given
-        if self._fetching.ident is not None:
-            self._fetching.join()
-        catalogue = self._catalogue
+        catalogue = self.catalogue()
         if catalogue:
             catalogue.check(unpriced)
         published = catalogue.prices if catalogue else {}

@@ -11,8 +11,9 @@ import re
 
 import msgspec
 
+from batchmix.answers.typed import TypedAnswers
 from batchmix.errors import FailureAction
-from batchmix.records import Completion, Exchange, Failure
+from batchmix.records import Completion, Exchange, Failure, Outcome
 from batchmix.redact import Secrets
 from batchmix.responses.endpoints import endpoint_of
 from batchmix.responses.error_body import ProviderError, body_as_text, find_error, is_web_page, one_line
@@ -55,6 +56,20 @@ _REFUSED_VALUE = re.compile(
 _MAX_NAME_CHARS = 60
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _NOT_IN_PARAMS = ("messages", "model", "input", "prompt")
+
+
+class Classifier(msgspec.Struct, frozen=True):
+    """Classifies the exchanges of one job: with its secrets masked, and its answers checked against its schema."""
+
+    secrets: Secrets | None = None
+    """The secrets that are masked in the texts of answers and failures."""
+    typed: TypedAnswers | None = None
+    """Checks the answers against the job's schema. None if the job has none."""
+
+    def outcome(self, exchange: Exchange, path: str) -> Outcome:
+        """Return the answer in an exchange, or what is wrong with it. Raises nothing but `MemoryError`."""
+        outcome = classify(exchange, path, self.secrets)
+        return outcome if self.typed is None or isinstance(outcome, Failure) else self.typed.checked(outcome)
 
 
 def classify(

@@ -43,6 +43,7 @@ class Export:
         self._run = run
         self._schema = schema
         self._price = price
+        self._classifier = run.classifier(layout.secrets)
 
     def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
         """Write all results to a .parquet, .jsonl or .csv file, which appears only when it is complete."""
@@ -72,7 +73,7 @@ class Export:
 
     def _shard(self, index: int, journals: dict[int, Path], carried: Carried) -> Iterator[pa.RecordBatch]:
         part = part_path(self._layout.data, index)
-        shard = Shard(index, journals, part, secrets=self._layout.secrets) if journals else None
+        shard = Shard(index, journals, part, classifier=self._classifier) if journals else None
         if shard is None or not shard.has_journals:
             yield from self._sealed(index, part)
             return

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-
 import msgspec
 
+from batchmix.answers.typed import INVALID
 from batchmix.errors import FailureAction
-from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request, Status
-from batchmix.responses.classify import classify
-from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed
+from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status
+from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed, response_received
 from batchmix.store.journal import Journal
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.result_rows import ResultRows
@@ -137,7 +135,12 @@ class LaneLog:
                 if opened.rows:
                     self._tell(opened.rows, request.key)
             elif isinstance(request, Request):
-                to_send.append(request)
+                following = self._continued(opened, request)
+                if isinstance(following, Failure):
+                    self._fail(opened, request, _status_after(following), following)
+                    opened.failed.add(request.key)
+                else:
+                    to_send.append(following)
             else:
                 self._fail(opened, request, Status.REJECTED, request.failure)
         opened.requests_left += len(to_send)
@@ -155,7 +158,7 @@ class LaneLog:
         index = request.row // self._shard_rows
         opened = self._open[index]
         exchange = with_inputs(reused.exchange, request) if request.inputs else reused.exchange
-        outcome = classify(exchange, request.path, opened.shard.secrets)
+        outcome = opened.shard.classifier.outcome(exchange, request.path)
         if not isinstance(outcome, Completion):
             return False
         event = response_received(request, 0, exchange, reused.run)
@@ -193,7 +196,7 @@ class LaneLog:
         (opened.journal or self._new_journal(opened)).append(event)
         state.sent(attempt, prompt, max_tokens)
 
-    def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
+    def received(self, request: Request, exchange: Exchange) -> Outcome:
         """Record a response unchanged, then classify it."""
         index = request.row // self._shard_rows
         opened = self._open[index]
@@ -202,10 +205,36 @@ class LaneLog:
             exchange = with_inputs(exchange, request)
         event = response_received(request, state.attempts, exchange, None)
         offset, length = (opened.journal or self._new_journal(opened)).append(event)
-        outcome = classify(exchange, request.path, opened.shard.secrets)
+        outcome = opened.shard.classifier.outcome(exchange, request.path)
         is_cached = isinstance(outcome, Completion) and self._shards.cache.take(index, event)
         state.received(event, LinePosition(self._lane, offset, length), outcome, cache=is_cached)
         return outcome
+
+    def follow_up(self, request: Request, invalid: InvalidAnswer) -> Request | None:
+        """Return the request that follows on an invalid answer to `request`. None if the row is given up."""
+        opened = self._open[request.row // self._shard_rows]
+        typed = opened.shard.classifier.typed
+        assert typed is not None
+        turns = opened.states[request.key].invalid
+        return typed.follow_up(request, invalid, [turn.is_cut_off for turn in turns])
+
+    def _continued(self, opened: _LaneShard, request: Request) -> Request | Failure:
+        """Return the request that follows on the invalid answers that earlier starts have received to a request.
+
+        This is the request itself if there are none. If the row is given up, return its failure.
+        """
+        turns = opened.states[request.key].to_continue(request.hash)
+        typed = opened.shard.classifier.typed
+        for number, turn in enumerate(turns if typed else (), 1):
+            event = opened.shard.event(turn.position)
+            invalid = opened.shard.outcome(event) if isinstance(event, ResponseReceived) else None
+            if not isinstance(invalid, InvalidAnswer) or typed is None:
+                continue
+            following = typed.follow_up(request, invalid, [turn.is_cut_off for turn in turns[:number]])
+            if following is None:
+                return invalid.failure
+            request = following
+        return request
 
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record that a row has finished: with `failure`, or with an answer if `failure` is None."""
@@ -216,8 +245,7 @@ class LaneLog:
             if opened.rows:
                 self._tell(opened.rows, request.key)
         else:
-            status = Status.REJECTED if failure.action is FailureAction.REJECT else Status.FAILED
-            self._fail(opened, request, status, failure)
+            self._fail(opened, request, _status_after(failure), failure)
             opened.failed.add(request.key)
         opened.requests_left -= 1
         if not opened.requests_left:
@@ -228,7 +256,8 @@ class LaneLog:
         message = failure.message.encode("utf-8", "replace").decode()
         event = RowFailed(*request.key, state.attempts, request.hash, status, failure.type, message, failure.code)
         offset, length = (opened.journal or self._new_journal(opened)).append(event)
-        state.failed(status, request.hash, LinePosition(self._lane, offset, length))
+        position = LinePosition(self._lane, offset, length)
+        state.failed(status, request.hash, position, invalid=failure.type == INVALID)
         self._counts.count(status)
         if opened.rows:
             self._tell(opened.rows, request.key)
@@ -250,36 +279,13 @@ class LaneLog:
         self._shards.lane_is_done(index, unfinished=opened.unfinished)
 
 
+def _status_after(failure: Failure) -> Status:
+    """Return the status of a row that ends with a failure."""
+    if failure.action is FailureAction.KEEP:
+        return Status.OK
+    return Status.REJECTED if failure.action is FailureAction.REJECT else Status.FAILED
+
+
 def with_inputs(exchange: Exchange, request: Request) -> Exchange:
     """Return an exchange that says how many embeddings were requested."""
     return msgspec.structs.replace(exchange, inputs=request.inputs)
-
-
-def response_received(request: Request, attempt: int, exchange: Exchange, reused_from: str | None) -> ResponseReceived:
-    """Return the event that records an exchange. The event keeps the body byte for byte."""
-    try:
-        body, is_base64 = exchange.body.decode(), False
-    except UnicodeDecodeError:
-        body, is_base64 = base64.b64encode(exchange.body).decode(), True
-    return ResponseReceived(
-        request.row,
-        request.model,
-        request.sample,
-        attempt,
-        request.hash,
-        exchange.sent_at_ms,
-        exchange.finished_at_ms,
-        exchange.latency_s,
-        request.path,
-        exchange.status,
-        exchange.content_type,
-        exchange.request_id,
-        exchange.served_model,
-        exchange.fault,
-        exchange.fault_message,
-        exchange.maybe_billed,
-        body,
-        is_base64,
-        reused_from,
-        exchange.inputs,
-    )

@@ -14,8 +14,10 @@ from types import TracebackType
 import msgspec
 import pyarrow as pa
 
+from batchmix.answers.typed import TypedAnswers
 from batchmix.errors import BatchmixError, NoSpace, PartDamaged
 from batchmix.records import Exchange, Key, Status
+from batchmix.responses.classify import Classifier
 from batchmix.store.events import JournalHeader
 from batchmix.store.filesystem import Reserve
 from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
@@ -65,6 +67,8 @@ class ShardSpec(msgspec.Struct, frozen=True):
     """The shards whose damaged parts the user has accepted. Their readable rows are kept, and the others are sent
     again.
     """
+    typed: TypedAnswers | None = None
+    """Checks the answers against the job's schema. None if the job has none."""
 
 
 class OpenShards:
@@ -168,7 +172,8 @@ class OpenShards:
         journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
         journals |= self._journals.get(index, {})
         part = part_path(self._layout.data, index)
-        shard = Shard(index, journals, part, secrets=self._layout.secrets, settings=self._settings)
+        classifier = Classifier(self._layout.secrets, self._spec.typed)
+        shard = Shard(index, journals, part, classifier=classifier, settings=self._settings)
         shard.close()  # a lane that is stopped meanwhile drops the shard
         return shard
 

@@ -22,6 +22,8 @@ class ResultColumn(msgspec.Struct, frozen=True):
     """
     added_in: int = 1
     """The first schema version with this column. In parts of earlier versions the column reads as null."""
+    typed: bool = False
+    """Whether only jobs with a schema for their answers have this column."""
 
 
 _TIME = pa.timestamp("ms", tz="UTC")
@@ -34,6 +36,9 @@ _BEFORE_CARRIED = (
 _AFTER_CARRIED = (
     ResultColumn("status", pa.string()),  # ok, failed, rejected
     ResultColumn("response", pa.string(), Completion),
+    # Here a job with a schema has the columns of the answers' values, whose types follow from the schema.
+    ResultColumn("healed", pa.bool_(), Completion, typed=True),  # more than plain JSON was received
+    ResultColumn("repairs", pa.int32(), typed=True),  # further requests, because an answer was invalid
     ResultColumn("reasoning", pa.string(), Completion),
     ResultColumn("refusal", pa.string(), Completion),
     ResultColumn("tool_calls", pa.string(), Completion),  # JSON

@@ -16,7 +16,7 @@ from batchmix.errors import PartDamaged
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Status
 from batchmix.store.parts import part_path, row_groups
-from batchmix.store.result_rows import ResultRow, named
+from batchmix.store.row_slots import ResultRow, named
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import RESULT_COLUMNS, columns_of
 

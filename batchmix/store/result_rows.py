@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 from msgspec.structs import astuple
 
+from batchmix.answers.typed import INVALID, TypedAnswers
 from batchmix.formats.arrow_build import MakeArray, array_maker
-from batchmix.records import Completion, Key, Status, Usage
+from batchmix.records import Completion, InvalidAnswer, Key, Status, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
-from batchmix.store.result_columns import COLUMNS, check_columns
+from batchmix.store.row_slots import (
+    ANSWER_AT,
+    NO_ANSWER,
+    PLAIN,
+    POSITIONS,
+    SLOTS,
+    TYPES,
+    OwnValues,
+    ResultRow,
+    by_column,
+)
 from batchmix.store.row_state import RowState
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Shard
@@ -31,48 +40,6 @@ SLICE_ROWS = 256
 """The number of rows per batch. The event loop waits while a column is built, which takes less than 0.1 ms at this
 size.
 """
-_COLUMNS = [column for column in COLUMNS if column.name != "custom_id"]
-_KEY = ("row", "model", "sample")
-
-
-class _Own(msgspec.Struct, kw_only=True, gc=False):
-    """The values of the columns without a source, except the key, in a row with an answer or with a failure."""
-
-    status: Status
-    cost_usd: float | None
-    attempts: int
-    maybe_billed: int
-    reused_from: str | None
-    latency_s: float | None
-    sent_at: int | None
-    finished_at: int | None
-    http_status: int | None
-    error_type: str | None
-    error_code: str | None
-    error_message: str | None
-    request_id: str | None
-    request_hash: str
-    raw: str | None
-
-
-_SLOTS = [
-    *((None, name) for name in (*_KEY, *_Own.__struct_fields__)),
-    *((source, name) for source in (Completion, Usage) for name in source.__struct_fields__),
-]
-"""The positions of a `ResultRow`: the source and the attribute of each."""
-check_columns(_COLUMNS, _SLOTS)
-_POSITIONS = {column.name: _SLOTS.index((column.source, column.name)) for column in _COLUMNS}
-_TYPES = {column.name: column.type for column in _COLUMNS}
-_NO_ANSWER = (None,) * sum(source is not None for source, _ in _SLOTS)
-_PLAIN = pa.schema((name, pa.int64() if pa.types.is_timestamp(type_) else type_) for name, type_ in _TYPES.items())
-"""The columns of a `ResultRow`, with times as numbers."""
-
-ResultRow = tuple[Any, ...]
-"""The values of a result row without the carried columns.
-
-First comes the key, then the other columns without a source, then all attributes of the answer and of its usage.
-Copying all of them takes less time than reading those that have a column.
-"""
 
 
 class ResultRows:
@@ -86,7 +53,7 @@ class ResultRows:
         self.totals = Totals()
         self._add_usage_beside_rows(shard, price)
         self._shard = shard
-        self._part_rows = _PartRows(shard.part)
+        self._part_rows = _PartRows(shard.part, shard.classifier.typed)
         self._price = price
         self._raw = raw
         self._keep_cached = keep_cached
@@ -118,13 +85,25 @@ class ResultRows:
             for start in range(0, block.num_rows, SLICE_ROWS):
                 piece = block.slice(start, SLICE_ROWS)
                 keys_of_rows = [keys.get(row, ()) for row in range(first, first + piece.num_rows)]
-                columns = _by_column([self.row(key) for same_row in keys_of_rows for key in same_row])
+                rows = [self.row(key) for same_row in keys_of_rows for key in same_row]
+                columns = by_column(rows)
                 self.totals.add_columns(columns)
                 first += piece.num_rows
                 if set(map(len, keys_of_rows)) != {1}:
                     picked = [i for i, same_row in enumerate(keys_of_rows) for _ in same_row]
                     piece = piece.take(self._array(picked, pa.int64()))
-                yield _batch(schema, piece, columns, self._array)
+                yield self._batch(schema, piece, columns, [row[ANSWER_AT] for row in rows])
+
+    def _batch(
+        self, schema: pa.Schema, carried: pa.RecordBatch, columns: dict[str, tuple[Any, ...]], answers: list[Any]
+    ) -> pa.RecordBatch:
+        arrays = dict(zip(carried.schema.names, carried.columns, strict=True))
+        if typed := self._shard.classifier.typed:
+            arrays |= {field.name: array for field, array in zip(typed.fields, typed.arrays(answers), strict=True)}
+        for name in schema.names:
+            if name in columns:
+                arrays[name] = _array(columns[name], TYPES[name], self._array)
+        return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
     def row(self, key: Key) -> ResultRow:
         """Return the result row of a key, which must have a result. Keys must be passed in input order."""
@@ -147,12 +126,13 @@ class ResultRows:
         outcome = self._shard.outcome(event)
         if isinstance(outcome, Completion):
             return self._answer(key, state, event, outcome)
-        reason = (outcome.type, outcome.message, outcome.code)
+        failure = outcome.failure if isinstance(outcome, InvalidAnswer) else outcome
+        reason = (failure.type, failure.message, failure.code)
         return self._failure(key, state, RowFailed(*key, state.attempts, event.hash, Status.FAILED, *reason), event)
 
     def _answer(self, key: Key, state: RowState, event: ResponseReceived, answer: Completion) -> ResultRow:
         usage = answer.usage
-        own = _Own(
+        own = OwnValues(
             status=Status.OK,
             cost_usd=0.0 if event.reused_from else self._price(key[1], event.served_model, usage),
             attempts=state.attempts,
@@ -168,6 +148,7 @@ class ResultRows:
             request_id=event.request_id,
             request_hash=event.hash,
             raw=(_text(event) if event.base64 else event.body) if self._raw else None,
+            repairs=state.repairs,
         )
         return key + astuple(own) + astuple(answer) + astuple(usage)
 
@@ -175,12 +156,14 @@ class ResultRows:
         if not isinstance(event, RowFailed):
             raise TypeError(f"row {key[0]}: a journal line has changed")
         response = last if isinstance(last, ResponseReceived) and last.hash == event.hash else None
-        raw = None
+        raw, texts, usd = None, NO_ANSWER, None
+        if response and event.type == INVALID:
+            texts, usd = self._invalid(response, is_kept=event.status is Status.OK)
         if response and self._raw and response.body:
             raw = _text(response) if response.base64 else response.body
-        own = _Own(
+        own = OwnValues(
             status=event.status,
-            cost_usd=None,
+            cost_usd=usd,
             attempts=state.attempts,
             maybe_billed=state.maybe_billed,
             reused_from=None,
@@ -194,8 +177,22 @@ class ResultRows:
             request_id=response.request_id if response else None,
             request_hash=event.hash,
             raw=raw,
+            repairs=state.repairs,
         )
-        return key + astuple(own) + _NO_ANSWER
+        return key + astuple(own) + texts
+
+    def _invalid(self, event: ResponseReceived, *, is_kept: bool) -> tuple[tuple[Any, ...], float | None]:
+        """Return the values of an answer that does not fit the schema, and its cost.
+
+        Usage and cost are those of the row only if the row counts as answered. Otherwise they are a part of the totals.
+        """
+        outcome = self._shard.outcome(event)
+        if not isinstance(outcome, InvalidAnswer):
+            return NO_ANSWER, None
+        answer = outcome.completion
+        if not is_kept:
+            return astuple(answer) + astuple(Usage()), None
+        return astuple(answer) + astuple(answer.usage), self._price(event.model, event.served_model, answer.usage)
 
 
 def _text(event: ResponseReceived) -> str:
@@ -205,8 +202,8 @@ def _text(event: ResponseReceived) -> str:
 def _updated(row: ResultRow, state: RowState) -> ResultRow:
     """Return a row of the old part with its current counts of attempts."""
     values = list(row)
-    values[_POSITIONS["attempts"]] = state.attempts
-    values[_POSITIONS["maybe_billed"]] = state.maybe_billed
+    values[POSITIONS["attempts"]] = state.attempts
+    values[POSITIONS["maybe_billed"]] = state.maybe_billed
     return tuple(values)
 
 
@@ -223,35 +220,6 @@ def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
     return groups
 
 
-def named(row: ResultRow) -> dict[str, Any]:
-    """Return a result row's values by column name."""
-    return {name: row[position] for name, position in _POSITIONS.items()}
-
-
-def finished_since(rows: list[ResultRow], ms: int) -> Counter[str]:
-    """Return how many rows of each model finished at `ms` or later, in milliseconds of Unix time."""
-    return Counter(row[_POSITIONS["model"]] for row in rows if (row[_POSITIONS["finished_at"]] or 0) >= ms)
-
-
-def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
-    """Add result rows to totals."""
-    if rows:
-        totals.add_columns(_by_column(rows))
-
-
-def _by_column(rows: list[ResultRow]) -> dict[str, tuple[Any, ...]]:
-    slots = list(zip(*rows, strict=True)) or [()] * len(_SLOTS)
-    return {name: slots[position] for name, position in _POSITIONS.items()}
-
-
-def _batch(
-    schema: pa.Schema, carried: pa.RecordBatch, columns: dict[str, tuple[Any, ...]], make: MakeArray
-) -> pa.RecordBatch:
-    arrays = dict(zip(carried.schema.names, carried.columns, strict=True))
-    arrays |= {name: _array(values, _TYPES[name], make) for name, values in columns.items()}
-    return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
-
-
 def _array(values: tuple[Any, ...], type_: pa.DataType, make: MakeArray) -> pa.Array:
     # A third of the columns are all null. This builds them much faster.
     if values and values[0] is None and values.count(None) == len(values):
@@ -262,9 +230,9 @@ def _array(values: tuple[Any, ...], type_: pa.DataType, make: MakeArray) -> pa.A
 class _PartRows:
     """Reads the rows of an old part. Rows must be read in input order, so that only few are kept in memory."""
 
-    def __init__(self, part: Path | None) -> None:
+    def __init__(self, part: Path | None, typed: TypedAnswers | None) -> None:
         self._rows: dict[Key, ResultRow] = {}
-        self._ahead = _read_part_rows(part) if part else iter(())
+        self._ahead = _read_part_rows(part, typed) if part else iter(())
         self._last = -1
 
     def row(self, key: Key) -> ResultRow:
@@ -278,10 +246,16 @@ class _PartRows:
         return self._rows[key]
 
 
-def _read_part_rows(part: Path) -> Iterator[ResultRow]:
-    for group in row_groups(part, _PLAIN.names, []):  # damage was reported when the shard was opened
+def _read_part_rows(part: Path, typed: TypedAnswers | None) -> Iterator[ResultRow]:
+    for group in row_groups(part, PLAIN.names, []):  # damage was reported when the shard was opened
         for batch in group.to_batches(SLICE_ROWS):
-            slots = [[None] * batch.num_rows] * len(_SLOTS)
-            for name, column in zip(_PLAIN.names, columns_of(batch, _PLAIN), strict=True):
-                slots[_POSITIONS[name]] = column.to_pylist()
+            slots = [[None] * batch.num_rows] * len(SLOTS)
+            for name, column in zip(PLAIN.names, columns_of(batch, PLAIN), strict=True):
+                slots[POSITIONS[name]] = column.to_pylist()
+            if typed:
+                texts = (slots[POSITIONS[name]] for name in ("status", "response", "tool_calls"))
+                slots[ANSWER_AT] = [
+                    typed.value(response, calls) if status == Status.OK else None
+                    for status, response, calls in zip(*texts, strict=True)
+                ]
             yield from zip(*slots, strict=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from batchmix.errors import JobError
 from batchmix.formats.pyarrow_setup import compute
 from batchmix.records import Completion, Exchange, Key, Request, Status
-from batchmix.responses.classify import classify
+from batchmix.responses.classify import Classifier
 from batchmix.store.parts import list_parts, open_part
 from batchmix.store.run_folder import Layout
 
@@ -42,7 +42,8 @@ class ReusableAnswers:
     or if rehearsed answers would mix with real ones.
     """
 
-    def __init__(self, folders: tuple[str, ...], *, rehearsal: bool) -> None:
+    def __init__(self, folders: tuple[str, ...], classifier: Classifier, *, rehearsal: bool) -> None:
+        self._classifier = classifier
         self._parts: list[tuple[str, Path]] = []
         self._lock = threading.Lock()
         self._at = (Path(), 0)  # the part that is in memory, and the number of its first row there
@@ -89,7 +90,7 @@ class ReusableAnswers:
 
     def _is_complete(self, exchange: Exchange, path: str) -> bool:
         """Return whether an answer is complete by the rules of this version. An older version may have stored it."""
-        outcome = classify(exchange, path)
+        outcome = self._classifier.outcome(exchange, path)
         return isinstance(outcome, Completion) and outcome.finish_reason in _COMPLETE
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:

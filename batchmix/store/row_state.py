@@ -9,7 +9,20 @@ from collections.abc import Iterable
 
 import msgspec
 
-from batchmix.records import UNKNOWN_COMPLETION, Completion, Failure, Key, RejectedRow, Request, Status, Tokens, Usage
+from batchmix.answers.typed import INVALID
+from batchmix.records import (
+    UNKNOWN_COMPLETION,
+    Completion,
+    Failure,
+    InvalidAnswer,
+    Key,
+    Outcome,
+    RejectedRow,
+    Request,
+    Status,
+    Tokens,
+    Usage,
+)
 from batchmix.store.events import AttemptSent, Event, ResponseReceived
 from batchmix.store.totals import EstimatedUsage
 
@@ -55,6 +68,22 @@ class CacheMemory:
         self._left += self._taken.pop(shard, 0)
 
 
+class InvalidTurn(msgspec.Struct, frozen=True, gc=False):
+    """An answer in the journals that does not fit the job's schema."""
+
+    position: LinePosition
+    path: str
+    """Where the answer is wrong."""
+    is_cut_off: bool
+    served_model: str | None
+    usage: Usage
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether the provider reported a complete usage."""
+        return self.usage.prompt_tokens is not None and self.usage.completion_tokens is not None
+
+
 class RowState(msgspec.Struct, gc=False):
     """The state of one (row, model, sample). Only this module changes it."""
 
@@ -83,6 +112,12 @@ class RowState(msgspec.Struct, gc=False):
     """The estimated usage of answers in the journals that did not report a complete usage."""
     billed_failures: tuple[tuple[str | None, Usage], ...] = ()
     """The billed model and the usage of each attempt in the journals that was billed without an answer."""
+    invalid: tuple[InvalidTurn, ...] = ()
+    """The invalid answers in the journals to the request that was last sent, and to its repairs."""
+    invalid_hash: str = ""
+    """The hash of the request that `invalid` belongs to."""
+    gave_up: bool = False
+    """Whether the row ended after `invalid`. If it is sent again, that begins anew."""
     wanted: bool = False
     """Whether the job contains this result now."""
     cached: tuple[ResponseReceived, Completion] | None = None
@@ -102,6 +137,18 @@ class RowState(msgspec.Struct, gc=False):
     def _estimate(self) -> Tokens:
         return Tokens(self.prompt_tokens, UNKNOWN_COMPLETION if self.max_tokens is None else self.max_tokens)
 
+    @property
+    def repairs(self) -> int:
+        """The number of requests that the row took after its first one, because an answer was invalid."""
+        if self.invalid_hash != self.hash or not self.invalid:
+            return 0
+        return len(self.invalid) - self.gave_up
+
+    def to_continue(self, hash_: str) -> tuple[InvalidTurn, ...]:
+        """Return the invalid answers to a request on which another request follows, because the row has not ended."""
+        is_answered = self.status is Status.OK and self.hash == hash_
+        return () if self.gave_up or is_answered or self.invalid_hash != hash_ else self.invalid
+
     def sent(self, attempt: int, prompt_tokens: int, max_tokens: int | None) -> None:
         """Update the state for an attempt that is about to be sent, with the estimates of its tokens."""
         if attempt <= self.attempts:  # the part includes it already
@@ -113,7 +160,7 @@ class RowState(msgspec.Struct, gc=False):
         self.prompt_tokens, self.max_tokens = prompt_tokens, max_tokens
 
     def received(
-        self, event: ResponseReceived, position: LinePosition, outcome: Completion | Failure, *, cache: bool = False
+        self, event: ResponseReceived, position: LinePosition, outcome: Outcome, *, cache: bool = False
     ) -> None:
         """Update the state for the response to an attempt. `cache` keeps an answer in memory."""
         is_new = True
@@ -126,7 +173,12 @@ class RowState(msgspec.Struct, gc=False):
         else:
             is_new = False
         self.last_response = position
-        if isinstance(outcome, Completion):
+        if isinstance(outcome, InvalidAnswer):
+            if is_new:
+                self._add_invalid(event, position, outcome)
+        elif isinstance(outcome, Completion):
+            if self.gave_up or self.invalid_hash != event.hash:
+                self.invalid = ()
             self.status, self.hash, self.result = Status.OK, event.hash, position
             self.cached = (event, outcome) if cache else None
             reported = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
@@ -135,6 +187,16 @@ class RowState(msgspec.Struct, gc=False):
         elif is_new:
             self._bill(event, outcome)
 
+    def _add_invalid(self, event: ResponseReceived, position: LinePosition, invalid: InvalidAnswer) -> None:
+        usage = invalid.completion.usage
+        turn = InvalidTurn(position, invalid.failure.code or "", invalid.is_cut_off, event.served_model, usage)
+        earlier = self.invalid if self.invalid_hash == event.hash and not self.gave_up else ()
+        self.invalid, self.invalid_hash, self.gave_up = (*earlier, turn), event.hash, False
+        if invalid.completion.lacks_usage:
+            self.unreported += EstimatedUsage.of(invalid.completion, self.prompt_tokens)
+        else:
+            self.billed_failures += ((event.served_model, usage),)
+
     def _bill(self, event: ResponseReceived, failure: Failure) -> None:
         if failure.usage is not None:
             self.billed_failures += ((event.served_model, failure.usage),)
@@ -142,10 +204,16 @@ class RowState(msgspec.Struct, gc=False):
             self.maybe_billed += 1
             self.lost += self._estimate
 
-    def failed(self, status: Status, hash_: str, position: LinePosition) -> None:
-        """Update the state for a failed row, unless the row has an answer to the same request."""
+    def failed(self, status: Status, hash_: str, position: LinePosition, *, invalid: bool = False) -> None:
+        """Update the state for a failed row, unless the row has an answer to the same request.
+
+        `invalid` says that the row ended because its answers do not fit the job's schema.
+        """
+        self.gave_up |= invalid and self.invalid_hash == hash_
         if not (self.status is Status.OK and self.hash == hash_):
             self.status, self.hash, self.result, self.cached = status, hash_, position, None
+            if status is Status.OK and self.invalid and self.invalid[-1].is_billed:  # its cost is in the result row
+                self.billed_failures = self.billed_failures[:-1]
 
     def take_cached(self) -> tuple[ResponseReceived, Completion] | None:
         """Return the cached answer, or None, and free its memory. Called by the thread that seals the shard."""
@@ -153,9 +221,7 @@ class RowState(msgspec.Struct, gc=False):
         return cached
 
 
-def apply_event(
-    states: dict[Key, RowState], event: Event, position: LinePosition, outcome: Completion | Failure | None
-) -> None:
+def apply_event(states: dict[Key, RowState], event: Event, position: LinePosition, outcome: Outcome | None) -> None:
     """Update the state for one event of a journal. `outcome` is the classified response, or None for other events."""
     state = states.get(event.key)
     if state is None:
@@ -166,7 +232,7 @@ def apply_event(
         assert outcome is not None
         state.received(event, position, outcome)
     else:
-        state.failed(event.status, event.hash, position)
+        state.failed(event.status, event.hash, position, invalid=event.type == INVALID)
 
 
 def need_work(

@@ -16,10 +16,12 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import __version__
+from batchmix.answers.typed import TypedAnswers, typed_answers
 from batchmix.errors import RunError, RunUnreadable
 from batchmix.job import Price
 from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
+from batchmix.responses.classify import Classifier
 from batchmix.store.filesystem import PRIVATE, names_in, not_plain, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
@@ -96,6 +98,8 @@ class RunFile(msgspec.Struct):
     """The rows of the last canary, by model."""
     masked: list[list[str | int]] = []
     """The settings of the job in which a secret was masked, as lists of keys."""
+    ways: dict[str, str] = {}
+    """How the schema of the answers is sent to each model, by name. Later starts send it in the same way."""
     version: int = _VERSION
     batchmix: str = __version__
 
@@ -110,6 +114,18 @@ class RunFile(msgspec.Struct):
     def draw(self, canary: dict[str, CanaryDraw]) -> None:
         """Record the rows of a new canary, by model."""
         self.canary = canary
+
+    @property
+    def typed(self) -> TypedAnswers | None:
+        """What checks the answers against the job's schema. None if the job has none. Raises `RunUnreadable`."""
+        try:
+            return typed_answers(self.job.get("answer"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunUnreadable("run.json", "the schema of its answers can't be read") from error
+
+    def classifier(self, secrets: Secrets | None) -> Classifier:
+        """Return what classifies the responses in the run's journals. Raises `RunUnreadable`."""
+        return Classifier(secrets, self.typed)
 
     def carried_schema(self) -> pa.Schema:
         """Return the carried columns' schema. Raises `RunUnreadable` if the schema is damaged."""

@@ -8,6 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import __version__
+from batchmix.answers.typed import TypedAnswers
 from batchmix.formats.arrow_cast import fit
 from batchmix.store.result_columns import CARRIED_AT, COLUMNS
 from batchmix.store.totals import Totals
@@ -24,8 +25,11 @@ _JOB_KEY = b"batchmix.job"
 CHECKSUM_KEY = b"batchmix.crc"
 """The metadata key under which a footer contains its own checksum."""
 
-RESULT_SCHEMA = pa.schema([(column.name, column.type) for column in COLUMNS])
-"""The result columns without the carried ones, which are between `sample` and `status`."""
+_RESULT_FIELDS = {column.name: pa.field(column.name, column.type) for column in COLUMNS}
+_TYPED = {column.name for column in COLUMNS if column.typed}
+_ADDED |= _TYPED
+RESULT_SCHEMA = pa.schema(field for name, field in _RESULT_FIELDS.items() if name not in _TYPED)
+"""The result columns that every job has, without the carried ones, which are between `sample` and `status`."""
 RESULT_COLUMNS = frozenset(RESULT_SCHEMA.names)
 
 
@@ -67,9 +71,12 @@ class Seal(msgspec.Struct, frozen=True):
         return self.crc, self.size
 
 
-def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
+def part_schema(carried: pa.Schema, job_name: str, typed: TypedAnswers | None = None) -> pa.Schema:
     """Return the schema of every part of a run. `carried` must start with `custom_id`."""
-    own = list(RESULT_SCHEMA)
+    own = [field for name, field in _RESULT_FIELDS.items() if typed or name not in _TYPED]
+    if typed:
+        at = next(number for number, field in enumerate(own) if field.name == "response") + 1
+        own[at:at] = typed.fields
     fields = [*own[:CARRIED_AT], *list(carried)[1:], *own[CARRIED_AT:]]
     metadata = {
         _SCHEMA_KEY: VERSION.encode(),

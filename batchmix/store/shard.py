@@ -14,9 +14,8 @@ from typing import BinaryIO
 import msgspec
 
 from batchmix.errors import PartDamaged
-from batchmix.records import Completion, Failure, Key, RejectedRow, Request, Status, Usage
-from batchmix.redact import Secrets
-from batchmix.responses.classify import classify
+from batchmix.records import Completion, Key, Outcome, RejectedRow, Request, Status, Usage
+from batchmix.responses.classify import Classifier
 from batchmix.store.events import Event, JournalHeader, ResponseReceived
 from batchmix.store.filesystem import set_mode, sync_folder
 from batchmix.store.journal import Journal
@@ -55,12 +54,12 @@ class Shard:
         journals: dict[int, Path],
         part: Path,
         *,
-        secrets: Secrets | None = None,
+        classifier: Classifier = Classifier(),  # noqa: B008 - it is frozen
         settings: JournalSettings = JournalSettings(),  # noqa: B008 - it is frozen
     ) -> None:
         self.index = index
-        self.secrets = secrets
-        """The secrets that are masked in the texts of answers and failures."""
+        self.classifier = classifier
+        """Says what the responses in the journals are."""
         self.states: dict[Key, RowState] = {}
         self.part: Path | None = None
         self.part_totals = Totals()
@@ -158,9 +157,9 @@ class Shard:
             raise OSError(f"{self._journals[position.lane]}: the line at {position.offset} can no longer be read")
         return event
 
-    def outcome(self, event: ResponseReceived) -> Completion | Failure:
+    def outcome(self, event: ResponseReceived) -> Outcome:
         """Classify a response in the journals by the rules of this version."""
-        return classify(event.exchange(), event.path, self.secrets)
+        return self.classifier.outcome(event.exchange(), event.path)
 
     def answer(self, key: Key) -> ResponseReceived | None:
         """Return the answer to a key in the journals. None if there is none. Any thread may call this."""

@@ -18,7 +18,8 @@ from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
 from batchmix.store.ledger import LastState, ShardLeftOpen
 from batchmix.store.parts import list_parts, open_part, part_path, read_part_of, read_through
-from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows, add_rows, finished_since, named
+from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows
+from batchmix.store.row_slots import add_rows, finished_since, named
 from batchmix.store.run_folder import Layout, RunFile, holder
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
@@ -166,13 +167,14 @@ def read_view(layout: Layout, price: Price, own: RunFile | None = None) -> View:
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
     view = View(layout, run, None if own else holder(layout), Totals(), [], [], [], [], [])
+    classifier = run.classifier(layout.secrets)
     last_states = layout.ledger.read()  # read first, since parts and journals may change meanwhile
     journals, parts = layout.journals(), list_parts(layout.data)
     sealed = {index for index, last in last_states.items() if last.has_part}
     for index in sorted(sealed | journals.keys() | parts.keys()):
         part = part_path(layout.data, index)
         if index in journals:
-            with contextlib.closing(Shard(index, journals[index], part, secrets=layout.secrets)) as shard:
+            with contextlib.closing(Shard(index, journals[index], part, classifier=classifier)) as shard:
                 if shard.has_journals:
                     _add_open(view, shard, ResultRows(shard, price, raw=False))
                     continue
@@ -263,7 +265,8 @@ def read_rows(view: View, rows: list[int], price: Price) -> Iterator[dict[str, A
     for index, some in itertools.groupby(rows, key=lambda row: row // shard_rows):
         wanted = set(some)
         part = part_path(view.layout.data, index)
-        shard = Shard(index, journals.get(index, {}), part, secrets=view.layout.secrets)
+        classifier = view.run.classifier(view.layout.secrets)
+        shard = Shard(index, journals.get(index, {}), part, classifier=classifier)
         with contextlib.closing(shard):
             results = ResultRows(shard, price, raw=False)
             for key in sorted(key for key, state in shard.states.items() if key[0] in wanted and state.status):

@@ -36,7 +36,7 @@ def test_a_lane_that_is_stopped_while_its_shard_is_read_leaves_no_file_open(
     monkeypatch.setattr(shard, "read_own_lines", held)
 
     async def stop() -> None:
-        spec: Any = SimpleNamespace(header=None, damaged_parts=frozenset())
+        spec: Any = SimpleNamespace(header=None, damaged_parts=frozenset(), typed=None)
         opening = asyncio.create_task(OpenShards(layout, spec, 1, files.append).open(0))
         assert await asyncio.to_thread(reading.wait, WITHIN_S)
         opening.cancel()
