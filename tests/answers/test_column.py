@@ -96,7 +96,7 @@ def test_a_schema_with_no_type_or_several_is_json_text(schema: dict[str, Any]) -
         ({"type": ["string", "integer"]}, {"\ud800": '"\\ud800"', 2**70: str(2**70)}),
     ],
 )
-def test_what_the_type_cannot_hold_becomes_what_the_page_says(
+def test_what_the_type_cannot_hold_becomes_null_or_the_nearest(
     schema: dict[str, Any], values: dict[Any, Any], make: MakeArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By itself, in lists and in objects, whether or not `pyarrow.array` may be called."""
