@@ -15,11 +15,9 @@ from batchmix.answers.schema import resolved
 Schema = Mapping[str, Any]
 
 _ANNOTATIONS = frozenset({"title", "description"})
-_KEPT = _ANNOTATIONS | {
-    "type", "enum", "const", "required", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-    "minItems", "maxItems",
-}  # fmt: skip
-"""The keywords that are sent as they are. Those that are neither here nor handled below are left out."""
+_BOUNDS = ("multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_BOUNDS_OF = {"integer": _BOUNDS, "number": _BOUNDS, "array": ("minItems", "maxItems")}
+"""The keywords that are sent as they are, by the type that they belong to. Strict mode refuses them beside others."""
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 _STRUCTURAL = frozenset(
     {
@@ -29,7 +27,10 @@ _STRUCTURAL = frozenset(
 )  # fmt: skip
 """Strict mode refuses these. Without them the schema would have another structure, so they are not just left out."""
 _COMBINING = ("$ref", "allOf", "anyOf", "oneOf")
-_LIMITING = _KEPT - _ANNOTATIONS | {"properties", "additionalProperties", "items", "pattern", "format", *_COMBINING}
+_LIMITING = {
+    "type", "enum", "const", "required", "properties", "additionalProperties", "items", "pattern", "format",
+    *_BOUNDS, "minItems", "maxItems", *_COMBINING,
+}  # fmt: skip
 """The keywords that may not stand beside one that refers to other schemas or combines them."""
 _DEFINITIONS = ("$defs", "definitions")
 _REF = re.compile(r"#/(\$defs|definitions)/([^/~%]+)")
@@ -73,13 +74,17 @@ class _Strict:
     def __init__(self, root: Schema) -> None:
         self._root = root
         self._open: list[str] = []
+        self._referred_to: dict[str, None] = {}
 
     def root(self) -> dict[str, Any]:
-        """Return the strict form of the whole schema. Raises `_NotStrict`."""
+        """Return the strict form of the whole schema, with the definitions that it needs. Raises `_NotStrict`."""
         sent = self._of(self._root)
-        for key in _DEFINITIONS:
-            if key in self._root:
-                sent[key] = {name: self._of(below) for name, below in self._root[key].items()}
+        done = 0
+        while done < len(self._referred_to):  # a definition may refer to further ones
+            ref = list(self._referred_to)[done]
+            _, key, name = ref.split("/")
+            sent.setdefault(key, {})[name] = self._of(self._target(ref))
+            done += 1
         return sent
 
     def _of(self, schema: Any) -> dict[str, Any]:
@@ -88,12 +93,13 @@ class _Strict:
         for key in _COMBINING:
             if key in schema:
                 return self._combined(schema, key)
-        sent = {key: schema[key] for key in schema if key in _KEPT}
         types = _types_of(schema)
+        kept = {"enum", "const", *_ANNOTATIONS, *(key for type_ in types for key in _BOUNDS_OF.get(type_, ()))}
+        sent = {key: schema[key] for key in schema if key in kept}
         sent["type"] = types[0] if len(types) == 1 else types
-        if schema.get("format") in _FORMATS:
+        if "string" in types and schema.get("format") in _FORMATS:
             sent["format"] = schema["format"]
-        if "pattern" in schema and not _BEYOND_GRAMMARS.search(schema["pattern"]):
+        if "string" in types and "pattern" in schema and not _BEYOND_GRAMMARS.search(schema["pattern"]):
             sent["pattern"] = schema["pattern"]
         if "array" in types:
             sent["items"] = self._of(schema.get("items"))
@@ -119,6 +125,7 @@ class _Strict:
         """Return a reference, or its target if there is a description beside it: strict mode takes either, not both."""
         target = self._target(ref)
         if "description" not in beside:
+            self._referred_to[ref] = None
             return {"$ref": ref}
         if ref in self._open:
             raise _NotStrict  # it refers to itself

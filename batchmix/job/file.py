@@ -171,7 +171,7 @@ def _folder(path: Path | None, settings: Mapping[str, Any], *setting: str) -> Pa
 
     It is the job file's folder, or the working directory if the path was given on the command line.
     """
-    return Path.cwd() if path is None or setting_in(settings, setting) is not None else path.parent
+    return Path.cwd() if path is None or setting_in(settings, setting) is not None else path.absolute().parent
 
 
 def _with_answer(job: CheckedJob, table: JobTable, folder: Path) -> CheckedJob:

@@ -31,6 +31,8 @@ def strict(properties: dict[str, Any]) -> dict[str, Any]:
         ({"type": "string", "format": "date"}, {"type": "string", "format": "date"}),
         ({"type": "string", "pattern": "^a+$"}, {"type": "string", "pattern": "^a+$"}),
         ({"type": "string", "pattern": "^(?!b)a"}, {"type": "string"}),
+        ({"type": "string", "minimum": 1, "required": ["b"], "maxItems": 2}, {"type": "string"}),
+        ({"type": "integer", "pattern": "a", "format": "date", "maximum": 2}, {"type": "integer", "maximum": 2}),
         ({"enum": ["a", None]}, {"enum": ["a", None], "type": ["string", "null"]}),
         ({"const": 1}, {"const": 1, "type": "integer"}),
         ({"type": "integer", "minimum": 1, "x-unit": "s"}, {"type": "integer", "minimum": 1}),
@@ -75,6 +77,13 @@ def test_what_strict_mode_does_not_know_is_sent_as_it_is(schema: dict[str, Any])
     assert strict_schema(schema) == (schema, False)
 
 
+def test_definitions_refer_to_others_and_need_not_be_strict_if_none_refers_to_them() -> None:
+    definitions = {"B": {"$ref": "#/$defs/C"}, "C": {"type": "null"}, "D": {"not": {}}}
+    schema = an_object({"a": {"$ref": "#/$defs/B"}}, required=["a"])
+    sent = strict({"a": {"$ref": "#/$defs/B"}}) | {"$defs": {"B": {"$ref": "#/$defs/C"}, "C": {"type": "null"}}}
+    assert strict_schema(schema | {"$defs": definitions}) == (sent, True)
+
+
 def test_references_stay_but_for_a_description_beside_them_and_the_root() -> None:
     inner = an_object({"b": {"type": "string", "maxLength": 3}}, required=["b"])
     refs = {"a": {"$ref": "#/$defs/B"}, "c": {"$ref": "#/$defs/B", "description": "another"}}
@@ -83,7 +92,7 @@ def test_references_stay_but_for_a_description_beside_them_and_the_root() -> Non
     sent_refs = {"a": {"$ref": "#/$defs/B"}, "c": sent | {"description": "another"}}
 
     assert strict_schema({"$ref": "#/$defs/C", "$defs": definitions}) == (
-        strict(sent_refs) | {"$defs": {"B": sent, "C": strict(sent_refs)}},
+        strict(sent_refs) | {"$defs": {"B": sent}},
         True,
     )
     assert is_object_schema({"$ref": "#/$defs/C", "$defs": definitions})

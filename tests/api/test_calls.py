@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -244,6 +245,22 @@ def test_a_run_goes_on_with_changed_settings_and_a_misspelt_one_is_refused(stand
     with pytest.raises(bm.UsageError, match="examples: belong to the requests of the run"):
         run.go_on(examples=[("a", "b")])
     assert run.go_on(budget={"max_tokens": 10_000}, concurrency=4).summary["ok"] == 30
+    assert standin.request_count() == 30
+
+
+class Echo(msgspec.Struct):
+    text: str
+    token: str | None = None
+
+
+def test_a_run_whose_answers_a_class_describes_goes_on_with_and_without_it(standin: Provider, at: Any) -> None:
+    keep = {"on_invalid": "keep", "repair": 0}
+    run = bm.run(ROWS, PROMPT, **at, schema=Echo, answer=keep, canary=15)
+    assert (run.status, len(run)) == ("unfinished", 15)
+    run = bm.open(run.folder).go_on()
+    assert (run.status, standin.request_count()) == ("finished", 30)
+    assert bm.open(run.folder).go_on(schema=Echo).status == "finished"
+    assert bm.run(ROWS, PROMPT, **at, answer=keep | {"schema": Echo}).status == "finished"
     assert standin.request_count() == 30
 
 

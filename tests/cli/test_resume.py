@@ -121,6 +121,20 @@ def test_a_changed_setting_is_as_of_run(run: Path, standin: Provider) -> None:
     assert standin.request_count() == 10
 
 
+def test_the_schema_of_the_answers_is_recorded_and_its_file_not_needed(bench: Bench, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"token": {"enum": ["a", None], "default": None}}}
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(schema))
+    bench.write(5)
+    bench.settings["answer"] = {"schema": str(file), "on_invalid": "keep"}
+    bench.run()
+    file.unlink()
+    resumed = batchmix("resume", str(bench.out), "--set", "answer.repair=2")
+    assert resumed.returncode in {0, 1}, resumed.stderr
+    recorded = json.loads((bench.out / "run.json").read_text())["job"]["answer"]
+    assert (recorded["schema"], recorded["repair"], recorded["on_invalid"]) == (schema, 2, "keep")
+
+
 def test_a_folder_that_is_no_run_or_is_damaged_is_refused(run: Path, standin: Provider, tmp_path: Path) -> None:
     refused(batchmix("resume", str(run.parent / "ran")), "is not a run folder", f"did you mean {run}?")
     refused(batchmix("resume", str(run), "--set", "output.path=x"), "output.path: is ", "the run that goes on")

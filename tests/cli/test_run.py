@@ -62,6 +62,20 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["answer", "healed", "repairs", "answer.mood"])
+def test_a_column_named_like_those_of_typed_answers_is_refused(name: str, tmp_path: Path, standin: Provider) -> None:
+    schema = {"type": "object", "properties": {"mood": {"type": "string"}}}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "a", name: "b"}) + "\n")
+    call = [
+        "rows.jsonl", "--model", "m", "--prompt", "{{ text }}", "--base-url", standin.url, "--set",
+        "provider.api_key_env=",
+    ]  # fmt: skip
+    assert batchmix("plan", *call, cwd=tmp_path).returncode == 0
+    refused(batchmix("plan", *call, "--schema", "schema.json", cwd=tmp_path), f"named '{name}'", f'to = "input_{name}"')
+    refused(batchmix("run", *call, "--schema", "schema.json", cwd=tmp_path), f"named '{name}'", f'to = "input_{name}"')
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
