@@ -36,6 +36,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """`ok`, `failed` (a later start sends the row again) or `rejected` (it does not)."""
     response: str | None = None
     """The text of the answer."""
+    healed: bool | None = None
+    """Whether more than plain JSON was received, in a job with `[answer]`. None if there is no valid answer."""
+    repairs: int | None = None
+    """The number of further requests because an answer was invalid."""
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: str | None = None
