@@ -41,8 +41,8 @@ _FENCE_ON_ONE_LINE = re.compile(r"(`{3,}+|~{3,}+)(?:[a-zA-Z]\w*+[ \t])?(?P<conte
 _MOST_DIGITS = int(math.log10(sys.float_info.max))
 """The most digits of which a double can represent any whole number, if only nearly."""
 _DIGIT = re.compile("[0-9]")
-_LONG_NUMBER = re.compile(rf'(?:{_STRING}|[0-9]{{1,{_MOST_DIGITS}}}+(?![0-9])|[^"0-9])*+[0-9]', re.DOTALL)
-"""JSON text up to a whole number, outside of strings, that has more digits."""
+_LONG_NUMBER = re.compile(rf'(?:{_STRING}|\.[0-9]++|[0-9]{{1,{_MOST_DIGITS}}}+(?![0-9])|[^"0-9])*+[0-9]', re.DOTALL)
+"""JSON text up to a number with more digits in front of its point."""
 _TOO_LARGE = "a number is too large"
 _TOO_DEEP = f"its JSON is nested more than {MAX_DEPTH} levels deep"
 _CUT = "its JSON is cut off, or the brackets don't match"
@@ -160,7 +160,7 @@ def _healed(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
         reason = f"it is not valid JSON: {error}" if rest[0] in "{[" else "there is no valid JSON in it"
     candidates = list(_fenced(text[start:])) if root_types - {"object", "array"} and "<think>" not in rest else []
     if not candidates:
-        candidates = list(_bracketed(rest, root_types))
+        candidates = _without_citations(list(_bracketed(rest, root_types)))
     if not candidates:
         return NoJson(reason)
     first_text, value = candidates[0]
@@ -251,6 +251,13 @@ def _bracketed(text: str, root_types: frozenset[str]) -> Iterator[tuple[str, Any
         elif not found and found_any and _LIKE_OBJECT.search(span):
             raise _RefusedError("a second object in it is malformed")
     _refuse_reasoning(text, at, len(text))
+
+
+def _without_citations(candidates: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the candidates without lists such as `[1]`, if others hold objects."""
+    if not any(_holds_object(value) for _, value in candidates):
+        return candidates
+    return [(text, value) for text, value in candidates if not value or _holds_object(value)]
 
 
 def _refuse_reasoning(text: str, start: int, end: int) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.answers.check import AnswerCheck, Checked, Problem
+from batchmix.answers.column import AnswerColumn
 
 REVIEW: dict[str, Any] = {
     "type": "object",
@@ -96,7 +97,27 @@ def test_a_whole_number_that_does_not_fit_into_its_column_is_refused(stars: str)
 def test_numbers_up_to_the_limits_of_their_columns_are_accepted() -> None:
     assert isinstance(checked(stars=2**63 - 1, share=1.5e308), Checked)
     assert isinstance(checked(share=10**307, code="9" * 400), Checked)
+    assert CHECK.check(f'{{"mood": "good", "share": 0.{"3" * 400}}}') == Checked({"mood": "good", "share": 1 / 3})
     assert checked(share=10**308) == checked(share=-(10**400)) == Problem("", "a number is too large")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"mood": "good", "stars": 9223372036854775807, "share": -1.7e308, "day": "0001-01-01"}',
+        '{"mood": "good", "stars": 1e3, "at": "9999-12-31T23:59:59.999999999Z", "day": "9999-12-31"}',
+        '{"mood": "good", "stars": 5.0, "at": "2016-12-31t23:59:60z"}',
+        '{"mood": "good", "at": "0001-01-01T00:00:00-00:00"}',
+        '{"mood": "good", "at": "0001-01-01T00:00:00+00:01"}',
+        '{"mood": "good", "at": "9999-12-31T23:59:59-00:01"}',
+        '{"mood": "good", "stars": 1e300}',
+    ],
+)
+def test_what_is_accepted_fits_into_the_column(text: str) -> None:
+    """No field that the answer has is null in the column."""
+    found = CHECK.check(text)
+    row = AnswerColumn(REVIEW).array([json.loads(text)]).to_pylist()[0]
+    assert isinstance(found, Checked) == all(row[name] is not None for name in json.loads(text))
 
 
 def test_bounds_reach_every_integer_and_leave_names_and_examples_alone() -> None:
@@ -118,6 +139,7 @@ def test_bounds_reach_every_integer_and_leave_names_and_examples_alone() -> None
     ]:
         assert isinstance(check.check(text), Checked) == ok, text
     assert json.dumps(schema) == before
+    assert isinstance(AnswerCheck({"not": {"type": "integer"}}).check(str(2**64)), Problem)
 
 
 @pytest.mark.parametrize(

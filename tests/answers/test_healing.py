@@ -73,6 +73,7 @@ def test_what_has_one_reading_is_healed(text: str, value: Any) -> None:
         ("So:\n~~~\n5\n~~~\nThat is:\n~~~\n5\n~~~", INTEGER, 5),
         ('```\n"use {x} and [y]"\n```', STRING, "use {x} and [y]"),
         ("The numbers: [1, 2,]", ARRAY, [1, 2]),
+        ('As [1] says: [{"a": 1}] [2]', ARRAY, [{"a": 1}]),
         ("```\n[1]\n```", EVERY, [1]),
     ],
 )
@@ -122,8 +123,10 @@ def test_what_has_no_clear_reading_is_refused(text: str, sentence: str) -> None:
     ("text", "types", "sentence"),
     [
         ("The answer is 5.", INTEGER, "there is no valid JSON in it"),
+        ('"a </think> 5', INTEGER, "there is no valid JSON in it"),
         ("```\n5", INTEGER, "the number at its end may be cut off"),
         ("```\n5\n```\n```\n6\n```", INTEGER, "it has several different JSON values, and only one is wanted"),
+        ('[{"a": 1}], corrected: []', ARRAY, "it has several different JSON values, and only one is wanted"),
         ("[1], then [2]", ARRAY, "it has several different JSON values, and only one is wanted"),
     ],
 )
