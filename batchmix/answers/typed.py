@@ -57,14 +57,16 @@ class TypedAnswers:
     def checked(self, answer: Completion) -> Completion | InvalidAnswer:
         """Return an answer with its JSON value, or say why it does not fit the schema."""
         found = self._check.check(answer_text(answer.response, answer.tool_calls, "auto"))
-        if not isinstance(found, Problem):
+        is_cut_off = answer.finish_reason == "length"
+        # A cut-off answer may end before the tag that would show that the JSON in it was only a thought.
+        if not isinstance(found, Problem) and not (found.healed and is_cut_off):
             return msgspec.structs.replace(answer, answer=found.value, healed=found.healed)
         is_refused = bool(answer.refusal) or answer.finish_reason == "content_filter"
         if is_refused:
             sentence = f"the model refused: {answer.refusal or 'content_filter'}"
         else:
-            sentence = _CUT_OFF if answer.finish_reason == "length" else found.sentence
-        path = "" if is_refused or answer.finish_reason == "length" else found.path
+            sentence = found.sentence if isinstance(found, Problem) and not is_cut_off else _CUT_OFF
+        path = found.path if isinstance(found, Problem) and not (is_refused or is_cut_off) else ""
         action = FailureAction.KEEP if self._keep_invalid else FailureAction.RETRY
         message = f"{path}: {sentence}" if path else sentence
         # A model that gives no valid answer at all may show a mistake in the job. A refusal is about the row.

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import msgspec
 
-from batchmix.records import Exchange, Key, Request, Status
+from batchmix.records import Exchange, Key, Status
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Row = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -124,33 +124,3 @@ class RowFailed(_RowEvent, tag="ended", frozen=True, gc=False):
 
 
 Event = AttemptSent | ResponseReceived | RowFailed
-
-
-def response_received(request: Request, attempt: int, exchange: Exchange, reused_from: str | None) -> ResponseReceived:
-    """Return the event that records an exchange. The event keeps the body byte for byte."""
-    try:
-        body, is_base64 = exchange.body.decode(), False
-    except UnicodeDecodeError:
-        body, is_base64 = base64.b64encode(exchange.body).decode(), True
-    return ResponseReceived(
-        request.row,
-        request.model,
-        request.sample,
-        attempt,
-        request.hash,
-        exchange.sent_at_ms,
-        exchange.finished_at_ms,
-        exchange.latency_s,
-        request.path,
-        exchange.status,
-        exchange.content_type,
-        exchange.request_id,
-        exchange.served_model,
-        exchange.fault,
-        exchange.fault_message,
-        exchange.maybe_billed,
-        body,
-        is_base64,
-        reused_from,
-        exchange.inputs,
-    )

@@ -6,6 +6,7 @@ line is zlib's crc32 of all bytes before `,"crc"`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import mmap
@@ -18,7 +19,8 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import NO_SPACE, disk_error, disk_errors
-from batchmix.store.events import Event, JournalHeader
+from batchmix.records import Exchange, Request
+from batchmix.store.events import Event, JournalHeader, ResponseReceived
 from batchmix.store.filesystem import allocate, open_plain, write_at
 from batchmix.store.journal_reader import Line, salvaged
 
@@ -158,3 +160,33 @@ def _whole_bytes(fd: int) -> int:
             return whole[-1].offset + whole[-1].length
         tail = tail[: newline + 1].rstrip(b"\n\0")
     return 0
+
+
+def response_received(request: Request, attempt: int, exchange: Exchange, reused_from: str | None) -> ResponseReceived:
+    """Return the event that records an exchange. The event keeps the body byte for byte."""
+    try:
+        body, is_base64 = exchange.body.decode(), False
+    except UnicodeDecodeError:
+        body, is_base64 = base64.b64encode(exchange.body).decode(), True
+    return ResponseReceived(
+        request.row,
+        request.model,
+        request.sample,
+        attempt,
+        request.hash,
+        exchange.sent_at_ms,
+        exchange.finished_at_ms,
+        exchange.latency_s,
+        request.path,
+        exchange.status,
+        exchange.content_type,
+        exchange.request_id,
+        exchange.served_model,
+        exchange.fault,
+        exchange.fault_message,
+        exchange.maybe_billed,
+        body,
+        is_base64,
+        reused_from,
+        exchange.inputs,
+    )

@@ -7,8 +7,8 @@ import msgspec
 from batchmix.answers.typed import INVALID
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status
-from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed, response_received
-from batchmix.store.journal import Journal
+from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed
+from batchmix.store.journal import Journal, response_received
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.result_rows import ResultRows
 from batchmix.store.reuse import ReusedAnswer
@@ -135,7 +135,7 @@ class LaneLog:
                 if opened.rows:
                     self._tell(opened.rows, request.key)
             elif isinstance(request, Request):
-                following = self._continued(opened, request)
+                following = self._continued(opened, request) if opened.shard.classifier.typed else request
                 if isinstance(following, Failure):
                     self._fail(opened, request, _status_after(following), following)
                     opened.failed.add(request.key)

@@ -148,7 +148,7 @@ class ResultRows:
             request_id=event.request_id,
             request_hash=event.hash,
             raw=(_text(event) if event.base64 else event.body) if self._raw else None,
-            repairs=state.repairs,
+            repairs=state.repairs if state.invalid else 0,
         )
         return key + astuple(own) + astuple(answer) + astuple(usage)
 
@@ -177,7 +177,7 @@ class ResultRows:
             request_id=response.request_id if response else None,
             request_hash=event.hash,
             raw=raw,
-            repairs=state.repairs,
+            repairs=state.repairs if state.invalid else 0,
         )
         return key + astuple(own) + texts
 
