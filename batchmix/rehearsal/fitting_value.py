@@ -47,7 +47,12 @@ def fitting_value(schema: Schema, random: Random) -> Any:
     """Return a JSON value that fits a schema, with random words and numbers. Raises `NoFittingValueError`."""
     try:
         return _ValueMaker(schema, random).make(schema, 0)
-    except (TypeError, AttributeError, KeyError) as error:  # a keyword has a value that no schema may have
+    except (
+        ArithmeticError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ) as error:  # a keyword has a value that no schema may have
         raise NoFittingValueError(f"this is not a schema: {error}") from error
 
 

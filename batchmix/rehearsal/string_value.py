@@ -16,6 +16,9 @@ WORDS = (
 )  # fmt: skip
 """The words that answers are made of."""
 
+_MAX_CHARS = 1_000_000
+"""The highest `minLength` for which a string is made up."""
+
 
 def one_word(random: Random) -> str:
     """Return one of the words."""
@@ -32,6 +35,8 @@ def made_string(schema: dict[str, Any], random: Random) -> str:
     elif form is not None:
         return form(random)
     least, most = schema.get("minLength", 0), schema.get("maxLength")
+    if least > _MAX_CHARS:
+        raise OverflowError(f"minLength is over {_MAX_CHARS}")
     text = " ".join(one_word(random) for _ in range(1 + int(random.random() * 3)))
     while len(text) < least:
         text += f" {one_word(random)}"

@@ -171,6 +171,8 @@ def test_optional_properties_and_nulls_vary():
         {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
         {"$ref": "#"},
         {"type": 5},
+        {"type": "number", "multipleOf": 0},
+        {"type": "string", "minLength": 1e308},
         {"type": "array", "items": {"type": "null"}, "uniqueItems": True, "minItems": 2},
     ],
     ids=str,
