@@ -30,6 +30,7 @@ from batchmix.records import Bottleneck, Usage
 from batchmix.responses.endpoints import SUPPORTED
 from batchmix.responses.error_rules import RULES, UNKNOWN
 from batchmix.scorers.kinds import ScorerSettings
+from batchmix.store.result_columns import COLUMNS
 from batchmix.store.run_folder import Start
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
@@ -49,6 +50,10 @@ def test_the_reference_has_each_column_with_its_type() -> None:
 
     results = table("jobs/output.md", "column", "type", "null")
     assert list(schema_rows(results).items()) == list(of(RESULT_SCHEMA).items())
+    typed = {quoted(row["typed column"])[0]: row["type"].strip("`") for row in table("jobs/output.md", "typed column")}
+    of_schema = typed.pop("answer")
+    assert "answers.md#columns" in of_schema
+    assert typed == {column.name: str(column.type) for column in COLUMNS if column.typed}
     for name, schema in (("`scores.parquet`", SCORES_SCHEMA), ("`history.parquet`", HISTORY_SCHEMA)):
         assert schema_rows(table("jobs/evaluation.md", "column", heading=name)) == of(schema)
 

@@ -51,5 +51,5 @@ def make_inputs(folder: Path) -> None:
     (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": row["prompt"]}) + "\n" for row in rows))
     (folder / "tickets.jsonl").write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows))
     (folder / "reviews.csv").write_text("text\n" + "".join(f'"{row["text"]}"\n' for row in rows))
-    (job,) = blocks(page("README.md"), "toml")
+    job = next(block for block in blocks(page("README.md"), "toml") if 'name = "tickets"' in block)
     (folder / "tickets.toml").write_text(job)

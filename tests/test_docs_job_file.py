@@ -15,7 +15,7 @@ import pytest
 from batchmix.job import DEFAULT_BASE_URL, merge_settings, read_job
 from batchmix.job.columns import checked_type
 from batchmix.job.table import JobTable
-from tests.documents import PAGES, blocks, page, quoted, table
+from tests.documents import PAGES, ROOT, blocks, page, quoted, table
 
 Setting = tuple[str, str, str | None]
 """A key, its type and its default, as the reference writes them."""
@@ -151,7 +151,8 @@ def check_accepted(settings: dict[str, Any]) -> None:
     read_job(None, merge_settings([{"input": BASE["input"]} if names_models else BASE, settings]), {})
 
 
-def test_each_job_in_the_pages_is_accepted() -> None:
+def test_each_job_in_the_pages_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "jobs")  # which has the schemas that they name
     for path in PAGES:
         for block in blocks(path.read_text(), "toml"):
             given = tomllib.loads(block)

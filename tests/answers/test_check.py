@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from batchmix.answers.check import AnswerCheck, Checked, Problem
 from batchmix.answers.column import AnswerColumn
+from tests.documents import quoted, table
 
 REVIEW: dict[str, Any] = {
     "type": "object",
@@ -198,3 +199,16 @@ JSON = st.recursive(
 def test_no_value_raises_and_the_same_problem_is_found_again(value: Any) -> None:
     text = json.dumps(value)
     assert CHECK.check(text) == AnswerCheck(REVIEW).check(text)
+
+
+def test_what_the_page_says_of_healing_is_so() -> None:
+    stars = {"type": "object", "properties": {"stars": {"type": "integer"}}, "required": ["stars"]}
+    check = AnswerCheck(stars)
+    for row in table("jobs/answers.md", "answer", "value", "healed"):
+        (text,) = quoted(row["answer"])
+        found = check.check(text.replace("\\n", "\n"))
+        if row["value"] == "none":
+            assert isinstance(found, Problem), text
+            assert not row["healed"]
+        else:
+            assert found == Checked(json.loads(quoted(row["value"])[0]), healed=row["healed"] == "yes"), text
