@@ -50,8 +50,10 @@ class ResultRows:
     """
 
     def __init__(self, shard: Shard, price: Price, *, raw: bool, keep_cached: bool = False) -> None:
-        self.totals = Totals()
+        self.totals = Totals(answers={} if shard.classifier.typed else None)
         self._add_usage_beside_rows(shard, price)
+        if shard.classifier.typed:
+            self._add_answers_beside_rows(shard, price)
         self._shard = shard
         self._part_rows = _PartRows(shard.part, shard.classifier.typed)
         self._price = price
@@ -72,6 +74,17 @@ class ResultRows:
                 cost.add_estimates(state.unreported, state.lost_tokens)
                 for billed, usage in state.billed_failures:
                     cost.add_retry(price(model, billed, usage), usage)
+
+    def _add_answers_beside_rows(self, shard: Shard, price: Price) -> None:
+        """Add the invalid answers that no result row contains, as in `_add_usage_beside_rows`."""
+        for model, answers in (shard.part_totals.answers or {}).items():
+            self.totals.checked(model).add(answers.beside_rows)
+        for (_, model, _), state in shard.states.items():
+            for turn in state.invalid_since_part:
+                checked = self.totals.checked(model)
+                checked.add_invalid(turn.path)
+                if turn.number and not turn.in_row:
+                    checked.add_earlier_repair(price(model, turn.served_model, turn.usage) if turn.is_billed else None)
 
     def batches(
         self, schema: pa.Schema, carried: Iterator[pa.RecordBatch], first: int, keys: dict[int, list[Key]]

@@ -77,6 +77,12 @@ class InvalidTurn(msgspec.Struct, frozen=True, gc=False):
     is_cut_off: bool
     served_model: str | None
     usage: Usage
+    number: int
+    """How many requests to repair an answer the row took before this one."""
+    is_new: bool
+    """Whether the part does not include it yet."""
+    in_row: bool = False
+    """Whether the row is kept with this answer, so that its usage is that of the row."""
 
     @property
     def is_billed(self) -> bool:
@@ -114,6 +120,8 @@ class RowState(msgspec.Struct, gc=False):
     """The billed model and the usage of each attempt in the journals that was billed without an answer."""
     invalid: tuple[InvalidTurn, ...] = ()
     """The invalid answers in the journals to the request that was last sent, and to its repairs."""
+    past_invalid: tuple[InvalidTurn, ...] = ()
+    """The other invalid answers in the journals."""
     invalid_hash: str = ""
     """The hash of the request that `invalid` belongs to."""
     gave_up: bool = False
@@ -136,6 +144,11 @@ class RowState(msgspec.Struct, gc=False):
     @property
     def _estimate(self) -> Tokens:
         return Tokens(self.prompt_tokens, UNKNOWN_COMPLETION if self.max_tokens is None else self.max_tokens)
+
+    @property
+    def invalid_since_part(self) -> list[InvalidTurn]:
+        """All invalid answers in the journals that the part does not include."""
+        return [turn for turn in (*self.past_invalid, *self.invalid) if turn.is_new]
 
     @property
     def repairs(self) -> int:
@@ -174,11 +187,10 @@ class RowState(msgspec.Struct, gc=False):
             is_new = False
         self.last_response = position
         if isinstance(outcome, InvalidAnswer):
-            if is_new:
-                self._add_invalid(event, position, outcome)
+            self._add_invalid(event, position, outcome, is_new=is_new)
         elif isinstance(outcome, Completion):
             if self.gave_up or self.invalid_hash != event.hash:
-                self.invalid = ()
+                self._begin_anew()
             self.status, self.hash, self.result = Status.OK, event.hash, position
             self.cached = (event, outcome) if cache else None
             reported = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
@@ -187,11 +199,23 @@ class RowState(msgspec.Struct, gc=False):
         elif is_new:
             self._bill(event, outcome)
 
-    def _add_invalid(self, event: ResponseReceived, position: LinePosition, invalid: InvalidAnswer) -> None:
-        usage = invalid.completion.usage
-        turn = InvalidTurn(position, invalid.failure.code or "", invalid.is_cut_off, event.served_model, usage)
-        earlier = self.invalid if self.invalid_hash == event.hash and not self.gave_up else ()
-        self.invalid, self.invalid_hash, self.gave_up = (*earlier, turn), event.hash, False
+    def _begin_anew(self) -> None:
+        self.past_invalid, self.invalid = (*self.past_invalid, *self.invalid), ()
+
+    def _add_invalid(
+        self, event: ResponseReceived, position: LinePosition, invalid: InvalidAnswer, *, is_new: bool
+    ) -> None:
+        if any(turn.position == position for turn in (*self.past_invalid, *self.invalid)):
+            return
+        if self.gave_up or self.invalid_hash != event.hash:
+            self._begin_anew()
+        usage, path = invalid.completion.usage, invalid.failure.code or ""
+        turn = InvalidTurn(
+            position, path, invalid.is_cut_off, event.served_model, usage, number=len(self.invalid), is_new=is_new
+        )
+        self.invalid, self.invalid_hash, self.gave_up = (*self.invalid, turn), event.hash, False
+        if not is_new:
+            return
         if invalid.completion.lacks_usage:
             self.unreported += EstimatedUsage.of(invalid.completion, self.prompt_tokens)
         else:
@@ -212,8 +236,14 @@ class RowState(msgspec.Struct, gc=False):
         self.gave_up |= invalid and self.invalid_hash == hash_
         if not (self.status is Status.OK and self.hash == hash_):
             self.status, self.hash, self.result, self.cached = status, hash_, position, None
-            if status is Status.OK and self.invalid and self.invalid[-1].is_billed:  # its cost is in the result row
-                self.billed_failures = self.billed_failures[:-1]
+            if status is Status.OK and self.invalid:
+                self._keep(self.invalid[-1])
+
+    def _keep(self, last: InvalidTurn) -> None:
+        """Record that the result row has the usage of the last invalid answer, so that it is not counted beside it."""
+        self.invalid = (*self.invalid[:-1], msgspec.structs.replace(last, in_row=True))
+        if last.is_new and last.is_billed:
+            self.billed_failures = self.billed_failures[:-1]
 
     def take_cached(self) -> tuple[ResponseReceived, Completion] | None:
         """Return the cached answer, or None, and free its memory. Called by the thread that seals the shard."""

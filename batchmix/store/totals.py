@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from batchmix.records import Completion, Status, Tokens, Usage
+from batchmix.store.answer_totals import AnswerTotals, checked_rows
 
 
 class FailureCount(msgspec.Struct):
@@ -68,7 +69,12 @@ class Cost(msgspec.Struct):
     @property
     def billed_retries_usd(self) -> float | None:
         """The cost of billed attempts without an answer. None if no result shows that the model has a price."""
-        return self.retries_usd if self.priced or self.retries > self.retries_unpriced else None
+        return self.retries_usd if self.has_price else None
+
+    @property
+    def has_price(self) -> bool:
+        """Whether any result or billed attempt shows that the model has a price."""
+        return self.priced > 0 or self.retries > self.retries_unpriced
 
     @property
     def beside_rows(self) -> Cost:
@@ -149,6 +155,8 @@ class Totals(msgspec.Struct):
     """The number of rows with each status, for each model."""
     costs: dict[str, Cost] = {}
     """The cost of each model's results."""
+    answers: dict[str, AnswerTotals] | None = None
+    """How each model's answers fared in the check by the job's schema. None if the job has no schema."""
 
     @property
     def finished(self) -> int:
@@ -179,6 +187,11 @@ class Totals(msgspec.Struct):
             cost = self.costs[model] = Cost()
         return cost
 
+    def checked(self, model: str) -> AnswerTotals:
+        """Return how a model's answers fared in the check, for adding to it. The job must have a schema."""
+        assert self.answers is not None
+        return self.answers.setdefault(model, AnswerTotals())
+
     def add(self, other: Totals) -> None:
         """Add the totals of another part of the run."""
         for name in _SUMS:
@@ -193,6 +206,9 @@ class Totals(msgspec.Struct):
                 self.count(model, status, count)
         for model, cost in other.costs.items():
             self.cost(model).add(cost)
+        if self.answers is not None:
+            for model, answers in (other.answers or {}).items():
+                self.checked(model).add(answers)
 
     def add_columns(self, columns: dict[str, tuple[Any, ...]]) -> None:
         """Add result rows, given as the values of each column."""
@@ -218,6 +234,9 @@ class Totals(msgspec.Struct):
             for model, usd, lost, run in zip(*(columns[name] for name in _COSTLY), strict=True):
                 if (run is None and usd is not None) or lost:
                     self.cost(model).add_row(usd if run is None else None, lost)
+        if self.answers is not None:
+            for model, rows in checked_rows(columns).items():
+                self.checked(model).add_rows(rows)
         self.add_times(columns["sent_at"], columns["finished_at"])
         if columns["status"].count(Status.OK) < len(runs):
             for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):

@@ -16,6 +16,7 @@ import msgspec
 from batchmix import __version__
 from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
+from batchmix.store.answer_totals import answers_as_json
 from batchmix.store.ledger import LastState, ShardLeftOpen
 from batchmix.store.parts import list_parts, open_part, part_path, read_part_of, read_through
 from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows
@@ -121,7 +122,16 @@ class View(msgspec.Struct):
             "failures": {type_: msgspec.to_builtins(value) for type_, value in sorted(totals.failures.items())},
             "models": totals.models,
             "judges": self.judges,
+            **({} if self.answers is None else {"answers": self.answers}),
         }
+
+    @property
+    def answers(self) -> dict[str, Any] | None:
+        """How the answers fared in the check by the job's schema, in all and by model. None if it has no schema."""
+        if self.totals.answers is None:
+            return None
+        costs = self.totals.costs.items()
+        return answers_as_json(self.totals.answers, {model for model, cost in costs if cost.has_price})
 
     @property
     def judges(self) -> dict[str, dict[str, Any]]:
@@ -166,8 +176,9 @@ def read_view(layout: Layout, price: Price, own: RunFile | None = None) -> View:
     run = own or layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
-    view = View(layout, run, None if own else holder(layout), Totals(), [], [], [], [], [])
     classifier = run.classifier(layout.secrets)
+    totals = Totals(answers={} if classifier.typed else None)
+    view = View(layout, run, None if own else holder(layout), totals, [], [], [], [], [])
     last_states = layout.ledger.read()  # read first, since parts and journals may change meanwhile
     journals, parts = layout.journals(), list_parts(layout.data)
     sealed = {index for index, last in last_states.items() if last.has_part}

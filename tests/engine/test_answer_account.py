@@ -1,0 +1,180 @@
+"""What `summary.json` says of checked answers is exact, however often a run was stopped or killed, and sealed again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from typing import Any, Self
+
+import pytest
+
+from batchmix.errors import BatchmixError
+from batchmix.store.answer_totals import OTHER_PATHS, AnswerTotals
+from batchmix.store.shard import Shard
+from tests import odd_provider
+from tests.conftest import Bench
+from tests.wire import reply
+
+ROWS = 36
+SCHEMA = {
+    "type": "object",
+    "properties": {"moods": {"type": "array", "items": {"enum": ["good", "bad"]}}, "score": {"type": "integer"}},
+    "required": ["moods", "score"],
+}
+GOOD = '{"moods": ["good"], "score": 3}'
+FENCED = f"```json\n{GOOD}\n```"
+WRONG_MOOD = '{"moods": ["good", "great"], "score": 3}'
+WRONG_SCORE = '{"moods": [], "score": "3"}'
+CUT_OFF = '{"moods": ["goo'
+PATHS = {WRONG_MOOD: "/moods/*", WRONG_SCORE: "/score", CUT_OFF: ""}
+CHAINS = (
+    (GOOD,),
+    (FENCED,),
+    (WRONG_MOOD, GOOD),
+    (WRONG_MOOD, WRONG_SCORE, FENCED),
+    (WRONG_SCORE, WRONG_MOOD, WRONG_SCORE),
+    (CUT_OFF, WRONG_MOOD, GOOD),
+)
+"""The answers that rows get one after another. A row whose last answer is invalid gets them again if it is sent again."""
+
+
+class Answers:
+    """Answers each row by its chain, and adds up by hand what was answered."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self.keep = keep
+        self.given: Counter[int] = Counter()
+        self.left = 10**9
+        """How many answers are left until the key is refused."""
+
+    def __call__(self, row: int, attempt: int, nth: int) -> bytes:
+        if self.left <= 0:
+            return reply(401, b'{"error":{"message":"key"}}')
+        self.left -= 1
+        chain = CHAINS[row % len(CHAINS)]
+        number = self.given[row]
+        self.given[row] += 1
+        text = chain[number % len(chain)]
+        prompt, completion = self.usage(row, number)
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "length" if text == CUT_OFF else "stop",
+        }
+        return reply(200, json.dumps({"id": "x", "model": "m", "choices": [choice], "usage": usage}).encode())
+
+    def stop_after(self, number: int) -> Self:
+        self.left = number
+        return self
+
+    @staticmethod
+    def usage(row: int, number: int) -> tuple[int, int]:
+        return 100 + 3 * row, 10 + 7 * number
+
+    def expected(self) -> dict[str, Any]:
+        """Return what the account must be after the answers given so far."""
+        account: dict[str, Any] = dict.fromkeys(("valid", "healed", "repaired", "lost", "repairs"), 0)
+        usd, lost, invalid = 0.0, Counter[str](), Counter[str]()
+        for row, given in self.given.items():
+            chain = CHAINS[row % len(CHAINS)]
+            for number in range(given):
+                text = chain[number % len(chain)]
+                invalid.update([PATHS[text]] if text in PATHS else [])
+                if number % len(chain):
+                    prompt, completion = self.usage(row, number)
+                    account["repairs"] += 1
+                    usd += (prompt * 1.0 + completion * 2.0) / 1e6
+            if given >= len(chain):  # a row that failed before is failed until its next answer is valid
+                is_lost = chain[-1] in PATHS
+                plain = "healed" if chain[-1] == FENCED else "valid"
+                account["lost" if is_lost else "repaired" if len(chain) > 1 else plain] += 1
+                lost.update([PATHS[chain[-1]]] if is_lost else [])
+        models = account | {
+            "lost_paths": dict(lost),
+            "invalid_paths": dict(invalid),
+            "repairs_usd": pytest.approx(usd, abs=1e-12),
+        }
+        return models | {"models": {"m": models} if self.given else {}}
+
+
+@pytest.fixture(params=["fail", "keep"])
+def answers(request: pytest.FixtureRequest, bench: Bench, provider: odd_provider.Provider) -> Answers:
+    bench.settings |= {
+        "answer": {"schema": SCHEMA, "repair": 2, "on_invalid": request.param, "send": "prompt"},
+        "params": {"max_tokens": 50},
+        "input": {"path": str(bench.source), "prompt": "row {{ n }} {{ text }}"},
+        "prices": {"m": {"input": 1.0, "output": 2.0}},
+    }
+    bench.write(ROWS)
+    found = Answers(keep=request.param == "keep")
+    provider.answer = found
+    return found
+
+
+def test_each_answer_is_in_the_account(bench: Bench, answers: Answers) -> None:
+    account = bench.run().summary()["answers"]
+    assert account == answers.expected()
+    assert (account["valid"], account["healed"], account["repaired"], account["lost"]) == (6, 6, 18, 6)
+    rows = bench.rows()
+    assert Counter(row["repairs"] for row in rows) == {0: 12, 1: 6, 2: 18}
+    paid = sum(answers.usage(row, n)[0] for row, given in answers.given.items() for n in range(given))
+    paid += sum(2 * answers.usage(row, n)[1] for row, given in answers.given.items() for n in range(given))
+    summary = json.loads((bench.out / "summary.json").read_text())
+    assert summary["cost_usd"] + summary["billed_retries_usd"] == pytest.approx(paid / 1e6, abs=1e-12)
+
+
+@pytest.mark.parametrize("between", [1, 3, 8, 21])
+def test_the_account_is_exact_after_each_of_many_starts(bench: Bench, answers: Answers, between: int) -> None:
+    for _ in range(15):
+        answers.stop_after(between)
+        with contextlib.suppress(BatchmixError):
+            bench.run()
+        account = json.loads((bench.out / "summary.json").read_text())["answers"]
+        # A lost row that is sent again, and refused because of the key, is lost for that reason until its next answer.
+        assert without_lost(account) == without_lost(answers.expected())
+        assert answers.keep <= (account["lost"] == answers.expected()["lost"])
+    answers.stop_after(10**9)
+    view = bench.run()
+    assert view.summary()["answers"] == answers.expected()
+    assert view.totals.ok + view.totals.failed == ROWS
+
+
+def without_lost(account: dict[str, Any]) -> dict[str, Any]:
+    models = {model: without_lost(of_model) for model, of_model in account.get("models", {}).items()}
+    return {name: value for name, value in account.items() if not name.startswith("lost")} | {"models": models}
+
+
+def test_the_account_is_exact_if_parts_are_sealed_again_after_a_kill(
+    bench: Bench, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = Shard.remove_journals
+
+    def killed(self: Shard) -> None:  # a kill after the part was written
+        raise BatchmixError("killed")
+
+    monkeypatch.setattr(Shard, "remove_journals", killed)
+    with pytest.raises(BatchmixError):
+        bench.run()
+    monkeypatch.setattr(Shard, "remove_journals", remove)
+    view = bench.run()
+    assert view.summary()["answers"] == answers.expected()
+    assert Counter(row["repairs"] for row in bench.rows()) == {0: 12, 1: 6, 2: 18}
+
+
+def test_a_job_without_a_schema_has_no_such_account(bench: Bench) -> None:
+    bench.write(2)
+    assert "answers" not in bench.run().summary()
+
+
+def test_only_some_paths_are_counted_by_themselves() -> None:
+    totals, whole = AnswerTotals(), AnswerTotals()
+    for number in range(200):
+        totals.add_invalid(f"/items/{number}/key {number}")
+    totals.add_invalid("/items/7/key 7")
+    whole.add(totals)
+    whole.add(totals)
+    assert whole.invalid_paths["/items/*/key 7"] == 4
+    assert whole.invalid_paths[OTHER_PATHS] == 2 * (200 - (len(whole.invalid_paths) - 1))
+    assert sum(whole.invalid_paths.values()) == 402
