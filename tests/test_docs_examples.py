@@ -38,7 +38,7 @@ def test_each_command_and_each_piece_of_python_in_the_pages_runs(
         names: dict[str, object] = {}
         with asyncio.Runner() as runner, contextlib.redirect_stdout(io.StringIO()):
             for block in blocks(path.read_text(), "python"):
-                code = compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                code = compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
                 awaited = eval(code, names)
                 if awaited is not None:
                     runner.run(awaited)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Literal
 
 import batchmix as bm
 
@@ -50,6 +52,19 @@ async def on_a_loop(rows: list[dict[str, str]]) -> tuple[str, int, float]:
     return run.status, len(texts), cost_usd
 
 
+@dataclasses.dataclass
+class Review:
+    sentiment: Literal["good", "bad"]
+    stars: int
+
+
+def stars(rows: list[dict[str, str]]) -> list[int]:
+    run: bm.Run = bm.run(rows, "Rate: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:", schema=Review)
+    answers: list[Review | None] = run.answers(Review)
+    assert answers == run.answers()
+    return [answer.stars for answer in answers if answer is not None]
+
+
 def steps(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     try:
         look: bm.Run = bm.run(rows, "Draft: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:", canary=1)
@@ -76,7 +91,9 @@ if __name__ == "__main__":
     cost_usd: float | None = done.cost_usd
     on_loop: tuple[str, int, float] = asyncio.run(on_a_loop(rows))
     criticised: str = steps(rows)[0]["answer"]
+    rated: list[int] = stars(rows)
     found = compared(done, bm.open(done.folder))
     sys.stdout.write(
-        f"{bm.__version__} {name} {models} {folder} {shards} {planned} {cost_usd} {on_loop} {criticised} {found}\n"
+        f"{bm.__version__} {name} {models} {folder} {shards} {planned} {cost_usd} {on_loop} {criticised} {found}"
+        f" {rated}\n"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from batchmix.answers.check import AnswerCheck, Problem
 from batchmix.answers.column import AnswerColumn, flat_arrays, flattened
 from batchmix.errors import FailureAction
 from batchmix.formats.lenient_json import json_bytes, read_json
-from batchmix.records import BYTES_PER_TOKEN, Completion, Failure, InvalidAnswer, Request
+from batchmix.records import BYTES_PER_TOKEN, Completion, Failure, InvalidAnswer, Request, Status
 
 INVALID = "schema"
 """The `error_type` of rows whose answer does not fit the schema."""
@@ -53,6 +53,13 @@ class TypedAnswers:
         """Return the JSON value of an answer, given by two of its columns. None if it does not fit the schema."""
         checked = self._check.check(answer_text(response, tool_calls, "auto"))
         return None if isinstance(checked, Problem) else checked.value
+
+    def values(
+        self, statuses: Iterable[str], responses: Iterable[str | None], tool_calls: Iterable[str | None]
+    ) -> list[Any]:
+        """Return the JSON values of results, given by three of their columns. None where there is no valid answer."""
+        rows = zip(statuses, responses, tool_calls, strict=True)
+        return [self.value(response, calls) if status == Status.OK else None for status, response, calls in rows]
 
     def checked(self, answer: Completion) -> Completion | InvalidAnswer:
         """Return an answer with its JSON value, or say why it does not fit the schema."""

@@ -13,7 +13,7 @@ from batchmix.api.start import Arguments, finished, prepared_call
 from batchmix.errors import UsageError
 from batchmix.job import CheckedJob, closest
 from batchmix.job.toml_text import job_settings
-from batchmix.store.schema import RESULT_COLUMNS
+from batchmix.store.schema import RESULT_COLUMNS, carried_names
 
 if TYPE_CHECKING:
     from batchmix.api.run import Run
@@ -53,7 +53,7 @@ def _renamed(run: Run, columns: Mapping[str, Any]) -> pa.RecordBatchReader:
             )
         if name in RESULT_COLUMNS:
             raise UsageError(f"{name}={source!r}: {name} is the name of a column of the next run; choose another")
-    carried = [name for name in schema.names if name not in RESULT_COLUMNS and name not in columns]
+    carried = [name for name in carried_names(schema) if name not in columns]
     sources = {"custom_id": "custom_id"} | {name: name for name in carried} | dict(columns)
     renamed = pa.schema([schema.field(source).with_name(name) for name, source in sources.items()])
 

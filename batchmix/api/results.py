@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from batchmix.answers.typed import TypedAnswers
 from batchmix.store.result_feed import result_values
+from batchmix.store.schema import carried_names
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """`ok`, `failed` (a later start sends the row again) or `rejected` (it does not)."""
     response: str | None = None
     """The text of the answer."""
+    answer: Any = None
+    """The answer's value in a job with `[answer]`, as JSON values. None if no answer fits the schema."""
     healed: bool | None = None
     """Whether more than plain JSON was received, in a job with `[answer]`. None if there is no valid answer."""
     repairs: int | None = None
@@ -78,7 +82,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == "ok"
 
 
-def results_in(batch: pa.RecordBatch) -> Iterator[Result]:
-    """Yield the results in a batch of a run's output."""
-    for values in result_values(batch):
-        yield Result(**values)
+def results_in(batches: pa.RecordBatchReader, typed: TypedAnswers | None) -> Iterator[Result]:
+    """Yield the results in a run's output. `typed` is None if its answers are any text."""
+    carried = carried_names(batches.schema)
+    for batch in batches:
+        for values in result_values(batch, carried, typed):
+            yield Result(**values)

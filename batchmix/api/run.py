@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 import pyarrow as pa
 
@@ -16,11 +16,9 @@ from batchmix.engine.canary import Forecast
 from batchmix.errors import PartDamaged, RowsFailed, UsageError
 from batchmix.formats.amounts import counted
 from batchmix.formats.pyarrow_setup import compute
-from batchmix.job import CheckedJob, Column
+from batchmix.job import CheckedJob
 from batchmix.records import Status
-from batchmix.store.schema import RESULT_COLUMNS
 from batchmix.store.view import View
-from batchmix.tables.rows_of_run import RunColumns, one_per_row, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,11 +45,13 @@ class Run:
     ('finished', 1, 'runs')
     """
 
-    def __init__(self, folder: Path, job: CheckedJob | None = None) -> None:
+    def __init__(self, folder: Path, job: CheckedJob | None = None, answer_class: type | None = None) -> None:
         self.folder = folder
         """The run folder."""
         self._job = job
         """The job, if this process ran it. None if only the run folder has it, without secrets."""
+        self._answer_class = answer_class
+        """The class that the call gave as the schema of the answers."""
         self.forecast: Forecast | None = None
         """After a canary: the tokens, the cost and the time of the rest."""
         self.evaluation: Evaluation | None = None
@@ -60,8 +60,8 @@ class Run:
         """What the command line would have warned of at the end of the run, such as damage in the run folder."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the job out of pickles, since it may have secrets in it. The folder has all else of it."""
-        return {**self.__dict__, "_job": None}
+        """Leave out the job, which may have secrets in it, and the class, which another process may lack."""
+        return {**self.__dict__, "_job": None, "_answer_class": None}
 
     def __repr__(self) -> str:
         from batchmix.api.html import run_repr
@@ -105,8 +105,28 @@ class Run:
 
     def __iter__(self) -> Iterator[Result]:
         """Yield the results so far, in the order of the input. Only a part of them is in memory at a time."""
-        for batch in self.scan():
-            yield from results_in(batch)
+        yield from results_in(self.scan(), self._view().run.typed)
+
+    @overload
+    def answers(self) -> list[Any]: ...
+    @overload
+    def answers(self, model: type[T]) -> list[T | None]: ...
+
+    def answers(self, model: type | None = None) -> list[Any]:
+        """Return the typed answers so far, one per result, in the order of `for result in run`.
+
+        They are instances of `model`: by default, of the class that this call of `bm.run` had as `schema`; without one,
+        and with `dict`, they are JSON values. None stands for a result without a valid answer. Raises `UsageError` if
+        the run's job has no schema, and if the class refuses an answer that fits the schema.
+
+        >>> mood = {"type": "object", "properties": {"mood": {"const": "good"}}, "required": ["mood"]}
+        >>> typed = bm.run(["I loved it"], "Rate: {{ text }}", model="m", base_url="rehearsal:", schema=mood)
+        >>> typed.answers()
+        [{'mood': 'good'}]
+        """
+        from batchmix.api.answers import typed_values
+
+        return typed_values(self, model or self._answer_class)
 
     def scan(self, columns: Iterable[str] | None = None) -> pa.RecordBatchReader:
         """Return a reader of the results so far, in the order of the input, with only a part in memory at a time.
@@ -195,11 +215,12 @@ class Run:
         >>> run.join([{"text": "I loved it"}], {"answer": "status"})
         [{'text': 'I loved it', 'answer': 'ok'}]
         """
+        from batchmix.api.joining import columns_to_join
         from batchmix.tables.join import joined_table
         from batchmix.tables.memory_rows import name_of_text
 
         sources = dict(columns) if isinstance(columns, Mapping) else {name: name for name in _names(columns)}
-        run = self._to_join(data, sources, model, sample)
+        run = columns_to_join(self, data, sources, model, sample)
         joined: T = joined_table(data, run, name_of_text(self._known_job().input))
         return joined
 
@@ -215,7 +236,7 @@ class Run:
         """
         from batchmix.api.start import finished, resumed_call
 
-        call = resumed_call(self.folder, self._job, settings)
+        call = resumed_call(self, settings)
         with call.shown():
             return finished(call)
 
@@ -244,37 +265,6 @@ class Run:
 
     def _known_job(self) -> CheckedJob:
         return self._job or reader.job_of(self.folder)
-
-    def _carried_as_they_are(self) -> list[str]:
-        """Return the carried columns that have the name and the type that they have in the input."""
-        carried = [name for name in reader.result_schema(self.folder).names if name not in RESULT_COLUMNS]
-        columns = reader.job_of(self.folder).input.columns
-        if columns is None:
-            return carried
-        same = {column if isinstance(column, str) else column.name for column in columns if _is_unchanged(column)}
-        return [name for name in carried if name in same]
-
-    def _to_join(self, data: Any, sources: dict[str, str], model: str | None, sample: int | None) -> RunColumns:
-        view, samples = self._view(), reader.job_of(self.folder).samples
-        if model is not None and model not in view.run.models:
-            raise UsageError(f"{self.folder}: there is no model {model!r}; there are {', '.join(view.run.models)}")
-        if model is None and view.run.results > view.run.rows * samples:
-            raise UsageError(f"{self.folder}: has an answer of each model; name one, as model={view.run.models[0]!r}")
-        if sample is None and samples > 1:
-            raise UsageError(f"{self.folder}: has {samples} answers to each row; choose one, as sample=0")
-        sample = sample or 0
-        if sample not in range(samples):
-            raise UsageError(f"{self.folder}: there is no sample {sample}; there are samples 0 to {samples - 1}")
-        carried = self._carried_as_they_are()
-        scan = self.scan(dict.fromkeys(["row", "model", "sample", *sources.values(), *carried]))
-        chosen = {"sample": sample} if model is None else {"sample": sample, "model": model}
-        # A limited run has the first rows of the table, and the others may be sent later.
-        rows = max(view.run.rows, rows_of(data) or 0) if view.run.scan.get("limit") else view.run.rows
-        return RunColumns(one_per_row(scan, rows, chosen), rows, sources, carried)
-
-
-def _is_unchanged(column: str | Column) -> bool:
-    return isinstance(column, str) or (column.type is None and column.name in {"", column.source})
 
 
 def _names(columns: Iterable[str]) -> list[str]:

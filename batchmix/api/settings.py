@@ -184,6 +184,12 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
     return merge_settings([given, settings_of_flags(flags)])
 
 
+def answer_class(settings: JobKeywords) -> type | None:
+    """Return the class among the keyword arguments of a call that says what the answers are. None if there is none."""
+    given = settings.get("schema") or settings.get("answer", {}).get("schema")
+    return given if isinstance(given, type) else None
+
+
 def _given(settings: JobKeywords | Settings) -> dict[str, Any]:
     """Return the keywords of a job as a job file would have them. Raises `JobError`."""
     given = {key: as_in_a_file(value) for key, value in settings.items() if key not in _OF_START}

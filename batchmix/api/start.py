@@ -17,7 +17,7 @@ import msgspec
 from batchmix.api.job import Job
 from batchmix.api.messages import how_to_go_on, speaking_python
 from batchmix.api.run import Run
-from batchmix.api.settings import JobKeywords, Settings, changed_settings, checked_job, start_options
+from batchmix.api.settings import JobKeywords, Settings, answer_class, changed_settings, checked_job, start_options
 from batchmix.api.worker import Worker, check_threads, done_in_thread
 from batchmix.engine.canary import forecast
 from batchmix.engine.recorded_job import resumed
@@ -51,6 +51,8 @@ class PreparedCall(msgspec.Struct, frozen=True):
     options: Options
     progress: str | None
     run_status: RunStatus
+    answer_class: type | None = None
+    """The class that the call gives as the schema of the answers."""
 
     def shown(self) -> AbstractContextManager[None]:
         """Show the progress during the block, which the caller enters in its own thread and task."""
@@ -89,7 +91,7 @@ def prepared_call(
     if isinstance(data, Run):
         if given:
             raise JobError(f"{given[0]}: the run says this, and goes on with it; for another run, give the rows")
-        return resumed_call(data.folder, data._job, settings)
+        return resumed_call(data, settings)
     if isinstance(data, Job):
         given += keywords.keys() & JobKeywords.__annotations__.keys()
         if given:
@@ -97,9 +99,11 @@ def prepared_call(
         return PreparedCall(data.checked, options, progress, RunStatus())
     if isinstance(data, str | os.PathLike):
         _check_is_path(os.fspath(data))
-        return PreparedCall(checked_job(data, prompt, model, out, keywords), options, progress, RunStatus())
+        job = checked_job(data, prompt, model, out, keywords)
+        return PreparedCall(job, options, progress, RunStatus(), answer_class(settings))
     job, rows = _with_rows(arguments, stop_request or StopRequest(), runs)
-    return PreparedCall(job, msgspec.structs.replace(options, rows=rows), progress, RunStatus())
+    options = msgspec.structs.replace(options, rows=rows)
+    return PreparedCall(job, options, progress, RunStatus(), answer_class(settings))
 
 
 def _with_rows(arguments: Arguments, stop_request: StopRequest, runs: Path | None) -> tuple[CheckedJob, BinaryIO]:
@@ -203,7 +207,7 @@ def _execute(
 ) -> Run:
     """Run the job, and evaluate it if it says how. An error that ended a run that had begun has the run."""
     job = call.job
-    run = Run(Path(job.output.path), job)
+    run = Run(Path(job.output.path), job, call.answer_class)
     try:
         view = _sent(call, secrets, results, stop_request)
         if call.options.canary:
@@ -240,11 +244,12 @@ def _sent(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, sto
 
 
 @speaking_python()
-def resumed_call(folder: Path, job: CheckedJob | None, settings: Settings) -> PreparedCall:
-    """Return the call that goes on with a run. `job` has the secrets that its folder lacks. Raises `UsageError`."""
-    known = {} if job is None else job_settings(job)
+def resumed_call(run: Run, settings: Settings) -> PreparedCall:
+    """Return the call that goes on with a run. Its job has the secrets that its folder lacks. Raises `UsageError`."""
+    known = {} if run._job is None else job_settings(run._job)
     for table in ("input", "output"):
         known.get(table, {}).pop("path", None)  # those are the folder's
     known = merge_settings([known, changed_settings(settings)])
-    resumed_job, options = resumed(folder, known, start_options(settings))
-    return PreparedCall(resumed_job, options, settings.get("progress"), RunStatus())
+    job, options = resumed(run.folder, known, start_options(settings))
+    given = answer_class(settings) or run._answer_class
+    return PreparedCall(job, options, settings.get("progress"), RunStatus(), given)

@@ -86,7 +86,7 @@ class _Sending:
             shards = OpenShards(self._prepared.layout, spec, len(models), shutdown.stop, feed)
             await stack.enter_async_context(shards)
             if feed:
-                await stack.enter_async_context(_repeating(feed, self._sealed_shards(), shutdown))
+                await stack.enter_async_context(_repeating(feed.repeat(self._sealed_shards(), spec.typed), shutdown))
             shards.reserve(min(concurrency, results_left))
             run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
@@ -214,9 +214,9 @@ class _Sending:
 
 
 @contextlib.asynccontextmanager
-async def _repeating(feed: ResultFeed, shards: list[int], shutdown: Shutdown) -> AsyncIterator[None]:
+async def _repeating(repeat: Coroutine[None, None, None], shutdown: Shutdown) -> AsyncIterator[None]:
     """Pass on the results of sealed shards beside the block, and after it, until the run is stopped."""
-    task = asyncio.create_task(shutdown.guarded(feed.repeat(shards)))
+    task = asyncio.create_task(shutdown.guarded(repeat))
     stopping = asyncio.create_task(shutdown.stopping.wait())
     try:
         yield

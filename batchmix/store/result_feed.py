@@ -12,13 +12,15 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from batchmix.answers.typed import TypedAnswers
 from batchmix.errors import PartDamaged
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Status
 from batchmix.store.parts import part_path, row_groups
-from batchmix.store.row_slots import ResultRow, named
+from batchmix.store.result_columns import COLUMNS
+from batchmix.store.row_slots import ANSWER_AT, ResultRow, named
 from batchmix.store.run_folder import Layout
-from batchmix.store.schema import RESULT_COLUMNS, columns_of
+from batchmix.store.schema import ANSWERED, carried_names, columns_of
 
 _MAX_WAITING = 1000
 """No more rows are sent while this many results wait for the caller. It bounds their memory, and what is paid for if
@@ -26,11 +28,12 @@ the caller never takes them."""
 _BATCH_ROWS = 256
 """The number of rows of a part that are converted at a time."""
 _TIMES = ("sent_at", "finished_at")
+_OWN = frozenset(column.name for column in COLUMNS)
 
 
 class ResultQueue:
     """Passes results from a run's event loop to the caller's. Each result is a dictionary: the result columns without
-    `raw`, and `input` with the carried columns.
+    `raw`, `answer` with the JSON value of a typed answer, and `input` with the carried columns.
     """
 
     def __init__(self) -> None:
@@ -128,7 +131,10 @@ class ResultFeed:
     ) -> None:
         self._queue = queue
         self._layout = layout
-        self._schema = pa.schema([field for field in schema if field.name != "raw"])
+        self._carried_names = carried_names(schema)
+        read = {*_OWN, *self._carried_names} - {"raw"}
+        self._schema = pa.schema([field for field in schema if field.name in read])
+        self._names = frozenset(self._schema.names)
         self._carried = carried
         self._shard_rows = shard_rows
         self._lock = threading.Lock()
@@ -147,10 +153,10 @@ class ResultFeed:
 
     def finished(self, row: ResultRow) -> None:
         """Pass on a result."""
-        values = named(row)
+        values = {name: value for name, value in named(row).items() if name in self._names}
         index, position = divmod(values["row"], self._shard_rows)
         carried = self._inputs[index][position]
-        del values["raw"]
+        values["answer"] = row[ANSWER_AT]
         values["status"] = Status(values["status"]).value
         for name in _TIMES:
             if (ms := values[name]) is not None:
@@ -170,14 +176,14 @@ class ResultFeed:
         """Wait until the caller has taken enough results."""
         await self._queue.wait_for_room()
 
-    async def repeat(self, shards: list[int]) -> None:
-        """Pass on the results of sealed shards in which nothing is left to do.
+    async def repeat(self, shards: list[int], typed: TypedAnswers | None) -> None:
+        """Pass on the results of sealed shards in which nothing is left to do. `typed` is None if answers are any text.
 
         Raises `PartDamaged`, once it has passed on all results that can be read.
         """
         damage: list[str] = []
         for index in shards:
-            batches = self._batches(index, damage)
+            batches = self._batches(index, damage, typed)
             while (results := await asyncio.to_thread(next, batches, None)) is not None:
                 for result in results:
                     self._queue.put(result)
@@ -185,21 +191,28 @@ class ResultFeed:
         if damage:
             raise PartDamaged("; ".join(damage))
 
-    def _batches(self, index: int, damage: list[str]) -> Iterator[list[dict[str, Any]]]:
+    def _batches(self, index: int, damage: list[str], typed: TypedAnswers | None) -> Iterator[list[dict[str, Any]]]:
         for group in row_groups(part_path(self._layout.data, index), self._schema.names, damage):
             for batch in group.to_batches(_BATCH_ROWS):
                 columns = columns_of(batch, self._schema)
-                yield result_values(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+                found = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+                yield result_values(found, self._carried_names, typed)
 
 
-def result_values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Return the results in a batch of a run's output, as a `ResultQueue` has them."""
-    names = batch.schema.names
-    own = [name for name in names if name in RESULT_COLUMNS]
-    columns = [_python_values(batch.column(name)) for name in own]
-    inputs = row_values(batch.select([name for name in names if name not in RESULT_COLUMNS]))
-    rows = zip(zip(*columns, strict=True), inputs, strict=True)
-    return [dict(zip(own, row, strict=True)) | {"input": carried} for row, carried in rows]
+def result_values(batch: pa.RecordBatch, carried: list[str], typed: TypedAnswers | None) -> list[dict[str, Any]]:
+    """Return the results in a batch of a run's output, as a `ResultQueue` has them.
+
+    `carried` are the names of the carried columns. `typed` is None if answers are any text.
+    """
+    columns = {
+        name: _python_values(batch.column(name))
+        for name in batch.schema.names
+        if name in _OWN and name not in carried  # a carried column may have the name of one for typed answers
+    }
+    if typed:
+        columns["answer"] = typed.values(*(columns[name] for name in ANSWERED))
+    rows = zip(zip(*columns.values(), strict=True), row_values(batch.select(carried)), strict=True)
+    return [dict(zip(columns, row, strict=True)) | {"input": inputs} for row, inputs in rows]
 
 
 def _python_values(column: pa.Array) -> list[Any]:

@@ -26,7 +26,7 @@ from batchmix.store.row_slots import (
     by_column,
 )
 from batchmix.store.row_state import RowState
-from batchmix.store.schema import columns_of
+from batchmix.store.schema import ANSWERED, TYPED, columns_of
 from batchmix.store.shard import Shard
 from batchmix.store.totals import Totals
 
@@ -114,7 +114,8 @@ class ResultRows:
         if typed := self._shard.classifier.typed:
             arrays |= {field.name: array for field, array in zip(typed.fields, typed.arrays(answers), strict=True)}
         for name in schema.names:
-            if name in columns:
+            # Without a schema for the answers, a carried column may have the name of one for typed answers.
+            if name in columns and name not in arrays:
                 arrays[name] = _array(columns[name], TYPES[name], self._array)
         return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
@@ -260,15 +261,12 @@ class _PartRows:
 
 
 def _read_part_rows(part: Path, typed: TypedAnswers | None) -> Iterator[ResultRow]:
-    for group in row_groups(part, PLAIN.names, []):  # damage was reported when the shard was opened
+    names = [name for name in PLAIN.names if typed or name not in TYPED]  # what else has such a name is carried
+    for group in row_groups(part, names, []):  # damage was reported when the shard was opened
         for batch in group.to_batches(SLICE_ROWS):
-            slots = [[None] * batch.num_rows] * len(SLOTS)
+            slots: list[list[Any]] = [[None] * batch.num_rows] * len(SLOTS)
             for name, column in zip(PLAIN.names, columns_of(batch, PLAIN), strict=True):
                 slots[POSITIONS[name]] = column.to_pylist()
             if typed:
-                texts = (slots[POSITIONS[name]] for name in ("status", "response", "tool_calls"))
-                slots[ANSWER_AT] = [
-                    typed.value(response, calls) if status == Status.OK else None
-                    for status, response, calls in zip(*texts, strict=True)
-                ]
+                slots[ANSWER_AT] = typed.values(*(slots[POSITIONS[name]] for name in ANSWERED))
             yield from zip(*slots, strict=True)

@@ -26,11 +26,14 @@ CHECKSUM_KEY = b"batchmix.crc"
 """The metadata key under which a footer contains its own checksum."""
 
 _RESULT_FIELDS = {column.name: pa.field(column.name, column.type) for column in COLUMNS}
-_TYPED = {column.name for column in COLUMNS if column.typed}
-_ADDED |= _TYPED
-RESULT_SCHEMA = pa.schema(field for name, field in _RESULT_FIELDS.items() if name not in _TYPED)
+TYPED = frozenset(column.name for column in COLUMNS if column.typed)
+"""The columns that only jobs with a schema for their answers have. In other jobs, carried columns may be named so."""
+_ADDED |= TYPED
+RESULT_SCHEMA = pa.schema(field for name, field in _RESULT_FIELDS.items() if name not in TYPED)
 """The result columns that every job has, without the carried ones, which are between `sample` and `status`."""
 RESULT_COLUMNS = frozenset(RESULT_SCHEMA.names)
+ANSWERED = ("status", "response", "tool_calls")
+"""The columns from which the value of a typed answer follows."""
 
 
 class PartFooter(msgspec.Struct, frozen=True):
@@ -73,7 +76,7 @@ class Seal(msgspec.Struct, frozen=True):
 
 def part_schema(carried: pa.Schema, job_name: str, typed: TypedAnswers | None = None) -> pa.Schema:
     """Return the schema of every part of a run. `carried` must start with `custom_id`."""
-    own = [field for name, field in _RESULT_FIELDS.items() if typed or name not in _TYPED]
+    own = [field for name, field in _RESULT_FIELDS.items() if typed or name not in TYPED]
     if typed:
         at = next(number for number, field in enumerate(own) if field.name == "response") + 1
         own[at:at] = typed.fields
@@ -84,6 +87,12 @@ def part_schema(carried: pa.Schema, job_name: str, typed: TypedAnswers | None = 
         b"batchmix.version": __version__.encode(),
     }
     return pa.schema(fields, metadata=metadata)
+
+
+def carried_names(schema: pa.Schema) -> list[str]:
+    """Return the names of the carried columns in a schema that `part_schema` returned, except `custom_id`."""
+    names: list[str] = schema.names
+    return names[CARRIED_AT : names.index(COLUMNS[CARRIED_AT].name)]
 
 
 def footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
