@@ -42,6 +42,16 @@ class _Waiting:
         self.rows = array("q")
 
 
+class _Finished(msgspec.Struct):
+    """A first row that has its outcome, and the rows that get the same."""
+
+    request: Request
+    received: tuple[Exchange, Completion | InvalidAnswer] | None
+    """The last answer. None if there was none."""
+    failure: Failure | None
+    rows: array[int]
+
+
 class DedupingLog:
     """A lane's log that also records the outcome of a first row for all rows with the same request."""
 
@@ -54,12 +64,10 @@ class DedupingLog:
         self._parts = PartAnswers()
         self._under_way: dict[Key, _Waiting] = {}
         """The rows that wait, by the key of the first row that is being sent."""
-        self._received: dict[Key, Exchange] = {}
+        self._received: dict[Key, tuple[Exchange, Completion | InvalidAnswer]] = {}
         self._waiting = 0
         self._late: list[tuple[int, Request]] = []
-        self._finished: collections.deque[tuple[Request, Exchange | None, Failure | None, array[int]]] = (
-            collections.deque()
-        )
+        self._finished: collections.deque[_Finished] = collections.deque()
 
     async def open(self, model: str) -> None:
         """Load the first rows of a model from the sealed shards."""
@@ -140,8 +148,8 @@ class DedupingLog:
     def received(self, request: Request, exchange: Exchange) -> Outcome:
         """Record the response; return the answer or the failure in it."""
         outcome = self._log.received(request, exchange)
-        if isinstance(outcome, Completion):
-            self._received[request.key] = exchange
+        if not isinstance(outcome, Failure):
+            self._received[request.key] = exchange, outcome
         return outcome
 
     def follow_up(self, request: Request, invalid: InvalidAnswer) -> Request | None:
@@ -151,10 +159,10 @@ class DedupingLog:
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record the outcome of a row; the rows that wait for it get the same outcome soon."""
         self._log.finished(request, failure)
-        exchange = self._received.pop(request.key, None)
+        received = self._received.pop(request.key, None)
         rows = self._under_way.pop(request.key).rows
         if rows:
-            self._finished.append((request, exchange, failure, rows))
+            self._finished.append(_Finished(request, received, failure, rows))
             if len(self._finished) == 1:
                 asyncio.get_running_loop().call_soon(self._finish_some)
 
@@ -171,19 +179,22 @@ class DedupingLog:
         asyncio.get_running_loop().call_soon(self._finish_some)
 
     def _finish_one(self) -> None:
-        first, exchange, failure, rows = self._finished[0]
-        request = msgspec.structs.replace(first, row=rows.pop())
+        first = self._finished[0]
+        request = msgspec.structs.replace(first.request, row=first.rows.pop())
         self._waiting -= 1
-        if not rows:
+        if not first.rows:
             self._finished.popleft()
-        if failure is not None:
-            self._log.finished(request, failure)
+        exchange, outcome = first.received or (None, None)
+        if exchange and isinstance(outcome, InvalidAnswer) and outcome.failure == first.failure:
+            self._log.reuse_invalid(request, ReusedAnswer(self._run, exchange), outcome)
+        elif first.failure is not None:
+            self._log.finished(request, first.failure)
         elif exchange is not None:
             self._log.reuse(request, ReusedAnswer(self._run, exchange))
 
     async def finish(self) -> None:
         """Give every waiting row the outcome of its first row, if there is one."""
         while self._finished:
-            for _ in range(min(_AT_ONCE, len(self._finished[0][3]))):
+            for _ in range(min(_AT_ONCE, len(self._finished[0].rows))):
                 self._finish_one()
             await asyncio.sleep(0)

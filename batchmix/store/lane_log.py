@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from batchmix.answers.typed import INVALID
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status
 from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed
@@ -155,17 +154,24 @@ class LaneLog:
         """Finish a request with the answer of another run. Return False if there is no usable answer."""
         if reused is None:
             return False
-        index = request.row // self._shard_rows
-        opened = self._open[index]
+        opened = self._open[request.row // self._shard_rows]
         exchange = with_inputs(reused.exchange, request) if request.inputs else reused.exchange
         outcome = opened.shard.classifier.outcome(exchange, request.path)
         if not isinstance(outcome, Completion):
             return False
-        event = response_received(request, 0, exchange, reused.run)
-        offset, length = (opened.journal or self._new_journal(opened)).append(event)
-        opened.states[request.key].received(event, LinePosition(self._lane, offset, length), outcome)
+        self._record_reused(opened, request, ReusedAnswer(reused.run, exchange), outcome)
         self.finished(request, None)
         return True
+
+    def reuse_invalid(self, request: Request, reused: ReusedAnswer, invalid: InvalidAnswer) -> None:
+        """End a request like another row with the same request, whose answer stayed invalid."""
+        self._record_reused(self._open[request.row // self._shard_rows], request, reused, invalid)
+        self.finished(request, invalid.failure)
+
+    def _record_reused(self, opened: _LaneShard, request: Request, reused: ReusedAnswer, outcome: Outcome) -> None:
+        event = response_received(request, 0, reused.exchange, reused.run)
+        offset, length = (opened.journal or self._new_journal(opened)).append(event)
+        opened.states[request.key].received(event, LinePosition(self._lane, offset, length), outcome)
 
     def count_finished(self, index: int, requests: list[Request | RejectedRow]) -> bool:
         """Count the requests that have no work left. Return whether any other requests do."""
@@ -256,8 +262,7 @@ class LaneLog:
         message = failure.message.encode("utf-8", "replace").decode()
         event = RowFailed(*request.key, state.attempts, request.hash, status, failure.type, message, failure.code)
         offset, length = (opened.journal or self._new_journal(opened)).append(event)
-        position = LinePosition(self._lane, offset, length)
-        state.failed(status, request.hash, position, invalid=failure.type == INVALID)
+        state.failed(event, LinePosition(self._lane, offset, length))
         self._counts.count(status)
         if opened.rows:
             self._tell(opened.rows, request.key)

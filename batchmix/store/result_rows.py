@@ -129,7 +129,9 @@ class ResultRows:
         event = self._shard.event(state.result)
         if isinstance(event, ResponseReceived):
             return self._reclassified(key, state, event)
-        last = self._shard.event(state.last_response) if state.last_response else None
+        is_invalid = isinstance(event, RowFailed) and event.type == INVALID
+        position = state.shown_response if is_invalid else state.last_response
+        last = self._shard.event(position) if position else None
         return self._failure(key, state, event, last)
 
     def _reclassified(self, key: Key, state: RowState, event: ResponseReceived) -> ResultRow:
@@ -180,7 +182,7 @@ class ResultRows:
             cost_usd=usd,
             attempts=state.attempts,
             maybe_billed=state.maybe_billed,
-            reused_from=None,
+            reused_from=response.reused_from if response and event.status is Status.OK else None,
             latency_s=response.latency if response else None,
             sent_at=response.at if response else None,
             finished_at=response.done if response else None,
@@ -206,7 +208,8 @@ class ResultRows:
         answer = outcome.completion
         if not is_kept:
             return astuple(answer) + astuple(Usage()), None
-        return astuple(answer) + astuple(answer.usage), self._price(event.model, event.served_model, answer.usage)
+        usd = 0.0 if event.reused_from else self._price(event.model, event.served_model, answer.usage)
+        return astuple(answer) + astuple(answer.usage), usd
 
 
 def _text(event: ResponseReceived) -> str:

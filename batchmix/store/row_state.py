@@ -23,7 +23,7 @@ from batchmix.records import (
     Tokens,
     Usage,
 )
-from batchmix.store.events import AttemptSent, Event, ResponseReceived
+from batchmix.store.events import AttemptSent, Event, ResponseReceived, RowFailed
 from batchmix.store.totals import EstimatedUsage
 
 _FINAL = frozenset({Status.OK, Status.REJECTED})
@@ -124,6 +124,8 @@ class RowState(msgspec.Struct, gc=False):
     """The other invalid answers in the journals."""
     invalid_hash: str = ""
     """The hash of the request that `invalid` belongs to."""
+    last_invalid: int = 0
+    """The number of the attempt that brought the latest invalid answer. 0 if there is none."""
     gave_up: bool = False
     """Whether the row ended after `invalid`. If it is sent again, that begins anew."""
     wanted: bool = False
@@ -157,6 +159,12 @@ class RowState(msgspec.Struct, gc=False):
             return 0
         return len(self.invalid) - self.gave_up
 
+    @property
+    def shown_response(self) -> LinePosition | None:
+        """The position of the response that a row with an invalid answer shows. None if there is none."""
+        is_own = self.invalid and self.invalid_hash == self.hash
+        return self.invalid[-1].position if is_own else self.last_response
+
     def to_continue(self, hash_: str) -> tuple[InvalidTurn, ...]:
         """Return the invalid answers to a request on which another request follows, because the row has not ended."""
         is_answered = self.status is Status.OK and self.hash == hash_
@@ -187,7 +195,8 @@ class RowState(msgspec.Struct, gc=False):
             is_new = False
         self.last_response = position
         if isinstance(outcome, InvalidAnswer):
-            self._add_invalid(event, position, outcome, is_new=is_new)
+            if event.reused_from is None:  # an answer of another row counts as none if it does not fit
+                self._add_invalid(event, position, outcome, is_new=is_new)
         elif isinstance(outcome, Completion):
             if self.gave_up or self.invalid_hash != event.hash:
                 self._begin_anew()
@@ -205,8 +214,10 @@ class RowState(msgspec.Struct, gc=False):
     def _add_invalid(
         self, event: ResponseReceived, position: LinePosition, invalid: InvalidAnswer, *, is_new: bool
     ) -> None:
-        if any(turn.position == position for turn in (*self.past_invalid, *self.invalid)):
+        """Add an invalid answer to those that the row's repairs follow on. It is billed only if it `is_new`."""
+        if event.attempt <= self.last_invalid:
             return
+        self.last_invalid = event.attempt
         if self.gave_up or self.invalid_hash != event.hash:
             self._begin_anew()
         usage, path = invalid.completion.usage, invalid.failure.code or ""
@@ -228,22 +239,24 @@ class RowState(msgspec.Struct, gc=False):
             self.maybe_billed += 1
             self.lost += self._estimate
 
-    def failed(self, status: Status, hash_: str, position: LinePosition, *, invalid: bool = False) -> None:
-        """Update the state for a failed row, unless the row has an answer to the same request.
-
-        `invalid` says that the row ended because its answers do not fit the job's schema.
-        """
-        self.gave_up |= invalid and self.invalid_hash == hash_
-        if not (self.status is Status.OK and self.hash == hash_):
-            self.status, self.hash, self.result, self.cached = status, hash_, position, None
-            if status is Status.OK and self.invalid:
+    def failed(self, event: RowFailed, position: LinePosition) -> None:
+        """Update the state for a failed row, unless the row has an answer to the same request."""
+        is_answered = self.status is Status.OK and self.hash == event.hash
+        is_after_invalid = event.type == INVALID and self.invalid_hash == event.hash
+        if is_after_invalid and event.attempt >= self.last_invalid and not (is_answered and self.result):
+            self.gave_up = True
+        if not is_answered:
+            self.status, self.hash, self.result, self.cached = event.status, event.hash, position, None
+            if event.status is Status.OK and self.invalid:
                 self._keep(self.invalid[-1])
 
     def _keep(self, last: InvalidTurn) -> None:
         """Record that the result row has the usage of the last invalid answer, so that it is not counted beside it."""
         self.invalid = (*self.invalid[:-1], msgspec.structs.replace(last, in_row=True))
-        if last.is_new and last.is_billed:
-            self.billed_failures = self.billed_failures[:-1]
+        bills = list(self.billed_failures)
+        if last.is_new and (bill := (last.served_model, last.usage)) in bills:
+            bills.remove(bill)
+        self.billed_failures = tuple(bills)
 
     def take_cached(self) -> tuple[ResponseReceived, Completion] | None:
         """Return the cached answer, or None, and free its memory. Called by the thread that seals the shard."""
@@ -262,7 +275,7 @@ def apply_event(states: dict[Key, RowState], event: Event, position: LinePositio
         assert outcome is not None
         state.received(event, position, outcome)
     else:
-        state.failed(event.status, event.hash, position, invalid=event.type == INVALID)
+        state.failed(event, position)
 
 
 def need_work(
