@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from batchmix.cli.output import printable
 from batchmix.engine.run_status import Idle, RunStatus
@@ -15,9 +16,13 @@ from batchmix.progress.folder_text import headline, short_message, state_of
 from batchmix.progress.lines import model_lines, span_text
 from batchmix.progress.speeds import ModelProgress, left_s
 from batchmix.records import Status
+from batchmix.store.answer_totals import shown_path
 from batchmix.store.parts import list_parts
 from batchmix.store.totals import Totals
 from batchmix.store.view import View
+
+_MAX_PATHS = 5
+"""The most places at which answers are invalid that are shown."""
 
 
 def closing_lines(view: View, run_status: RunStatus, elapsed_s: float) -> list[str]:
@@ -46,13 +51,17 @@ def _total_lines(view: View) -> list[str]:
         lines.append(
             summary_row("", f"{example.count:,} {kind}, such as row {example.row}: {short_message(example.message)}")
         )
+    lines += _checked_lines(view.answers) if view.answers else []
     lines.append(summary_row("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
     lines += [*_cost_lines(totals), *_judge_lines(view)]
     if totals.billed_retries:
         cost = _after("", totals.billed_retries_usd)
+        missing = "an answer" if view.answers is None else "a valid answer"
         lines.append(
-            summary_row("retries", f"{counted(totals.billed_retries, 'attempt')} billed without an answer{cost}")
+            summary_row("retries", f"{counted(totals.billed_retries, 'attempt')} billed without {missing}{cost}")
         )
+    if view.answers and view.answers["repairs"]:
+        lines.append(summary_row("repairs", _repairs(view.answers)))
     if view.surplus_answers:
         times = f"{counted(view.surplus_answers, 'time')} a response came that was not requested"
         lines.append(summary_row("surplus", f"{times}; no row has it"))
@@ -62,6 +71,36 @@ def _total_lines(view: View) -> list[str]:
         what = "without a response, or with an empty one (batchmix status)"
         lines.append(summary_row("maybe billed", f"{attempts} {what}{cost}"))
     return lines
+
+
+def _checked_lines(answers: dict[str, Any]) -> list[str]:
+    """Return lines that say how the answers fared in the check by the job's schema: in all, by model and by path."""
+    models = answers["models"] if len(answers["models"]) > 1 else {}
+    lines = [summary_row("checked", _checked(answers))]
+    lines += [summary_row("", f"{_checked(of_model)}: {model}") for model, of_model in models.items()]
+    paths = answers["invalid_paths"] | {
+        path: 0 for path in answers["lost_paths"] if path not in answers["invalid_paths"]
+    }
+    for path, count in list(paths.items())[:_MAX_PATHS]:
+        lost = answers["lost_paths"].get(path, 0)
+        rows = f", {counted(lost, 'row')} lost" if lost else ""
+        lines.append(summary_row("", f"{counted(count, 'answer')} invalid at {shown_path(path)}{rows}"))
+    if len(paths) > _MAX_PATHS:
+        lines.append(summary_row("", f"and others at {len(paths) - _MAX_PATHS:,} more places (summary.json)"))
+    return lines
+
+
+def _checked(answers: dict[str, Any]) -> str:
+    return (
+        f"{answers['valid']:,} valid at once, {answers['healed']:,} healed, {answers['repaired']:,} repaired,"
+        f" {answers['lost']:,} lost"
+    )
+
+
+def _repairs(answers: dict[str, Any]) -> str:
+    usd_spent = answers["repairs_usd"]
+    cost = "" if usd_spent is None else f": {usd(usd_spent)}, which is included above"
+    return f"{counted(answers['repairs'], 'answer')} to requests that repair others{cost}"
 
 
 def _after(certainty: str, cost_usd: float | None) -> str:

@@ -25,6 +25,7 @@ from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.eval_table import Eval
+from batchmix.store.answer_totals import shown_path
 from batchmix.store.filesystem import is_ours, replace_file
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
@@ -96,6 +97,7 @@ def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
             {"kind": kind, "count": f"{failed.count:,}", "row": f"{failed.row}", "message": clean(failed.message, 300)}
             for kind, failed in sorted(view.totals.failures.items(), key=lambda item: -item[1].count)
         ],
+        "answers": _answers(view.answers) if view.answers else None,
         "worst": [_worst(result) for result in worst(folder, examples_per_pair)] if evaluated else [],
         "diff": _difference(compared, examples_per_pair) if compared else None,
     }  # fmt: skip
@@ -180,6 +182,29 @@ def _model(model: ModelMetrics) -> dict[str, str]:
         "cost": "" if model.cost_usd is None else usd(model.cost_usd),
         **{point: f"{latency[point]:.2f} s" if latency else "" for point in ("p50", "p90", "p99")},
         "chars": "" if model.response_chars is None else f"{model.response_chars:,.0f}",
+    }
+
+
+def _answers(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables that say how answers fared in the check by the job's schema."""
+    invalid, lost = answers["invalid_paths"], answers["lost_paths"]
+    return {
+        "models": [
+            {
+                "model": clean(model, 60),
+                **{name: f"{found[name]:,}" for name in ("valid", "healed", "repaired", "lost", "repairs")},
+                "cost": "" if found["repairs_usd"] is None else usd(found["repairs_usd"]),
+            }
+            for model, found in answers["models"].items()
+        ],
+        "paths": [
+            {
+                "path": clean(shown_path(path), 200),
+                "invalid": f"{invalid.get(path, 0):,}",
+                "lost": f"{lost.get(path, 0):,}",
+            }
+            for path in dict.fromkeys([*invalid, *lost])
+        ],
     }
 
 

@@ -135,6 +135,11 @@ def general(path: str) -> str:
     return _INDEX.sub("/*", path)
 
 
+def shown_path(path: str) -> str:
+    """Return a path as the summary shows it."""
+    return "other places" if path == OTHER_PATHS else path or "the whole answer"
+
+
 def _count(paths: dict[str, int], path: str, number: int = 1) -> None:
     name = path if path in paths or len(paths) < _MAX_PATHS else OTHER_PATHS
     paths[name] = paths.get(name, 0) + number

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
+from html.parser import HTMLParser
 from typing import Any, Self
 
 import pytest
 
+from batchmix.cli.summary import state_lines
 from batchmix.errors import BatchmixError
+from batchmix.evaluation.report_page import write_report
+from batchmix.formats.amounts import usd
 from batchmix.store.answer_totals import OTHER_PATHS, AnswerTotals
 from batchmix.store.shard import Shard
 from tests import odd_provider
@@ -99,6 +103,18 @@ class Answers:
         return models | {"models": {"m": models} if self.given else {}}
 
 
+class Page(HTMLParser):
+    """Collects the texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_data(self, data: str) -> None:
+        self.texts += [data.strip()] if data.strip() else []
+
+
 @pytest.fixture(params=["fail", "keep"])
 def answers(request: pytest.FixtureRequest, bench: Bench, provider: odd_provider.Provider) -> Answers:
     bench.settings |= {
@@ -161,6 +177,41 @@ def test_the_account_is_exact_if_parts_are_sealed_again_after_a_kill(
     view = bench.run()
     assert view.summary()["answers"] == answers.expected()
     assert Counter(row["repairs"] for row in bench.rows()) == {0: 12, 1: 6, 2: 18}
+
+
+def test_status_and_the_report_say_how_answers_fared(bench: Bench, answers: Answers) -> None:
+    view = bench.run()
+    shown = "\n".join(state_lines(view))
+    cost = view.summary()["answers"]["repairs_usd"]
+    for line in (
+        "checked      6 valid at once, 6 healed, 18 repaired, 6 lost",
+        "18 answers invalid at /score, 6 rows lost",
+        "6 answers invalid at the whole answer",
+        f"repairs      42 answers to requests that repair others: {usd(cost)}, which is included above",
+    ):
+        assert line in shown
+    texts = "|".join(Page(write_report(bench.out, None).read_text()).texts)
+    assert f"|m|6|6|18|6|42|{usd(cost)}|" in texts
+    assert "|/moods/*|24|0|" in texts
+
+
+def test_a_path_that_an_answer_made_up_is_shown_as_text(bench: Bench, provider: odd_provider.Provider) -> None:
+    key = "<script>alert(1)</script>\x1b[31m"
+    bench.settings |= {
+        "answer": {"schema": {"type": "object", "additionalProperties": {"type": "integer"}}, "repair": 0},
+        "input": {"path": str(bench.source), "prompt": "row {{ n }} {{ text }}"},
+    }
+    bench.write(1)
+    text = json.dumps({key: "x"})
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    body = json.dumps({"id": "x", "model": "m", "choices": [choice], "usage": {}}).encode()
+    provider.answer = lambda row, attempt, nth: reply(200, body)
+    view = bench.run()
+    assert "\x1b" not in "\n".join(state_lines(view))
+    page = write_report(bench.out, None).read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert any("<script>alert(1)<" in text for text in Page(page).texts)
 
 
 def test_a_job_without_a_schema_has_no_such_account(bench: Bench) -> None:
