@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchmix.answers.typed import INVALID
 from batchmix.errors import UsageError
 from batchmix.formats.lenient_json import nonempty_json, read_json
 from batchmix.records import Status
@@ -68,7 +69,9 @@ def _line(row: dict[str, Any], *, several: bool) -> dict[str, Any]:
         "custom_id": f"{custom_id}/{row['model']}/{row['sample']}" if several else custom_id,
         "response": _response(row),
         "error": None if row["status"] == Status.OK else {
-            "code": row["error_code"] or row["error_type"], "message": row["error_message"],
+            # Of an answer that does not fit the schema, the code is the path of what is wrong, which is in the message.
+            "code": INVALID if row["error_type"] == INVALID else row["error_code"] or row["error_type"],
+            "message": row["error_message"],
         },
     }  # fmt: skip
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ class Export:
 
     def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
         """Write all results to a .parquet, .jsonl or .csv file, which appears only when it is complete."""
-        writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
+        typed = self._classifier.typed
+        write_csv = functools.partial(_write_csv, nested=[field.name for field in typed.fields] if typed else ())
+        writers: dict[str, Callable[[Path, pa.Schema, Iterator[pa.RecordBatch]], None]]
+        writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": write_csv}
         write = writers.get(path.suffix)
         if write is None:
             raise UsageError(f"{path}: the name must end in {', '.join(writers)}")
@@ -137,15 +141,31 @@ def _write_jsonl(path: Path, _: pa.Schema, batches: Iterator[pa.RecordBatch]) ->
                 file.write("\n")
 
 
-def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    flat = pa.schema([pa.field(field.name, _flat(field.type)) for field in schema])
+def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], nested: Collection[str]) -> None:
+    """Write a CSV file. Objects in the columns `nested` have a column for each value, all others are JSON text."""
+
+    def leaves(columns: Iterable[pa.Array]) -> Iterator[tuple[str, pa.Array]]:
+        for name, column in zip(schema.names, columns, strict=True):
+            yield from _leaves(name, column) if name in nested else [(name, column)]
+
+    none = [pa.nulls(0, type_) for type_ in schema.types]
+    flat = pa.schema([(name, _flat(column.type)) for name, column in leaves(none)])
     with pa_csv.CSVWriter(path, flat) as writer:
         for batch in batches:
             columns = [
                 column if flat_type == column.type else pa.array(map(_cell, values(column)), flat_type)
-                for column, flat_type in zip(batch.columns, flat.types, strict=True)
+                for (_, column), flat_type in zip(leaves(batch.columns), flat.types, strict=True)
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
+
+
+def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    """Yield the columns of the values within a column of objects, named `name.field`, or the column itself."""
+    if not pa.types.is_struct(column.type):
+        yield name, column
+        return
+    for field, inner in zip(column.type, column.flatten(), strict=True):
+        yield from _leaves(f"{name}.{field.name}", inner)
 
 
 def _flat(type_: pa.DataType) -> pa.DataType:
