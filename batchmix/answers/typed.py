@@ -61,6 +61,10 @@ class TypedAnswers:
         rows = zip(statuses, responses, tool_calls, strict=True)
         return [self.value(response, calls) if status == Status.OK else None for status, response, calls in rows]
 
+    def fits(self, response: str | None, tool_calls: str | None) -> bool:
+        """Return whether an answer, given by two of its columns, fits the schema."""
+        return not isinstance(self._check.check(answer_text(response, tool_calls, "auto")), Problem)
+
     def checked(self, answer: Completion) -> Completion | InvalidAnswer:
         """Return an answer with its JSON value, or say why it does not fit the schema."""
         found = self._check.check(answer_text(answer.response, answer.tool_calls, "auto"))

@@ -152,10 +152,18 @@ class Resume:
             )
         if any(footer.columns != self._comparison.digests.columns for footer in self._inventory.parts.values()):
             raise RunError(
-                f"{folder}: the carried columns (input.columns, input.id, or a column's type) have changed since; add"
+                f"{folder}: {self._changed_columns(previous)} since; add"
                 " --update to write the finished parts again with them (nothing is sent for that), or choose another"
                 " folder with --out"
             )
+
+    def _changed_columns(self, previous: RunFile | None) -> str:
+        answer = self._job.public().get("answer") or {}
+        before = (previous.job.get("answer") or {}) if previous else answer
+        names = [f"answer.{name}" for name in ("schema", "flatten") if answer.get(name) != before.get(name)]
+        if names:
+            return f"{' and '.join(names)}, and with it the columns of the answers, have changed"
+        return "the carried columns (input.columns, input.id, or a column's type) have changed"
 
     def _what_changed(self, previous: RunFile | None) -> str:
         if previous is None:

@@ -76,11 +76,12 @@ class ShardComparison:
     def compare(self, index: int) -> tuple[Shard, int, int]:
         """Compare a shard's answers with the job's requests.
 
-        Return the shard, the number of answers whose request has changed, and the number of answers without a request.
+        Return the shard, the number of answers whose request has changed or that no longer fit the job's schema, and
+        the number of answers without a request.
         """
         shard = self.shard(index)
         answers = {key: state.hash for key, state in shard.states.items() if state.status is Status.OK}
-        changed = 0
+        changed = sum(state.is_unfit for state in shard.states.values())
         for model in self._dataset.models if index < self.count else ():
             for batch in self._dataset.requests(index, model):
                 for request in batch:

@@ -153,6 +153,11 @@ class RowState(msgspec.Struct, gc=False):
         return [turn for turn in (*self.past_invalid, *self.invalid) if turn.is_new]
 
     @property
+    def is_unfit(self) -> bool:
+        """Whether the part has an answer that does not fit the job's schema, and nothing has replaced it."""
+        return self.status is None and self.hash != ""
+
+    @property
     def repairs(self) -> int:
         """The number of requests that the row took after its first one, because an answer was invalid."""
         if self.invalid_hash != self.hash or not self.invalid:
@@ -169,6 +174,12 @@ class RowState(msgspec.Struct, gc=False):
         """Return the invalid answers to a request on which another request follows, because the row has not ended."""
         is_answered = self.status is Status.OK and self.hash == hash_
         return () if self.gave_up or is_answered or self.invalid_hash != hash_ else self.invalid
+
+    def becomes_unfit(self, bill: tuple[str | None, Usage] | None) -> None:
+        """Record that the part's answer does not fit the job's schema, and is no result. It stays paid for."""
+        self.status = None
+        if bill:
+            self.billed_failures += (bill,)
 
     def sent(self, attempt: int, prompt_tokens: int, max_tokens: int | None) -> None:
         """Update the state for an attempt that is about to be sent, with the estimates of its tokens."""

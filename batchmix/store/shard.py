@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+import pyarrow as pa
 
+from batchmix.answers.typed import INVALID, TypedAnswers
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Key, Outcome, RejectedRow, Request, Status, Usage
 from batchmix.responses.classify import Classifier
@@ -94,8 +96,8 @@ class Shard:
 
     @property
     def answers(self) -> int:
-        """The number of answers in the shard."""
-        return sum(state.status is Status.OK for state in self.states.values())
+        """The number of answers in the shard, including those of the part that no longer fit the job's schema."""
+        return sum(state.status is Status.OK or state.is_unfit for state in self.states.values())
 
     @property
     def possible_answers(self) -> int:
@@ -118,7 +120,7 @@ class Shard:
         try:
             self.part_totals = read_part_of(part, self.index)[0].totals
             self.part = part
-            self.states = _read_states(part, self.part_damage)
+            self.states = _read_states(part, self.part_damage, self.classifier.typed)
         except FileNotFoundError:
             return
         except PartDamaged as error:
@@ -218,8 +220,8 @@ class Shard:
         return journal
 
 
-def _read_states(part: Path, damage: list[str]) -> dict[Key, RowState]:
-    """Return the states of a part's rows.
+def _read_states(part: Path, damage: list[str], typed: TypedAnswers | None) -> dict[Key, RowState]:
+    """Return the states of a part's rows. Answers are checked once more, because the job's schema may have changed.
 
     All columns are read, because a row can be copied to a new part only if all of its columns are undamaged.
     """
@@ -231,4 +233,21 @@ def _read_states(part: Path, damage: list[str]) -> dict[Key, RowState]:
             states[row, model, sample] = RowState(
                 _STATUSES.get(status), hash_, attempts=attempts, maybe_billed=maybe_billed
             )
+        for key, bill in _unfit(group, typed) if typed else ():
+            states[key].becomes_unfit(bill)
     return states
+
+
+def _unfit(group: pa.Table, typed: TypedAnswers) -> Iterator[tuple[Key, tuple[str | None, Usage] | None]]:
+    """Yield the keys of the answers that do not fit the job's schema, with the billed model and the usage of each.
+
+    There is no bill if the answer was reused. Answers that are kept although they do not fit are left out.
+    """
+    names = ("row", "model", "sample", "status", "error_type", "response", "tool_calls")
+    rows = zip(*(group.column(name).to_pylist() for name in names), strict=True)
+    for at, (row, model, sample, status, error_type, response, tool_calls) in enumerate(rows):
+        if status == Status.OK and error_type != INVALID and not typed.fits(response, tool_calls):
+            found = group.slice(at, 1).to_pylist()[0]
+            usage = Usage(**{name: found[name] for name in Usage.__struct_fields__ if name in found})
+            is_own = found["reused_from"] is None and None not in (usage.prompt_tokens, usage.completion_tokens)
+            yield (row, model, sample), (found["served_model"], usage) if is_own else None
