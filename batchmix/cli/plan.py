@@ -51,6 +51,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         secrets = read_secrets(job.provider, os.environ)
         hide_secrets(secrets)
     from batchmix.cli.forecast import print_forecast, send_canary
+    from batchmix.engine.answers import schema_warnings
     from batchmix.engine.plan import plan_run
     from batchmix.engine.run import Options
 
@@ -64,6 +65,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     run_plan = plan_run(job, run_options, secrets)
     if run_plan.shortage:
         echo_error(f"warning: {run_plan.shortage}")
+    for warning in schema_warnings(run_plan.schemas):
+        echo_error(f"warning: {warning}")
     if run_plan.duplicates_warning:
         echo_error(f"warning: {run_plan.duplicates_warning}")
     judges = _judges(job, run_plan)
@@ -89,6 +92,8 @@ def _cost_lines(run_plan: Any) -> list[str]:
     if len(lanes) > 1 or not shown:
         shown += [(lane.least_usd, lane.most_usd, f" {lane.model}") for lane in lanes]
     texts = [f"{_range(least_usd, most_usd)}{model}" for least_usd, most_usd, model in shown]
+    if run_plan.repair and run_plan.most_without_repairs_usd is not None:
+        texts[0] += f" with all repairs, at most {usd(run_plan.most_without_repairs_usd)} without any"
     return [f"  {'cost' if number == 0 else '':<12} {text}" for number, text in enumerate(texts)]
 
 
@@ -98,6 +103,23 @@ def _range(least_usd: float | None, most_usd: float | None) -> str:
     if most_usd is None:
         return f"{usd(least_usd)} and more: the requests set no max_tokens (--canary 50 forecasts it)"
     return f"{usd(least_usd)} to {usd(most_usd)}"
+
+
+def _schema_lines(run_plan: Any) -> list[str]:
+    """Return lines that say how the schema is sent, and how often a row may be asked again."""
+    names = len(run_plan.schemas) > 1
+    texts = [f"{schema.model}: {schema.text}" if names else schema.text for schema in run_plan.schemas]
+    lines = [f"  {'' if number else 'schema':<12} {text}" for number, text in enumerate(texts)]
+    if not run_plan.repair:
+        return [*lines, "  repairs      none (answer.repair = 0)"] if run_plan.repair == 0 else lines
+    lines.append(f"  repairs      an invalid answer is asked for again up to {counted(run_plan.repair, 'time')}")
+    caps = [lane.largest_cap for lane in run_plan.lanes if lane.largest_cap]
+    if caps:
+        cap = max(caps)
+        lines.append(f"               one that max_tokens = {cap:,} cuts off is requested once more with {2 * cap:,}")
+    else:
+        lines.append("               one that is cut off is no exception, since the requests set no max_tokens")
+    return lines
 
 
 def _judges(job: CheckedJob, run_plan: Plan) -> list[JudgePlan]:
@@ -136,7 +158,9 @@ def _lines(run_plan: Any, judging: list[str]) -> list[str]:
     if run_plan.rejected:
         rejected = counted(run_plan.rejected, "result")
         lines.append(f"  rejected     {rejected} without a request, such as {run_plan.rejected_example}")
+    lines += _schema_lines(run_plan)
     max_output = "without a bound" if run_plan.max_tokens is None else f"at most {run_plan.max_tokens:,}"
+    max_output += " without repairs" if run_plan.repair and run_plan.max_tokens is not None else ""
     lines.append(f"  tokens       about {run_plan.prompt_tokens:,} in, out {max_output}")
     lines += [*_cost_lines(run_plan), *judging]
     if run_plan.balance_usd is not None:

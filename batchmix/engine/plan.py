@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from batchmix.engine.account import shortage
-from batchmix.engine.answers import typed_of
+from batchmix.engine.answers import SchemaSent, typed_of
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.folder_lock import check_ours
+from batchmix.engine.lane_plan import LanePlan
 from batchmix.engine.prepare import Options, PreparedRun, prepare
 from batchmix.engine.run_status import RunStatus
 from batchmix.formats.amounts import counted, usd
 from batchmix.formats.display import clean
 from batchmix.formats.lenient_json import read_json
-from batchmix.job import CheckedJob, Limits, Price, masked, masked_url
+from batchmix.job import CheckedJob, masked, masked_url
 from batchmix.records import RejectedRow, Request
 from batchmix.redact import MASK, Secrets
 from batchmix.responses.classify import Classifier
@@ -32,49 +33,6 @@ _logger = logging.getLogger(__name__)
 Number = TypeVar("Number", int, float)
 _FEW = 256
 """Before sending, the cost of a run is estimated from about this many requests of each model."""
-_PROMPTS = (0.5, 1.5)
-"""Factors for the bounds on prompt tokens, which are estimated from bytes. In most languages the real number lies
-between half of the estimate and one and a half times the estimate."""
-
-
-class LanePlan(msgspec.Struct):
-    """The requests that a run would send to one model, with their estimated cost and time."""
-
-    model: str
-    requests: int = 0
-    prompt_tokens: int = 0
-    """Number of prompt tokens, estimated from the size of the prompts."""
-    max_tokens: int | None = 0
-    """Upper bound on the tokens of all answers. None if a request sets no maximum."""
-    least_usd: float | None = None
-    """Lower bound on the cost, for short prompts and answers of one token. None if the price is unknown."""
-    most_usd: float | None = None
-    """Upper bound on the cost, for long prompts and the longest answers. None if the price is unknown or a request sets
-    no maximum."""
-    least_s: float | None = None
-    """Lower bound on the duration in seconds, from the job's limits per minute. None without such limits."""
-
-    def count(self, request: Request) -> None:
-        """Add a request to the counts."""
-        self.requests += 1
-        self.prompt_tokens += request.prompt_tokens
-        if self.max_tokens is not None:
-            self.max_tokens = None if request.max_tokens is None else self.max_tokens + request.max_tokens
-
-    def finish(self, price: Price | None, limits: Limits) -> None:
-        """Set the bounds on cost and duration, once all requests are counted."""
-        short, long = (self.prompt_tokens * share for share in _PROMPTS)
-        if price:
-            answers = self.requests if self.max_tokens is None else min(self.requests, self.max_tokens)
-            self.least_usd = (short * price.input + answers * price.output) / 1e6
-            if self.max_tokens is not None:
-                self.most_usd = (long * price.input + self.max_tokens * price.output) / 1e6
-        times = []
-        if limits.requests_per_minute:
-            times.append(self.requests / limits.requests_per_minute * 60)
-        if limits.tokens_per_minute:
-            times.append((short + self.requests) / limits.tokens_per_minute * 60)
-        self.least_s = max(times, default=None)
 
 
 class Plan(msgspec.Struct):
@@ -115,6 +73,10 @@ class Plan(msgspec.Struct):
     """The account's balance; None if the provider does not report it."""
     shortage: str = ""
     """A warning that the balance may not cover the run; empty if there is none."""
+    schemas: tuple[SchemaSent, ...] = ()
+    """How the schema of the answers is sent to each model. Empty if the job has none."""
+    repair: int | None = None
+    """How often a row may be asked to repair an invalid answer. None if the job has no schema."""
     first: Any = None
     """The body of the first request."""
 
@@ -137,7 +99,7 @@ class Plan(msgspec.Struct):
 
     @property
     def max_tokens(self) -> int | None:
-        """Upper bound on the tokens of all answers; None if a request sets no maximum."""
+        """Upper bound on the tokens of all answers without repairs; None if a request sets no maximum."""
         return _sum([lane.max_tokens for lane in self.lanes])
 
     @property
@@ -147,8 +109,16 @@ class Plan(msgspec.Struct):
 
     @property
     def most_usd(self) -> float | None:
-        """Upper bound on the cost if no retry is billed. None if a price is unknown or a request sets no maximum."""
+        """Upper bound on the cost if no retry is billed. None if a price is unknown or a request sets no maximum.
+
+        It includes all repairs of invalid answers that the job allows.
+        """
         return _sum([lane.most_usd for lane in self.lanes])
+
+    @property
+    def most_without_repairs_usd(self) -> float | None:
+        """Upper bound on the cost if all first answers are valid, as in `most_usd`."""
+        return _sum([lane.most_without_repairs_usd for lane in self.lanes])
 
     @property
     def least_s(self) -> float | None:
@@ -158,7 +128,7 @@ class Plan(msgspec.Struct):
     def as_json(self) -> dict[str, Any]:
         """Return the plan for `--json`."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
-        whole = ("prompt_tokens", "max_tokens", "least_usd", "most_usd", "least_s")
+        whole = ("prompt_tokens", "max_tokens", "least_usd", "most_usd", "most_without_repairs_usd", "least_s")
         return fields | {name: getattr(self, name) for name in whole}
 
 
@@ -181,6 +151,8 @@ def plan_run(job: CheckedJob, options: Options, secrets: Secrets | None = None) 
             url=masked_url(job.provider.base_url),
             own_params=prepared.dataset.row_params,
             headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, MASK)},
+            schemas=prepared.schemas,
+            repair=job.answer.repair if job.answer else None,
         )
         if job.provider.api_key_env and not job.provider.rehearsal:
             result.headers["Authorization"] = f"Bearer {MASK}"
@@ -200,7 +172,7 @@ def plan_run(job: CheckedJob, options: Options, secrets: Secrets | None = None) 
     varying = any(model.params.get("temperature") != 0 for model in models)
     result.same_draws = varying and result.reused + result.repeated > 0
     for lane, model in zip(result.lanes, models, strict=True):
-        lane.finish(prepared.prices.price_of(model.name), model.limits)
+        lane.finish(prepared.prices.price_of(model.name), model.limits, job.answer.repair if job.answer else 0)
     result.balance_usd = prepared.balance.usd()
     if result.balance_usd is not None:
         result.shortage = shortage(result.balance_usd, (result.least_usd, result.most_usd), job.budget.max_usd)
@@ -212,6 +184,7 @@ def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
 
     The bounds are estimated from the first shard with work left.
     """
+    answer = prepared.job.answer
     work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.dataset.models]
     results_left = work.run.results - sum(footer.totals.finished for footer in work.done)
     for model, lane in zip(prepared.dataset.models, lanes, strict=True):
@@ -221,7 +194,7 @@ def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
                     lane.count(request)
             if lane.requests >= _FEW:
                 break
-        lane.finish(prepared.prices.price_of(model.name), model.limits)
+        lane.finish(prepared.prices.price_of(model.name), model.limits, answer.repair if answer else 0)
     share = results_left / max(1, sum(lane.requests for lane in lanes))
     least, most = _sum([lane.least_usd for lane in lanes]), _sum([lane.most_usd for lane in lanes])
     return least and least * share, most and most * share

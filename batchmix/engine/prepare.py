@@ -11,7 +11,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchmix.engine.account import BalanceLookup
-from batchmix.engine.answers import settled_ways, typed_of
+from batchmix.engine.answers import SchemaSent, sent_schemas, settled_ways, typed_of
 from batchmix.engine.canary import draw_canary
 from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.resume import PendingWork, Resume, previous_scan
@@ -71,6 +71,8 @@ class PreparedRun(msgspec.Struct, frozen=True):
     reusable: ReusableAnswers | None
     """The answers of the other runs that the job names in `reuse.from`; None if the job names no runs."""
     balance: BalanceLookup
+    schemas: tuple[SchemaSent, ...] = ()
+    """How the schema of the answers is sent to each model. Empty if the job has none."""
 
     @property
     def canary(self) -> dict[str, CanaryDraw]:
@@ -110,8 +112,8 @@ def prepare(
             job.eval.check_columns(dataset.carried_schema.names)
             check_rubrics(job.eval, dataset.carried_schema.names)
         if job.answer:
-            catalogue = lookup.catalogue() if job.answer.send == "auto" else None
-            dataset.settle_ways(settled_ways(job, dataset.models, catalogue, previous))
+            dataset.settle_ways(settled_ways(job, dataset.models, lookup.catalogue(), previous))
+        schemas = sent_schemas(job, dataset.models, lookup.catalogue()) if job.answer else ()
         work = Resume(job, dataset, inventory).work(
             previous, update=options.update, retry_rejected=options.retry_rejected
         )
@@ -123,7 +125,8 @@ def prepare(
     except BaseException:
         dataset.discard()
         raise
-    return PreparedRun(job, options, layout, dataset, work, Prices(work.run.prices, dataset.models), reusable, balance)
+    prices = Prices(work.run.prices, dataset.models)
+    return PreparedRun(job, options, layout, dataset, work, prices, reusable, balance, schemas)
 
 
 def _price_lookup(job: CheckedJob, previous: RunFile | None) -> PriceLookup:

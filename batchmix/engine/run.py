@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 
-from batchmix.engine import folder_lock, plan, prepare, send, shutdown, start_record
+from batchmix.engine import answers, folder_lock, plan, prepare, send, shutdown, start_record
 from batchmix.engine.run_status import RunStatus
 from batchmix.job import CheckedJob
 from batchmix.redact import Secrets
@@ -35,6 +35,7 @@ def run_job(job: CheckedJob, secrets: Secrets, options: Options, run_status: Run
     with folder_lock.locked_folder(job, secrets, wait=options.wait) as layout:
         prepared = prepare.prepare(job, layout, options, run_status)
         plan.warn_of_shortage(prepared)
+        answers.warn_of_schemas(prepared.schemas if prepared.work.shards else ())
         with start_record.recorded_start(prepared, run_status) as record:
             send.send(prepared, run_status, began)
         return record.view

@@ -16,7 +16,8 @@ class PriceLookup:
     """The prices of a job's models, looked up in a thread while the input is read.
 
     A price comes from the first of these that has it: the job, the run's first start (`earlier`), the gateway's
-    catalogue, the package genai-prices. The catalogue is fetched only if a model has no price yet. `models` are the
+    catalogue, the package genai-prices. The catalogue is fetched only if a model has no price yet, or if
+    the job's schema may be sent in `response_format`, which not all models support. `models` are the
     model ids of an earlier start, for a job whose rows name the models. `catalogue` is the rehearsal provider's, and
     replaces the gateway's.
     """
@@ -37,7 +38,9 @@ class PriceLookup:
         self._catalogue = catalogue
         self._fetching = Thread(target=self._fetch, daemon=True)  # the program may end before it does, on invalid input
         if has_catalogue(self._base_url) and (
-            not ids or any(name not in self._given for name in ids) or (job.answer and job.answer.send == "auto")
+            not ids
+            or any(name not in self._given for name in ids)
+            or (job.answer and job.answer.send in {"auto", "response_format"})
         ):
             self._fetching.start()
 
