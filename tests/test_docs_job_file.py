@@ -15,6 +15,7 @@ import pytest
 from batchmix.job import DEFAULT_BASE_URL, merge_settings, read_job
 from batchmix.job.columns import checked_type
 from batchmix.job.table import JobTable
+from batchmix.scorers.kinds import ScorerSettings
 from tests.documents import PAGES, ROOT, blocks, page, quoted, table
 
 Setting = tuple[str, str, str | None]
@@ -102,14 +103,15 @@ def test_the_reference_has_each_key_with_its_type_and_default(heading: str) -> N
 
 def test_the_reference_has_each_key_of_each_scorer() -> None:
     scorers = SECTIONS["`[[eval.scorers]]`"]
-    common = sorted(rows_of(scorers[0])[:2])
+    shared_keys = len(ScorerSettings.__struct_fields__)
+    common = sorted(rows_of(scorers[0])[:shared_keys])
     shared = table("jobs/job-file.md", "key", "type", "default", heading="`[[eval.scorers]]`")
     assert documented(shared, common) == common
     rows = table("jobs/job-file.md", "kind", "key", "type", "default")
     for scorer in scorers:
-        assert sorted(rows_of(scorer)[:2]) == common
+        assert sorted(rows_of(scorer)[:shared_keys]) == common
         mine = [row for row in rows if row["kind"] == f"`{scorer.__struct_config__.tag}`"]
-        own = sorted(rows_of(scorer)[2:])
+        own = sorted(rows_of(scorer)[shared_keys:])
         assert documented(mine, own) == own
     kinds = [f"`{scorer.__struct_config__.tag}`" for scorer in scorers]
     assert [row["kind"] for row in table("jobs/evaluation.md", "kind")] == kinds

@@ -48,6 +48,19 @@ def flattened(column: AnswerColumn) -> list[tuple[str, pa.DataType]]:
     return [(f"answer.{field.name}", field.type) for field in column.type]
 
 
+def field_paths(type_: pa.DataType, above: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the keys that lead to each field of an answer, at all levels, by the name of its column in a CSV file.
+
+    That is `address.city`. `type_` is that of an `AnswerColumn`. Within lists and JSON text there are no fields.
+    """
+    paths: dict[str, tuple[str, ...]] = {}
+    for field in type_ if pa.types.is_struct(type_) else ():
+        keys = (*above, field.name)
+        paths[".".join(keys)] = keys
+        paths |= field_paths(field.type, keys)
+    return paths
+
+
 def flat_arrays(array: pa.Array) -> list[pa.Array]:
     """Return an array of answers as one array for each name that `flattened` returns."""
     return list(array.flatten()) if pa.types.is_struct(array.type) else [array]

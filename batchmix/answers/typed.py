@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from batchmix.answers.asking import answer_text, with_larger_cap, with_repair
 from batchmix.answers.check import AnswerCheck, Problem
-from batchmix.answers.column import AnswerColumn, flat_arrays, flattened
+from batchmix.answers.column import AnswerColumn, field_paths, flat_arrays, flattened
 from batchmix.errors import FailureAction
 from batchmix.formats.lenient_json import json_bytes, read_json
 from batchmix.records import BYTES_PER_TOKEN, Completion, Failure, InvalidAnswer, Request, Status
@@ -43,6 +43,11 @@ class TypedAnswers:
         if self._flatten:
             return [pa.field(name, type_) for name, type_ in flattened(self._column)]
         return [pa.field("answer", self._column.type)]
+
+    @property
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """The keys that lead to each field of an answer, by their names with dots between."""
+        return field_paths(self._column.type)
 
     def arrays(self, answers: Sequence[Any]) -> list[pa.Array]:
         """Return the columns of some answers, given as JSON values. None stands for a row without an answer."""

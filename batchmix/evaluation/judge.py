@@ -19,6 +19,7 @@ from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.engine.shutdown import StopRequest
+from batchmix.evaluation.scored_text import SCORED_COLUMNS, scored_texts
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, CheckedJob, Input, Limits, Model, Output, Price, Reuse
 from batchmix.job.eval_table import Eval
@@ -174,6 +175,7 @@ def judge_job(job: CheckedJob, judge: Judge, folder: Path) -> CheckedJob:
         params={},
         budget=Budget(judge.max_usd),
         reuse=Reuse(),
+        answer=None,
         eval=None,
         schedule=None,
     )
@@ -196,21 +198,22 @@ def _input_rows(layout: Layout, judge: Judge, job: CheckedJob) -> Iterator[dict[
     target = (job.eval or Eval()).target_of(judge)
     reads = rubric_columns(judge, target, run.carried_schema().names)
     rows, next_row = JudgeRows(job, run.models), 0
-    columns = [*RESULT_NAMES, *reads, *([target] if target is not None else [])]
+    columns = [*RESULT_NAMES, *SCORED_COLUMNS, *reads, *([target] if target is not None else [])]
     for batch in reader.results(layout.root, columns):
-        for result in row_values(batch):
+        results = row_values(batch)
+        for result, text in zip(results, scored_texts(judge, results, run.typed), strict=True):
             row = rows.row_number(result)
             yield from ({"custom_id": None, "response": None} for _ in range(next_row, row))
             next_row = row + 1
-            yield _input_row(result, reads, target)
+            yield _input_row(result, text, reads, target)
 
 
-def _input_row(result: dict[str, Any], reads: frozenset[str], target: str | None) -> dict[str, Any]:
+def _input_row(result: dict[str, Any], text: str | None, reads: frozenset[str], target: str | None) -> dict[str, Any]:
     values = {name: result[name] for name in reads}
     if target is not None:
         values["target"] = None if result[target] is None else target_text(result[target])
     answered = result["status"] == Status.OK
-    return values | {"custom_id": result["custom_id"], "response": result["response"] if answered else None}
+    return values | {"custom_id": result["custom_id"], "response": text if answered else None}
 
 
 def _answers(run: Path) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics, mis
 from batchmix.evaluation.scoring import PreparedScorer
 from batchmix.formats.display import clean
 from batchmix.job import CheckedJob
-from batchmix.job.eval_table import sends_requests
+from batchmix.job.eval_table import sends_requests, with_fields
 from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
 from batchmix.store.run_folder import Layout
@@ -117,8 +117,10 @@ def evaluated(prepared: PreparedEvaluation) -> Evaluation:
 
 
 def _job_to_evaluate(folder: Path, other: CheckedJob | None, settings: Mapping[str, Any]) -> CheckedJob:
-    original = reader.job_of(folder)
+    job = original = reader.job_of(folder)
     if other is not None:
-        return msgspec.structs.replace(original, **{name: getattr(other, name) for name in _OF_EVALUATION})
-    # Without judges nothing is sent, so that masked values do not matter.
-    return recorded_job(folder, settings) if settings or sends_requests(original.eval) else original
+        job = msgspec.structs.replace(original, **{name: getattr(other, name) for name in _OF_EVALUATION})
+    elif settings or sends_requests(original.eval):  # without judges nothing is sent: masked values do not matter
+        job = recorded_job(folder, settings)
+    # The answers are those of the run, whatever another job says of its own.
+    return msgspec.structs.replace(job, eval=with_fields(job.eval, original.answer)) if job.eval else job

@@ -15,6 +15,7 @@ from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluation.custom_scorer import CustomScorer
 from batchmix.evaluation.judge import JudgeRows, JudgeScores
+from batchmix.evaluation.scored_text import SCORED_COLUMNS, scored_texts
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
@@ -37,7 +38,7 @@ SCORES_SCHEMA = pa.schema(
         pa.field("explanation", pa.string()),
     ]
 )
-_SCORED_COLUMNS = ("row", "custom_id", "model", "sample", "status", "response", "refusal", "error_type")
+_RESULT_COLUMNS = ("row", "custom_id", "model", "sample", "refusal", "error_type", *SCORED_COLUMNS)
 _MAX_TEXT_CHARS = 4_000
 """The most characters of an answer, a target or an explanation that are stored with a score."""
 
@@ -93,58 +94,68 @@ def _batches(
     settings, run = job.eval or Eval(), layout.read_run()
     if run is None:
         return
-    judge_rows = JudgeRows(job, run.models)
-    for batch in reader.results(layout.root, [*_SCORED_COLUMNS, *run.carried_schema().names]):
+    judge_rows, typed = JudgeRows(job, run.models), run.typed
+    for batch in reader.results(layout.root, [*_RESULT_COLUMNS, *run.carried_schema().names]):
         settings.check_columns(batch.schema.names)
         rows, results = [], list(row_values(batch))
-        functions = [
-            (scorer, _for_batch(function, settings.target_of(scorer), results)) for scorer, function in scorers
-        ]
-        for result in results:
-            for scorer, function in functions:
-                column = settings.target_of(scorer)
-                target = None if column is None else result[column]
-                score = _without_answer(result, target, needed=column is not None)
+        functions = []
+        for scorer, function in scorers:
+            asked = _Asked(scorer, settings.target_of(scorer), scored_texts(scorer, results, typed))
+            functions.append((asked, _for_batch(function, asked, results)))
+        for number, result in enumerate(results):
+            for asked, function in functions:
+                target = None if asked.column is None else result[asked.column]
+                score = _without_answer(asked, number, result)
                 if score is None and function is None:
-                    judged = judge_scores[scorer.name].at(judge_rows.row_number(result))
+                    judged = judge_scores[asked.scorer.name].at(judge_rows.row_number(result))
                     score = msgspec.structs.replace(judged, target=None if target is None else target_text(target))
-                rows.append(_row(result, scorer.name, score or _scored(function, result, target)))
+                score = score or _scored(function, asked.texts[number], result, target)
+                rows.append(_row(result, asked.scorer.name, score))
         if rows:
             yield _record(rows)
 
 
-def _for_batch(
-    function: ScoreFunction | None, column: str | None, results: list[dict[str, Any]]
-) -> ScoreFunction | None:
+class _Asked(NamedTuple):
+    """What a scorer scores in a batch of results."""
+
+    scorer: ScorerSettings
+    column: str | None
+    """The column with the targets."""
+    texts: list[str | None]
+    """The text of each result that is scored."""
+
+
+def _for_batch(function: ScoreFunction | None, asked: _Asked, results: list[dict[str, Any]]) -> ScoreFunction | None:
     """Return a function that scores these results in order, one per call. A custom scorer scores all of them here."""
     if not isinstance(function, CustomScorer):
         return function
-    targets = [None if column is None else result[column] for result in results]
     calls = [
-        (result["response"], target, result)
-        for result, target in zip(results, targets, strict=True)
-        if _without_answer(result, target, needed=column is not None) is None
+        (asked.texts[number] or "", None if asked.column is None else result[asked.column], result)
+        for number, result in enumerate(results)
+        if _without_answer(asked, number, result) is None
     ]
     scores = iter(function.scores(calls))
     return lambda *_: next(scores)
 
 
-def _without_answer(result: dict[str, Any], target: Any, *, needed: bool) -> Score | None:
+def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score | None:
     """Return the score of a result without text, or without a target that is needed. None for any other result."""
+    target = None if asked.column is None else result[asked.column]
     text = None if target is None else target_text(target)
-    if target is None and needed:
+    if target is None and asked.column is not None:
         return Score(None, None, None, "the row has no target")
     if result["status"] != Status.OK:
         return Score(0.0, text, None, f"no answer: {result['status']} ({result['error_type']})")
-    if result["response"] is None:
-        return Score(0.0, text, None, "refused" if result["refusal"] else "the answer has no text")
+    if asked.texts[number] is None:
+        why = f"the answer has no {asked.scorer.field}" if asked.scorer.field else "the answer has no text"
+        return Score(0.0, text, None, "refused" if result["refusal"] else why)
     return None
 
 
-def _scored(function: ScoreFunction | None, result: dict[str, Any], target: Any) -> Score:
+def _scored(function: ScoreFunction | None, text: str | None, result: dict[str, Any], target: Any) -> Score:
     if function is None:
         raise TypeError("a judge has no score function")
-    return function(result["response"], target, result)
+    return function(text or "", target, result)
 
 
 def _row(result: dict[str, Any], scorer: str, score: Score) -> tuple[Any, ...]:

@@ -49,6 +49,13 @@ class Answer(AnswerSettings, frozen=True):
         return tuple(resolved(self.schema, self.schema).get("properties", ()))
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The names of the fields at all levels, such as `address.city`."""
+        from batchmix.answers.column import AnswerColumn, field_paths
+
+        return tuple(field_paths(AnswerColumn(self.schema).type))
+
+    @property
     def columns(self) -> frozenset[str]:
         """The names of the output's columns for typed answers, flattened or not."""
         return frozenset({"answer", "healed", "repairs", *(f"answer.{name}" for name in self.fields)})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from batchmix.errors import JobError
+from batchmix.job.answer_table import Answer
+from batchmix.job.closest import closest
 from batchmix.scorers.kinds import Judge, ScorerSettings, Share
 
 if TYPE_CHECKING:
@@ -62,12 +64,53 @@ class Eval(msgspec.Struct, frozen=True):
 
     def check_columns(self, names: Collection[str]) -> None:
         """Raise `JobError` if a target or group column is not among `names`, the columns of the output."""
+        for scorer in self.scorers:
+            column = self.target_of(scorer)
+            if scorer.field is not None and column is not None and column not in names:
+                raise JobError(
+                    f"eval: {scorer.name} compares the field {scorer.field!r} with the column {column!r}, and there is"
+                    " no such column in the output; name the carried column with the right answers, as field ="
+                    f' "{scorer.field}" and target = "COLUMN"'
+                )
         for column in self.columns:
             if column not in names:
                 raise JobError(
                     f"eval: there is no column {column!r} in the output; targets and groups are carried columns (see"
                     " input.columns)"
                 )
+
+
+_ANSWER = "answer."
+"""The beginning of a target that is a field of typed answers."""
+
+
+def with_fields(settings: Eval, answer: Answer | None) -> Eval:
+    """Return `[eval]` in which each target `answer.FIELD` is told as its two parts: the field, and the column.
+
+    The column has the name of the field itself: `city` for `answer.address.city`. `answer` says what the answers are;
+    without it, such a target is a column. Raises `JobError` for a field that answers don't have.
+    """
+    paths = answer.paths if answer else None
+    scorers = []
+    for given in settings.scorers:
+        scorer, target = given, settings.target_of(given)
+        if paths is not None and scorer.field is None and target is not None and target.startswith(_ANSWER):
+            field = target.removeprefix(_ANSWER)
+            scorer = msgspec.structs.replace(scorer, field=field, target=field.rpartition(".")[2])
+        if scorer.field is not None:
+            _check_field(scorer, paths)
+        scorers.append(scorer)
+    return msgspec.structs.replace(settings, scorers=tuple(scorers))
+
+
+def _check_field(scorer: Scorer, paths: Sequence[str] | None) -> None:
+    where = f"eval.scorers: {scorer.title}: the field {scorer.field!r}"
+    if paths is None:
+        raise JobError(f"{where} needs typed answers, and the job has no [answer]; take it out, or give a schema")
+    if scorer.field not in paths:
+        near = closest(str(scorer.field), paths)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(paths) or 'none'}"
+        raise JobError(f"{where} is not in the schema of the answers; {hint}")
 
 
 def sends_requests(settings: Eval | None) -> bool:

@@ -16,7 +16,7 @@ from batchmix.job.addresses import absolute, checked_local, checked_url
 from batchmix.job.answer_table import checked_answer
 from batchmix.job.columns import checked_columns
 from batchmix.job.cron import scheduled_date
-from batchmix.job.eval_table import checked_eval
+from batchmix.job.eval_table import checked_eval, with_fields
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.settings import merged, setting_in
 from batchmix.job.table import JobTable, ModelEntry
@@ -178,7 +178,8 @@ def _with_answer(job: CheckedJob, table: JobTable, folder: Path) -> CheckedJob:
     if table.answer is None:
         return job
     params = {"params": job.params} | {f"models.{model.name}.params": model.params for model in job.models}
-    return msgspec.structs.replace(job, answer=checked_answer(table.answer, folder, params))
+    answer = checked_answer(table.answer, folder, params)
+    return msgspec.structs.replace(job, answer=answer, eval=job.eval and with_fields(job.eval, answer))
 
 
 def _checked_input(source: Input, folder: Path) -> Input:

@@ -62,6 +62,8 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
     target: str | None = None
     """The carried column with the right answers. Default: `eval.target`."""
+    field: str | None = None
+    """The field of a typed answer that is scored, such as `address.city`. None for the text of the answer."""
 
     @property
     def kind(self) -> str:
