@@ -78,6 +78,13 @@ class Asking:
             asked["messages"] = _with_instruction(messages, self._prompt)
         return asked
 
+    def has_put(self, name: str, body: Body) -> bool:
+        """Return whether a parameter of a request's body is there because of the schema."""
+        value = body.get(name)
+        if name == "text" and isinstance(value, dict):
+            return value.get("format") == self._responses
+        return value is not None and value in (self._chat.get(name), self._responses.get(name))
+
     def _in_response(self, body: Body) -> Body:
         text = body.get("text")
         asked = dict(body)

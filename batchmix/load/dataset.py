@@ -85,8 +85,7 @@ class Dataset:
         this model are included. A row that is too bad to name a model is included for the first model. Raises
         `InputChanged`.
         """
-        answer = self._job.answer
-        asking = Asking(answer.schema, cast("Way", model.way)) if answer and model.way else None
+        asking = self._asking(model)
         builder = RequestBuilder(self._prompts, model, self._job.samples, self._job.provider.path, asking)
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
         span, problem_of = self.scan.shards[shard], self._prompts.problem
@@ -127,11 +126,19 @@ class Dataset:
     def place_of(self, request: Request, model: Model, parameter: str) -> str:
         """Return where the user finds a parameter of a request: in the job file, or at a row that has the parameter."""
         name = parameter.partition(".")[0]
+        asking = self._asking(model)
+        body = json.loads(request.body) if asking or self._prompts.has_row_params else {}
+        if asking and asking.has_put(name, body):
+            return "it holds the schema of [answer]; choose another answer.send, such as prompt"
         # STREAMING keys may be in the body without being in the row.
-        body = json.loads(request.body) if self._prompts.has_row_params and name not in STREAMING else {}
-        if name in body and (name not in model.params or body[name] != model.params[name]):
+        in_row = self._prompts.has_row_params and name not in STREAMING and name in body
+        if in_row and (name not in model.params or body[name] != model.params[name]):
             return self._reader.place(request.row, request.line)
         return model.places.get(name, "[params]")
+
+    def _asking(self, model: Model) -> Asking | None:
+        answer = self._job.answer
+        return Asking(answer.schema, cast("Way", model.way)) if answer and model.way else None
 
     def drop_stale_spools(self) -> None:
         """Remove the spooled files of earlier inputs. Call this only once the current input is accepted."""

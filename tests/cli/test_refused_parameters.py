@@ -82,3 +82,21 @@ def test_a_refused_parameter_of_a_batch_line_names_its_line(tmp_path: Path, url:
     rows = results(tmp_path / "out").to_pylist()
     assert [row["status"] for row in rows] == ["ok", "rejected"]
     assert rows[1]["error_message"].endswith(f"{ADVICE} (batch.jsonl:2)")
+
+
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_a_refused_schema_names_the_key_that_sends_it_in_another_way(
+    tmp_path: Path, standin: Provider, of_rows: bool
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", 30)
+    standin.behave("400_schema=1")
+    schema = '[answer]\nschema = {type = "object", properties = {a = {type = "string"}}}\n'
+    prompt = '[input]\nparams = "id"' if of_rows else "[input]"
+    if of_rows:
+        rows = [{"id": {}, "text": "a"}] * 30
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "job.toml").write_text((JOB % standin.url).replace("[input]", prompt) + schema)
+    done = batchmix("run", "job.toml", cwd=tmp_path)
+    assert "leave out response_format for this model (it holds the schema of [answer]; choose another" in done.stderr
+    done = batchmix("run", "job.toml", "--set", "answer.send=prompt", cwd=tmp_path)
+    assert done.returncode == 0
