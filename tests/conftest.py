@@ -72,7 +72,12 @@ class Provider:
 
     def prompts(self) -> list[str]:
         """Return the prompts that the provider has received, in order."""
-        return [record["prompt"] for record in fetch(self.url, "ledger")]
+        return [record["prompt"] for record in self.ledger()]
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Return what the provider has recorded of each request, in order."""
+        found: list[dict[str, Any]] = fetch(self.url, "ledger")
+        return found
 
 
 @pytest.fixture

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 
 @contextlib.contextmanager
-def serving(call: list[str], pattern: str) -> Iterator[str]:
-    """Run a server, and yield the address that the server prints."""
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+def serving(call: list[str], pattern: str, **env: str) -> Iterator[str]:
+    """Run a server, and yield the address that the server prints. `env` is added to its environment."""
+    with subprocess.Popen(
+        call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=os.environ | env
+    ) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -36,12 +43,58 @@ def serving(call: list[str], pattern: str) -> Iterator[str]:
 @contextlib.contextmanager
 def llmock_serving(*more: str) -> Iterator[str]:
     """Run llmock and yield its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    call = [_llmock(), "serve", "--host", "127.0.0.1", "--port", str(port), *more]
+    call = [_llmock(), "serve", "--host", "127.0.0.1", "--port", str(free_port()), *more]
     with serving(call, r"Uvicorn running on (http://[\d.:]+)") as url:
         yield url
+
+
+@contextlib.contextmanager
+def tiny_model_serving(path: Path) -> Iterator[str]:
+    """Write a tiny random model to a file, serve it with llama.cpp, and yield the server's address."""
+    call = [sys.executable, "-m", "tests.tiny_model", str(path)]
+    with serving(call, r"listening on (http://[\d.:]+)$") as url:
+        yield url
+
+
+def litellm_environment(config: pytest.Config) -> Path:
+    """Return an environment with LiteLLM's proxy, which pytest's cache keeps. Skip the test if it can't be installed."""
+    folder = config.cache.mkdir("litellm")
+    installed = folder / "installed"
+    if not installed.exists():
+        venv.create(folder, clear=True, with_pip=True)
+        call = [folder / "bin" / "pip", "install", "-q", "litellm[proxy]"]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"LiteLLM can't be installed: {done.stderr[-300:]}")
+        installed.touch()
+    return folder
+
+
+@contextlib.contextmanager
+def litellm_serving(environment: Path, folder: Path, upstream: str, model: str, key: str) -> Iterator[str]:
+    """Run LiteLLM's proxy with one model of the provider `upstream`, and yield its address."""
+    settings = {
+        "model_list": [
+            {
+                "model_name": model,
+                "litellm_params": {"model": f"openai/{model}", "api_base": upstream, "api_key": "none"},
+            }
+        ],
+        "general_settings": {"master_key": key},
+    }
+    (folder / "litellm.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    call = [str(environment / "bin" / "litellm"), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1"]
+    offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with serving([*call, "--port", str(free_port())], r"Uvicorn running on (http://[\d.:]+)", **offline) as url:
+        yield url
+
+
+def free_port() -> int:
+    """Return a port of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def llmock_report(url: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import Bench
 from tests.killing import command, write_rows
-from tests.serving import llmock_report, llmock_serving, serving
+from tests.serving import llmock_report, llmock_serving, tiny_model_serving
 
 
 @pytest.fixture
@@ -40,9 +40,7 @@ def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path, str
 
 @pytest.mark.parametrize("stream", ["false", "true"])
 def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path, stream: str) -> None:
-    with serving(
-        [sys.executable, "-m", "tests.tiny_model", str(tmp_path / "tiny.gguf")], r"listening on (http://[\d.:]+)$"
-    ) as url:
+    with tiny_model_serving(tmp_path / "tiny.gguf") as url:
         write_rows(tmp_path / "rows.jsonl", 40)
         call = command(
             f"{url}/v1",
