@@ -45,6 +45,10 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     if tokens is None:
         return [*lines, "  Too few answers with usage for a forecast of the cost; try a larger canary."]
     lines.append(f"The rest: {counted(forecast.requests, 'request')} (in brackets: 95 % prediction intervals)")
+    billed = forecast.billed_requests
+    if billed and round(billed.estimate) > forecast.requests:
+        span = f"{billed.estimate:,.0f} ({billed.low:,.0f} to {billed.high:,.0f})"
+        lines.append(summary_row("billed", f"{span} requests with repairs and retries"))
     lines.append(summary_row("answers", f"{tokens.estimate:,.0f} tokens ({tokens.low:,.0f} to {tokens.high:,.0f})"))
     price = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"
     return [

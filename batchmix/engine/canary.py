@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
 
 import msgspec
 
@@ -14,9 +13,10 @@ from batchmix.formats.amounts import counted, usd
 from batchmix.job import CheckedJob, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
-from batchmix.records import CanaryDraw, Request, Status
+from batchmix.records import CanaryDraw, Request
 from batchmix.store.first_rows import FirstRows
-from batchmix.store.view import View, read_rows
+from batchmix.store.row_costs import RowCost, read_row_costs
+from batchmix.store.view import View
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -33,11 +33,14 @@ class Forecast(msgspec.Struct, frozen=True):
     cost_usd: Bounds | None
     """Cost of the remaining requests. None if too few rows of the canary have answers, or if a price is unknown."""
     spent_usd: float | None
-    """Cost of all answers so far. None if unknown."""
+    """Cost of all answers so far, and of the attempts that were billed without a valid answer. None if unknown."""
     least_s: float
     """Lower bound on the remaining time in seconds, from the job's limits and the latency of the canary's answers."""
     different: int = 0
     """Number of different requests over all rows and models. The samples of a row count once."""
+    billed_requests: Bounds | None = None
+    """Number of requests of the remaining rows that will be billed: also repairs, and retries that are billed. None as
+    in `completion_tokens`."""
     duplicates_warning: str = msgspec.field(default="", name="sameness")  # the key in `--json`
     """A warning that suspiciously many requests are the same; empty if there is none."""
 
@@ -92,10 +95,9 @@ def forecast(view: View, job: CheckedJob) -> Forecast:
     models = job.models or tuple(Model(name, name, {}, job.limits) for name in view.run.models)
     prices = Prices(view.run.prices, models)
     rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.rows})
-    answers: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in read_rows(view, rows, prices):
-        if row["status"] == Status.OK and None not in (row["prompt_tokens"], row["completion_tokens"]):
-            answers.setdefault((row["model"], row["row"]), []).append(row)
+    answers: dict[tuple[str, int], list[RowCost]] = {}
+    for cost in read_row_costs(view, rows, prices):
+        answers.setdefault((cost.model, cost.row), []).append(cost)
     lanes = []
     for model in models:
         draw = view.run.canary[model.name]
@@ -109,13 +111,14 @@ def forecast(view: View, job: CheckedJob) -> Forecast:
     different = sum(draw.total_rows if draw.different is None else draw.different for draw in draws)
     return Forecast(
         rows=sum(len(draw.rows) for draw in draws),
-        answered=sum(len(lane.answers) for lane in lanes),
+        answered=sum(all(cost.is_ok for cost in costs) for lane in lanes for _, costs in lane.answers),
         requests=view.unanswered,
         completion_tokens=_sum([lane.completion_tokens() for lane in lanes]),
         cost_usd=_sum([lane.cost_usd() for lane in lanes]),
-        spent_usd=view.totals.cost_usd,
+        spent_usd=_spent(view),
         least_s=max((lane.least_s(job.samples) for lane in lanes), default=0.0),
         different=different,
+        billed_requests=_sum([lane.billed_requests() for lane in lanes]),
         duplicates_warning=distinct_warning(different, sum(draw.total_rows for draw in draws)),
     )
 
@@ -124,40 +127,44 @@ class _LaneForecast(msgspec.Struct, frozen=True):
     """A forecast for the rows of one model that are not in the canary, from the answers to the rows that are."""
 
     draw: CanaryDraw
-    answers: list[tuple[int, list[dict[str, Any]]]]
-    """Estimated prompt tokens and result rows of each row that has all its answers, in the order of the draw."""
+    answers: list[tuple[int, list[RowCost]]]
+    """Estimated prompt tokens of each row that has all its results, and what they took, in the order of the draw."""
     model: Model
     price: Price | None
 
     def completion_tokens(self) -> Bounds | None:
-        return self._rest([sum(result["completion_tokens"] for result in results) for _, results in self.answers], 0.0)
+        return self._rest([sum(cost.completion_tokens for cost in costs) for _, costs in self.answers], 0.0)
+
+    def billed_requests(self) -> Bounds | None:
+        return self._rest([sum(cost.requests for cost in costs) for _, costs in self.answers], 0.0)
 
     def cost_usd(self) -> Bounds | None:
-        costs = [[result["cost_usd"] for result in results] for _, results in self.answers]
-        if self.price is None or any(None in of_row for of_row in costs):
+        costs = [[cost.cost_usd for cost in of_row] for _, of_row in self.answers]
+        known = [[usd for usd in of_row if usd is not None] for of_row in costs]
+        if self.price is None or known != costs:
             return None
-        return self._rest([sum(of_row) for of_row in costs], self.price.input / 1e6 * self._prompt_ratio())
+        return self._rest([sum(of_row) for of_row in known], self.price.input / 1e6 * self._prompt_ratio())
 
     def least_s(self, samples: int) -> float:
         """Return a lower bound on the seconds for the other rows, from the model's limits and the mean latency."""
         limits, rows = self.model.limits, self.draw.total_rows - len(self.draw.rows)
-        latencies = [
-            result["latency_s"] for _, results in self.answers for result in results if result["latency_s"] is not None
-        ]
+        taken = [cost for _, costs in self.answers for cost in costs]
+        requests = rows * (sum(cost.requests for cost in taken) / len(self.answers) if taken else samples)
+        latencies = [cost.latency_s for cost in taken if cost.latency_s is not None]
         mean_s = sum(latencies) / len(latencies) if latencies else 0.0
         completion = self.completion_tokens()
         prompt = (self.draw.prompt_tokens - sum(size for _, size in self.draw.rows)) * self._prompt_ratio()
         tokens = prompt + (completion.estimate if completion else 0.0)
-        times = [rows * samples * mean_s / limits.concurrency]
+        times = [requests * mean_s / limits.concurrency]
         if limits.requests_per_minute:
-            times.append(rows * samples / limits.requests_per_minute * 60)
+            times.append(requests / limits.requests_per_minute * 60)
         if limits.tokens_per_minute:
             times.append(tokens / limits.tokens_per_minute * 60)
         return max(times)
 
     def _prompt_ratio(self) -> float:
         """Return the ratio of reported to estimated prompt tokens."""
-        counted = sum(result["prompt_tokens"] for _, results in self.answers for result in results)
+        counted = sum(cost.prompt_tokens for _, costs in self.answers for cost in costs)
         return counted / sum(size for size, _ in self.answers) if self.answers else 1.0
 
     def _rest(self, measured: list[float], each: float) -> Bounds | None:
@@ -169,6 +176,11 @@ class _LaneForecast(msgspec.Struct, frozen=True):
         bounds = estimate_total(predicted, measured, self.draw.prompt_tokens * each, self.draw.total_rows)
         done = sum(measured)
         return bounds and Bounds(bounds.estimate - done, bounds.low - done, bounds.high - done)
+
+
+def _spent(view: View) -> float | None:
+    costs = [usd for usd in (view.totals.cost_usd, view.totals.billed_retries_usd) if usd is not None]
+    return sum(costs) if costs else None
 
 
 def _sum(parts: list[Bounds | None]) -> Bounds | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import calendar
 import contextlib
-import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from batchmix.store.answer_totals import answers_as_json
 from batchmix.store.ledger import LastState, ShardLeftOpen
 from batchmix.store.parts import list_parts, open_part, part_path, read_part_of, read_through
 from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows
-from batchmix.store.row_slots import add_rows, finished_since, named
+from batchmix.store.row_slots import add_rows, finished_since
 from batchmix.store.run_folder import Layout, RunFile, holder
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
@@ -268,17 +266,3 @@ def _billed_keys(part: Path) -> list[Key]:
         table = file.read(columns=columns)
     rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
     return [(row, model, sample) for row, model, sample, lost in rows if lost]
-
-
-def read_rows(view: View, rows: list[int], price: Price) -> Iterator[dict[str, Any]]:
-    """Yield the results of some input rows, without the carried columns. `rows` must be in ascending order."""
-    journals, shard_rows = view.layout.journals(), view.run.shard_rows
-    for index, some in itertools.groupby(rows, key=lambda row: row // shard_rows):
-        wanted = set(some)
-        part = part_path(view.layout.data, index)
-        classifier = view.run.classifier(view.layout.secrets)
-        shard = Shard(index, journals.get(index, {}), part, classifier=classifier)
-        with contextlib.closing(shard):
-            results = ResultRows(shard, price, raw=False)
-            for key in sorted(key for key, state in shard.states.items() if key[0] in wanted and state.status):
-                yield named(results.row(key))

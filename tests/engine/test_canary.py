@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from batchmix.cli.forecast import forecast_lines
 from batchmix.engine.canary import forecast
 from batchmix.errors import ProviderStopped
 from batchmix.job import read_job
@@ -121,3 +122,48 @@ def test_a_plan_with_a_canary_sends_only_the_canary(priced: Bench) -> None:
     assert found["canary"]["sameness"] == ""
     assert "cost         unknown" in batchmix(*call).stdout
     assert priced.standin.request_count() == 20
+
+
+SCHEMA = {"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}}, "required": ["mood"]}
+
+
+@pytest.mark.parametrize("on_invalid", ["keep", "fail"])
+def test_the_forecast_includes_invalid_answers_and_their_repairs(priced: Bench, on_invalid: str) -> None:
+    priced.standin.behave("wrong_enum=0.4&missing_key=0.1&max_faults=100")
+    priced.settings["answer"] = {"schema": SCHEMA, "repair": 1, "on_invalid": on_invalid}
+    job = read_job(None, priced.settings, {})
+    view = priced.run(canary=60)
+    found = forecast(view, job)
+    sent = priced.standin.request_count()
+    paid = (view.totals.cost_usd or 0) + (view.totals.billed_retries_usd or 0)
+    assert found.spent_usd == pytest.approx(paid)
+    assert found.answered == view.totals.ok
+    assert sent > 75
+    rest = priced.run()
+    again = 1.5 * view.totals.failed  # these are sent once more, and take one or two requests each
+    rest_usd = (rest.totals.cost_usd or 0) + (rest.totals.billed_retries_usd or 0) - paid
+    rest_requests = priced.standin.request_count() - sent
+    assert found.cost_usd is not None
+    assert found.billed_requests is not None
+    # The draw differs from run to run. Its standard error is 4 %; repairs are a third of all requests.
+    assert found.cost_usd.estimate == pytest.approx(rest_usd - again * paid / sent, rel=0.2)
+    assert found.billed_requests.estimate == pytest.approx(rest_requests - again, rel=0.2)
+    assert found.billed_requests.estimate > 1.2 * found.requests
+
+
+def test_the_forecast_includes_billed_attempts_without_an_answer(priced: Bench) -> None:
+    priced.standin.behave("no_choices=0.5&max_faults=1")
+    view = priced.run(canary=60)
+    found = forecast(view, read_job(None, priced.settings, {}))
+    assert view.totals.billed_retries > 10
+    whole = priced.run().totals
+    rest_usd = (whole.cost_usd or 0) + (whole.billed_retries_usd or 0) - (found.spent_usd or 0)
+    assert found.cost_usd is not None
+    assert found.cost_usd.estimate == pytest.approx(rest_usd, rel=0.25)
+
+
+def test_the_end_of_a_canary_says_how_many_requests_repairs_will_take(priced: Bench) -> None:
+    priced.standin.behave("wrong_enum=0.4&max_faults=100")
+    priced.settings["answer"] = {"schema": SCHEMA}
+    lines = forecast_lines(forecast(priced.run(canary=60), read_job(None, priced.settings, {})))
+    assert any(line.startswith("  billed ") and "requests with repairs and retries" in line for line in lines)
