@@ -122,12 +122,27 @@ def carried_columns(job: CheckedJob, scan: Scan, source: ColumnSource, reserved:
 def _default_columns(
     names: list[str], used: set[str | None], mode: Mode, reserved: frozenset[str], *, is_a_run: bool
 ) -> list[Column]:
-    left_out = used | (BATCH_KEYS if mode is Mode.BATCH else frozenset()) | (reserved if is_a_run else frozenset())
+    left_out = (
+        used
+        | (BATCH_KEYS if mode is Mode.BATCH else frozenset())
+        | (reserved | _answers_in(names) if is_a_run else set())
+    )
     if mode is Mode.BODIES:
         left_out |= {"model", "messages"} | CHAT_PARAMETERS.keys() | EXTRA_PARAMETERS.keys()
     if mode is Mode.PLAIN and "messages" in names:
         left_out |= {"model"} & reserved  # the job replaces the model that such a request names
     return [Column(name, name) for name in names if name not in left_out]
+
+
+def _answers_in(names: list[str]) -> set[str]:
+    """Return the columns of the typed answers in a run's output, which are between `response` and `repairs`.
+
+    Elsewhere they are carried columns, whatever their names.
+    """
+    if not {"healed", "repairs"} <= set(names):
+        return set()
+    between = names[names.index("response") + 1 : names.index("repairs") + 1]
+    return {name for name in between if name in {"answer", "healed", "repairs"} or name.startswith("answer.")}
 
 
 def _check_names(columns: list[Column], names: list[str], reserved: frozenset[str]) -> None:
