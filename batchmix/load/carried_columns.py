@@ -122,11 +122,9 @@ def carried_columns(job: CheckedJob, scan: Scan, source: ColumnSource, reserved:
 def _default_columns(
     names: list[str], used: set[str | None], mode: Mode, reserved: frozenset[str], *, is_a_run: bool
 ) -> list[Column]:
-    left_out = (
-        used
-        | (BATCH_KEYS if mode is Mode.BATCH else frozenset())
-        | (reserved | _answers_in(names) if is_a_run else set())
-    )
+    left_out = used | (BATCH_KEYS if mode is Mode.BATCH else frozenset())
+    if is_a_run:
+        left_out |= reserved | _answers_in(names)
     if mode is Mode.BODIES:
         left_out |= {"model", "messages"} | CHAT_PARAMETERS.keys() | EXTRA_PARAMETERS.keys()
     if mode is Mode.PLAIN and "messages" in names:
