@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, Self
 
+import pyarrow.parquet as pq
 import pytest
 
 from batchmix.cli.summary import state_lines
@@ -16,7 +19,7 @@ from batchmix.evaluation.report_page import write_report
 from batchmix.formats.amounts import usd
 from batchmix.store.answer_totals import OTHER_PATHS, AnswerTotals
 from batchmix.store.shard import Shard
-from tests import odd_provider
+from tests import killing, odd_provider
 from tests.conftest import Bench
 from tests.wire import reply
 
@@ -229,3 +232,47 @@ def test_only_some_paths_are_counted_by_themselves() -> None:
     assert whole.invalid_paths["/items/*/key 7"] == 4
     assert whole.invalid_paths[OTHER_PATHS] == 2 * (200 - (len(whole.invalid_paths) - 1))
     assert sum(whole.invalid_paths.values()) == 402
+
+
+def test_the_account_is_exact_after_kills(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps({"type": "object", "properties": {"mood": {"enum": ["good"]}}, "required": ["mood"]}))
+    settings = {
+        "answer.schema": schema, "answer.on_invalid": "keep", "answer.repair": 2, "output.shard_rows": 25,
+        "prices.m": "{input = 1, output = 2}",
+    }  # fmt: skip
+    pairs = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    killing.write_rows(tmp_path / "rows.jsonl", 300)
+    out = tmp_path / "out"
+    with killing.provider("latency=0.05-0.2&fenced=0.2&wrong_enum=0.4&max_faults=100") as url:
+        call = killing.command(url, tmp_path / "rows.jsonl", out, "--concurrency", "10", *pairs)
+        assert sum(not ended_by_itself(call, wait_s) for wait_s in (0.9, 1.1, 1.4, 1.8, 2.3)) > 0
+        assert ended_by_itself(call, 60)
+    rows = pq.read_table(out / "data").to_pylist()
+    lost = [row for row in rows if row["error_type"] == "schema"]
+    valid = [row for row in rows if row["error_type"] is None]
+    summary = json.loads((out / "summary.json").read_text())
+    account = summary["answers"]
+    repairs = sum(row["repairs"] for row in rows)
+    assert account["lost"] == len(lost) == sum(account["lost_paths"].values()) > 0
+    assert account["repaired"] == sum(row["repairs"] > 0 for row in valid)
+    assert account["healed"] == sum(row["healed"] and not row["repairs"] for row in valid)
+    assert account["valid"] == len(rows) - account["lost"] - account["repaired"] - account["healed"]
+    assert account["repairs"] == summary["billed_retries"] == repairs
+    assert account["invalid_paths"] == {"/mood": repairs + len(lost)}
+    # What was paid for beside the first answers of all rows is what repairs cost; each first answer that is in no row
+    # is one of the billed retries.
+    at_once = sum(row["cost_usd"] for row in rows if not row["repairs"])
+    paid = summary["cost_usd"] + summary["billed_retries_usd"]
+    assert 0 < account["repairs_usd"] < paid - at_once
+
+
+def ended_by_itself(call: list[str], wait_s: float) -> bool:
+    """Start a run, and kill it after some seconds. Return whether it had ended before."""
+    process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return process.wait(wait_s) == 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
