@@ -64,7 +64,7 @@ def test_a_model_that_is_not_held_to_the_schema_is_stopped_after_20_answers(tiny
     tiny.settings["params"] = {"max_tokens": 30}
     tiny.settings["answer"] |= {"send": send, "repair": 0}
     tiny.write(40)
-    with pytest.raises(BatchmixError, match="the first 20 "):
+    with pytest.raises(BatchmixError, match="the first 20 answers do not fit the schema: "):
         tiny.run()
     assert not list((tiny.out / "data").glob("*"))
     tiny.settings["answer"] |= {"on_invalid": "keep"}

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from batchmix.answers.typed import INVALID
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
@@ -214,7 +215,8 @@ class Outcomes:
             return
         which = "first" if repeated.length == RepeatedFailures.FIRST else "last"
         reason = self._placed(request, failure).message
-        message = f"the {which} {repeated.held} requests were all refused: {reason}{_ADVICE}"
+        what = "answers do not fit the schema" if failure.type == INVALID else "requests were all refused"
+        message = f"the {which} {repeated.held} {what}: {reason}{_ADVICE}"
         stopped = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
         if failure.type in _OF_THE_PATH and self._rules.has_paths:
             last, _ = repeated.last()

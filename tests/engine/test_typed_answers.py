@@ -105,7 +105,7 @@ def test_the_first_20_answers_that_are_wrong_at_the_same_path_stop_the_model(
 ) -> None:
     typed.write(200)
     provider.answer = lambda row, attempt, _: said(json.dumps({"mood": f"mood {row}", "score": row}))
-    with pytest.raises(BatchmixError, match="/mood"):
+    with pytest.raises(BatchmixError, match="the first 20 answers do not fit the schema: /mood: "):
         typed.run()
     assert len(provider.rows_received) < 2 * (20 + 8) + 8
 
