@@ -1,9 +1,9 @@
 """Reads the one JSON value in an answer's text. Heals the text only where there is a single way to read it.
 
 What is healed, alone or combined: a code fence, text around one value, a comma after the last element, reasoning in
-front (`<think>…</think>`, or all text up to a lone `</think>`), a byte-order mark. All else is refused: several
-different values, a value that is cut off or malformed, anything inside of such a value. The time is linear in the
-text's length.
+front (`<think>…</think>`, or all text up to a lone `</think>`; `[THINK]` and the like too), a byte-order mark. All
+else is refused: several different values, a value that is cut off or malformed, or beside one that is, anything inside
+of such a value, and brackets that may be mere punctuation (`- [ ]`, `x[0]`). The time is linear in the text's length.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from batchmix.answers.punctuation import holds_object, may_be_punctuation
 from batchmix.formats.display import quoted
 from batchmix.formats.lenient_json import MAX_DEPTH
 from batchmix.formats.text import utf8
@@ -25,15 +26,18 @@ _BLANK = " \t\r\n\f\v\ufeff\u00a0\u200b\u2028\u2029\u3000"
 """What is stripped from both ends: white space, the byte-order mark, spaces without width."""
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _BRACKET = re.compile(r"[\[{\]}]")
-_INSIDE = re.compile(rf'{_STRING}|["\[{{\]}}]|</think>', re.DOTALL)
+_TAG = "(?:[a-z]++:)?+(?:think(?:ing)?+|thought)>"
+_INSIDE = re.compile(rf'{_STRING}|["\[{{\]}}]|</{_TAG}', re.DOTALL)
 """What matters inside of brackets. A quotation mark by itself opens a string that never ends."""
-_REASONED = re.compile(r"</think>|[\[{]")
-_OPENING, _CLOSING = re.compile(r"\s*+<think>"), "</think>"
+_REASONED = re.compile(rf"</{_TAG}|[\[{{]")
+_REASONING = re.compile(rf"<{_TAG}|\[THINK\]|◁think▷", re.IGNORECASE)
+_OPENING = re.compile(rf"\s*+({_REASONING.pattern})", re.IGNORECASE)
 _FIRST_STRING = re.compile(rf"\s*+(?:{_STRING}|(?P<open>\"))", re.DOTALL)
-_COMMAS = re.compile(rf"{_STRING}|[\[{{][ \t\r\n]*+,|,(?=[ \t\r\n]*+[\]}}])", re.DOTALL)
+_COMMAS = re.compile(rf'{_STRING[:-1]}(?:"|\\?\Z)|[\[{{][ \t\r\n]*+,|,(?=[ \t\r\n]*+[\]}}])', re.DOTALL)
 """A comma after the last element. Strings, and commas without any element, match too, so that they are left alone."""
-_LIKE_OBJECT = re.compile(r"\{\s*+(?:[\"'“‘]|/[/*]|\w++\s*+:)")
+_LIKE_OBJECT = re.compile(r"\{(?:\s*+(?:[\"'“‘]|/[/*])|[^{}:]*+:)")
 """The beginning of what was meant as an object, unlike a `{placeholder}`."""
+_LIKE_LIST = re.compile(r"\[\s*+[\"'“‘]")
 _FENCE = re.compile(
     r"^[ \t]*+(`{3,}+|~{3,}+)[^\n`]*+\n(?P<content>.*?)(?:^[ \t]*+\1[ \t]*+$|(?P<open>\Z))", re.DOTALL | re.MULTILINE
 )
@@ -158,9 +162,12 @@ def _healed(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
         return FoundJson(_strict(rest), healed=True)
     except _MalformedError as error:
         reason = f"it is not valid JSON: {error}" if rest[0] in "{[" else "there is no valid JSON in it"
-    candidates = list(_fenced(text[start:])) if root_types - {"object", "array"} and "<think>" not in rest else []
-    if not candidates:
-        candidates = _without_citations(list(_bracketed(rest, root_types)))
+    candidates: list[tuple[str, Any]] = []
+    if root_types - {"object", "array"} and not _REASONING.search(rest):
+        candidates, rest = _fenced(text[start:])
+    if not candidates or root_types & {"object", "array"}:
+        candidates += _bracketed(rest, root_types, found_any=bool(candidates))
+    candidates = _without_citations(candidates)
     if not candidates:
         return NoJson(reason)
     first_text, value = candidates[0]
@@ -180,10 +187,11 @@ def _after_reasoning(text: str) -> int | None:
     while True:
         if at == start:
             if opening := _OPENING.match(text, at):
-                closing = text.find(_CLOSING, opening.end())
+                closing_sign = f"{opening[1][0]}/{opening[1][1:]}"
+                closing = text.find(closing_sign, opening.end())
                 if closing < 0:
                     return None
-                start = at = closing + len(_CLOSING)
+                start = at = closing + len(closing_sign)
                 continue
             if string := _FIRST_STRING.match(text, at):
                 if string["open"]:
@@ -192,7 +200,7 @@ def _after_reasoning(text: str) -> int | None:
         sign = _REASONED.search(text, at)
         if not sign:
             return start
-        closes, end = (True, sign.end()) if sign[0] == _CLOSING else _bracket_end(text, sign.start())
+        closes, end = (True, sign.end()) if sign[0].startswith("</") else _bracket_end(text, sign.start())
         if end is None:
             return start
         start, at = (end, end) if closes else (start, end)
@@ -206,7 +214,7 @@ def _bracket_end(text: str, start: int) -> tuple[bool, int | None]:
     wanted: list[str] = []
     for sign in _INSIDE.finditer(text, start):
         found = sign[0]
-        if found == _CLOSING:
+        if found.startswith("</"):
             return True, sign.end()
         if found in "{[":
             wanted.append("}" if found == "{" else "]")
@@ -220,9 +228,10 @@ def _bracket_end(text: str, start: int) -> tuple[bool, int | None]:
     return False, None
 
 
-def _fenced(text: str) -> Iterator[tuple[str, Any]]:
-    """Yield the JSON text and the value of each code fence that holds nothing else."""
+def _fenced(text: str) -> tuple[list[tuple[str, Any]], str]:
+    """Return the JSON text and the value of each code fence that holds nothing else, and the text around these."""
     line = _FENCE_ON_ONE_LINE.fullmatch(text.strip(_BLANK))
+    values, around, at = [], [], 0
     for fence in [line] if line else _FENCE.finditer(text):
         content = fence["content"]
         found = _with_commas(content.strip(_BLANK))
@@ -231,42 +240,50 @@ def _fenced(text: str) -> Iterator[tuple[str, Any]]:
         is_number = isinstance(found[1], int | float) and not isinstance(found[1], bool)
         if is_number and not line and fence["open"] is not None and not content.endswith("\n"):
             raise _RefusedError("the number at its end may be cut off")
-        yield found
+        values.append(found)
+        around.append(text[at : fence.start()])
+        at = len(text) if line else fence.end()
+    return values, "\n".join([*around, text[at:]])
 
 
-def _bracketed(text: str, root_types: frozenset[str]) -> Iterator[tuple[str, Any]]:
+def _bracketed(text: str, root_types: frozenset[str], *, found_any: bool) -> Iterator[tuple[str, Any]]:
     """Yield the JSON text and the value of each outermost object or list that counts. Refuses what is unclear."""
-    at, found_any = 0, False
+    at, malformed, clear = 0, False, found_any
     while bracket := _BRACKET.search(text, at):
-        _refuse_reasoning(text, at, bracket.start())
-        closes, end = (True, None) if bracket[0] in "]}" else _bracket_end(text, bracket.start())
-        if closes or end is None:
+        start = bracket.start()
+        _refuse_reasoning(text, at, start)
+        closes, end = (True, None) if bracket[0] in "]}" else _bracket_end(text, start)
+        if closes or end is None or text[at:start].rstrip().endswith('":'):
             raise _RefusedError(_CUT)
-        span = text[bracket.start() : end]
+        span = text[start:end]
+        _refuse_reasoning(span, 0, len("[THINK]"))
         at = end
         found = _with_commas(span)
-        if found and ("array" in root_types or _holds_object(found[1])):
+        if not found:
+            malformed = malformed or bool(
+                _LIKE_OBJECT.search(span) or ("array" in root_types and _LIKE_LIST.match(span))
+            )
+        elif "array" in root_types or holds_object(found[1]):
             found_any = True
+            clear = clear or not may_be_punctuation(found[1], text, start, end)
             yield found
-        elif not found and found_any and _LIKE_OBJECT.search(span):
-            raise _RefusedError("a second object in it is malformed")
     _refuse_reasoning(text, at, len(text))
+    if found_any and malformed:
+        raise _RefusedError("a second value in it is malformed")
+    if found_any and not clear:
+        raise _RefusedError("the brackets in it may not be meant as JSON")
 
 
 def _without_citations(candidates: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Return the candidates without lists such as `[1]`, if others hold objects."""
-    if not any(_holds_object(value) for _, value in candidates):
+    if not any(holds_object(value) for _, value in candidates):
         return candidates
-    return [(text, value) for text, value in candidates if not value or _holds_object(value)]
+    return [(text, value) for text, value in candidates if not value or holds_object(value)]
 
 
 def _refuse_reasoning(text: str, start: int, end: int) -> None:
-    if text.find("<think>", start, end) >= 0:
+    if _REASONING.search(text, start, end):
         raise _RefusedError("the text ends within <think>, before an answer")
-
-
-def _holds_object(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_object, value)))
 
 
 def _with_commas(text: str) -> tuple[str, Any] | None:

@@ -53,9 +53,13 @@ def test_valid_json_is_not_touched(text: str) -> None:
         ('<think></think>\n<think>x</think>{"a": "</think>"}', {"a": "</think>"}),
         ('It is {"a": 2}, no, { </think> {"a": 1,}', {"a": 1}),
         ('Here: {"a": "x </think> y", "b": {}}', {"a": "x </think> y", "b": {}}),
+        ('<thinking>{"a": 2}</thinking>{"a": 1}', {"a": 1}),
+        ('[THINK]{"a": 2}, or { [/THINK]{"a": 1}', {"a": 1}),
+        ('{"a": 2}</seed:think>{"a": "</thought>"}', {"a": "</thought>"}),
+        ("Result: {}", {}),
         ('"Fine", he wrote.\n</think>\n```\n{"a": 1}\n```', {"a": 1}),
         ('{"a": 1, "b": true}\nonce more: {"b": true, "a": 1}', {"a": 1, "b": True}),
-        ('First {"a": } then {"a": 1}', {"a": 1}),
+        ('With {a, x} then {y}: {"a": 1}', {"a": 1}),
         ('So: [[{"a": 1}]]', [[{"a": 1}]]),
     ],
 )
@@ -95,7 +99,16 @@ def test_roots_of_other_types_are_healed_too(text: str, types: frozenset[str], v
         ('{"a": 1} or {"a": true}', "it has several different JSON values, and only one is wanted"),
         ('{"a": 1} or {"a": "1"}', "it has several different JSON values, and only one is wanted"),
         ('{"a": 1} or [{"a": 1}]', "it has several different JSON values, and only one is wanted"),
-        ("{\"a\": 1}\nCorrection: {'a': 2}", "a second object in it is malformed"),
+        ("{\"a\": 1}\nCorrection: {'a': 2}", "a second value in it is malformed"),
+        ('First {"a": } then {"a": 1}', "a second value in it is malformed"),
+        ("{'a': 1}\n{\"a\": 2}", "a second value in it is malformed"),
+        ('Such as {"a": 1}. Answer: {„a“: 2}', "a second value in it is malformed"),
+        ('"a": {"b": 1}, "c": "cut', "its JSON is cut off, or the brackets don't match"),
+        ("printf('{}', x)", "the brackets in it may not be meant as JSON"),
+        ('<thinking>Maybe {"a": 1}', "the text ends within <think>, before an answer"),
+        ('[THINK]Maybe {"a": 1}', "the text ends within <think>, before an answer"),
+        ('So [THINK]Maybe {"a": 1}', "the text ends within <think>, before an answer"),
+        ('◁think▷{"a": 1}◁/think▷', "there is nothing after the reasoning"),
         ('{"a": {"b": 1}', "its JSON is cut off, or the brackets don't match"),
         ('Here: {"a": "</think> {}', "its JSON is cut off, or the brackets don't match"),
         ('"a": 1, "b": {"c": 2}}', "its JSON is cut off, or the brackets don't match"),
@@ -124,10 +137,18 @@ def test_what_has_no_clear_reading_is_refused(text: str, sentence: str) -> None:
     [
         ("The answer is 5.", INTEGER, "there is no valid JSON in it"),
         ('"a </think> 5', INTEGER, "there is no valid JSON in it"),
+        ("- [ ] one\n- [ ] two", ARRAY, "the brackets in it may not be meant as JSON"),
+        ("As source [3] says, none.", ARRAY, "the brackets in it may not be meant as JSON"),
+        ("```python\nx = []\n```", ARRAY, "the brackets in it may not be meant as JSON"),
+        ('See data["name"].', ARRAY, "the brackets in it may not be meant as JSON"),
+        ("Such as [\"a\"]. Answer: ['b']", ARRAY, "a second value in it is malformed"),
+        ('```\nnull\n```\nNo: {"a": 1}', EVERY, "it has several different JSON values, and only one is wanted"),
+        ("```\nnull\n```\nNo: {'a': 1}", EVERY, "a second value in it is malformed"),
+        ('```\nnull\n```\n```\n{"a": ', EVERY, "its JSON is cut off, or the brackets don't match"),
         ("```\n5", INTEGER, "the number at its end may be cut off"),
         ("```\n5\n```\n```\n6\n```", INTEGER, "it has several different JSON values, and only one is wanted"),
         ('[{"a": 1}], corrected: []', ARRAY, "it has several different JSON values, and only one is wanted"),
-        ("[1], then [2]", ARRAY, "it has several different JSON values, and only one is wanted"),
+        ("[1]\nThen: [2]", ARRAY, "it has several different JSON values, and only one is wanted"),
     ],
 )
 def test_roots_of_other_types_are_refused_where_they_are_not_clear(
@@ -209,6 +230,9 @@ HOSTILE = {
     "backslashes": "\\",
     "a string of backslashes": '{"a":"\\',
     "quotes": '"',
+    "escaped quotes": '"\\',
+    "names of tags": "</a:think",
+    "indexes": "x[0]",
     "keys without end": '{"',
     "ends of reasoning": "</think>",
     "beginnings of reasoning": "<think>",
@@ -226,12 +250,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE.keys())
-@pytest.mark.parametrize("front", ["", '{"a":', '["'])
-def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str, front: str) -> None:
+@pytest.mark.parametrize("back", ["x", ""])
+@pytest.mark.parametrize("front", ["", '{"a":', '["', "```\n"])
+def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str, front: str, back: str) -> None:
     """Ten times the text takes about ten times as long; a hundred times would be quadratic."""
 
     def seconds(chars: int) -> float:
-        text = front + piece * (chars // len(piece)) + "x"
+        text = front + piece * (chars // len(piece)) + back
         best = float("inf")
         for _ in range(2):
             began = time.process_time()
