@@ -320,7 +320,7 @@ def test_answers_that_are_incomplete_by_todays_rules_are_not_reused(
         body = json.dumps((RESPONSES | NO_RESPONSES)[name][0]).encode()
         return classify(msgspec.structs.replace(exchange, body=body), path)
 
-    monkeypatch.setattr("batchmix.store.reuse.classify", stricter)
+    monkeypatch.setattr("batchmix.responses.classify.classify", stricter)
     bench.settings["reuse"] = {"from": [str(bench.out)]}
     bench.out = bench.root / "today"
     bench.settings["output"] = {"path": str(bench.out)}
