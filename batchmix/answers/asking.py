@@ -128,12 +128,12 @@ def with_larger_cap(body: Body) -> Body | None:
     return {**body, **caps} if caps else None
 
 
-def answer_text(response: str | None, tool_calls: str | None, way: Way | Literal["auto"]) -> str | None:
+def answer_text(response: str | None, tool_calls: str | None) -> str | None:
     """Return the text of an answer that must fit the schema: the arguments of the call to the tool, or the response.
 
-    None if there is none, or if the tool was called more than once. `way` is `auto` where it is not known.
+    None if there is none, or if the tool was called more than once.
     """
-    if not tool_calls or way not in {"tool", "auto"}:
+    if not tool_calls:
         return response
     calls = read_json(tool_calls.encode("utf-8", "surrogatepass"))
     given = [_arguments(call) for call in calls if _name(call) == NAME] if isinstance(calls, list) else []

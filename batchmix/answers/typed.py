@@ -56,7 +56,7 @@ class TypedAnswers:
 
     def value(self, response: str | None, tool_calls: str | None) -> Any:
         """Return the JSON value of an answer, given by two of its columns. None if it does not fit the schema."""
-        checked = self._check.check(answer_text(response, tool_calls, "auto"))
+        checked = self._check.check(answer_text(response, tool_calls))
         return None if isinstance(checked, Problem) else checked.value
 
     def values(
@@ -68,11 +68,11 @@ class TypedAnswers:
 
     def fits(self, response: str | None, tool_calls: str | None) -> bool:
         """Return whether an answer, given by two of its columns, fits the schema."""
-        return not isinstance(self._check.check(answer_text(response, tool_calls, "auto")), Problem)
+        return not isinstance(self._check.check(answer_text(response, tool_calls)), Problem)
 
     def checked(self, answer: Completion) -> Completion | InvalidAnswer:
         """Return an answer with its JSON value, or say why it does not fit the schema."""
-        found = self._check.check(answer_text(answer.response, answer.tool_calls, "auto"))
+        found = self._check.check(answer_text(answer.response, answer.tool_calls))
         is_cut_off = answer.finish_reason == "length"
         # A cut-off answer may end before the tag that would show that the JSON in it was only a thought.
         if not isinstance(found, Problem) and not (found.healed and is_cut_off):

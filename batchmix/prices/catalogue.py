@@ -129,7 +129,7 @@ def _model(entry: dict[str, Any]) -> CatalogueModel:
         max_output=_count(entry.get("max_output")),
         retire_stage="" if stage.lower() in {"none", "active", "normal", "0"} else stage,
         successor=_text(entry.get("successor_model")),
-        features=tuple(_text(entry.get("features")).replace(",", " ").split()),
+        features=_words(entry.get("features")),
         tiered=isinstance(entry.get("pricing"), Mapping) and bool(entry["pricing"].get("tiers")),
     )
 
@@ -163,6 +163,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         return ""
     return "".join(char if char.isprintable() else "?" for char in value.strip())[:_MAX_TEXT]
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """Return the words of a text with commas between, or of a list. Each is printable."""
+    words = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple(word for word in map(_text, words) if word)
 
 
 class _CachedCatalogue(msgspec.Struct):

@@ -222,12 +222,11 @@ def test_the_answer_is_the_response_or_the_arguments_of_the_only_call() -> None:
     response = {"type": "function_call", "call_id": "c", "name": "answer", "arguments": '{"a": 1}'}
     other = {"id": "d", "type": "function", "function": {"name": "search", "arguments": "{}"}}
     of_claude = {"type": "tool_use", "name": "answer", "input": {"a": 1}}
-    assert answer_text("text", None, "tool") == "text"
-    assert answer_text(None, None, "prompt") is None
-    assert answer_text("text", json.dumps([other]), "tool") == "text"
-    assert answer_text("text", json.dumps([other, chat]), "tool") == '{"a": 1}'
-    assert answer_text(None, json.dumps([response]), "tool") == '{"a": 1}'
-    assert answer_text(None, json.dumps([of_claude]), "auto") == '{"a":1}'
-    assert answer_text("text", json.dumps([chat, chat]), "tool") is None
-    assert answer_text("text", json.dumps([chat]), "response_format") == "text"
-    assert answer_text("text", "[", "tool") == "text"
+    assert answer_text("text", None) == "text"
+    assert answer_text(None, None) is None
+    assert answer_text("text", json.dumps([other])) == "text"
+    assert answer_text("text", json.dumps([other, chat])) == '{"a": 1}'
+    assert answer_text(None, json.dumps([response])) == '{"a": 1}'
+    assert answer_text(None, json.dumps([of_claude])) == '{"a":1}'
+    assert answer_text("text", json.dumps([chat, chat])) is None
+    assert answer_text("text", "[") == "text"

@@ -143,3 +143,21 @@ def test_only_the_gateways_own_hosts_have_a_catalogue() -> None:
     assert has_catalogue("https://api.inferera.com/v1")
     assert not has_catalogue("https://notaihubmix.com/v1")
     assert not has_catalogue("http://127.0.0.1:8000/v1")
+
+
+@pytest.mark.parametrize(
+    ("listed", "read"),
+    [
+        ("thinking, tools,structured_outputs", ("thinking", "tools", "structured_outputs")),
+        (["tools", "structured_outputs", 7], ("tools", "structured_outputs")),
+        (",".join([*(f"feature_{number}" for number in range(40)), "structured_outputs"]), None),
+        (None, ()),
+    ],
+)
+def test_the_features_of_a_model_are_read_however_many_there_are(listed: object, read: tuple[str, ...] | None) -> None:
+    found = read_catalogue(json.dumps({"data": [model("a") | {"features": listed}]}).encode())["a"].features
+    if read is None:
+        assert len(found) == 41
+        assert found[-1] == "structured_outputs"
+    else:
+        assert found == read
