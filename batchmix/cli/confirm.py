@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 from batchmix.cli.output import echo_error
 from batchmix.engine.signals import SignalExit
@@ -27,7 +29,8 @@ def confirmed(question: str, within_s: float = _WITHIN_S) -> bool:
     ignored = (signal.SIGTTIN, signal.SIGTTOU)  # a read in the background then fails instead of stopping the process
     before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
     try:
-        return _read_answer(question, time.monotonic() + within_s)
+        with _signal_descriptor() as signalled:
+            return _read_answer(question, time.monotonic() + within_s, signalled)
     except SignalExit:
         sys.stderr.write("\n")  # start the next message on a new line
         raise
@@ -43,11 +46,31 @@ def _is_interactive() -> bool:
         return False
 
 
-def _read_answer(question: str, until: float) -> bool:
+@contextlib.contextmanager
+def _signal_descriptor() -> Iterator[int]:
+    """Yield a file descriptor that is readable once a signal has arrived.
+
+    Python runs a signal handler between two instructions. One that is due just before `select` would otherwise wait
+    until `select` returns.
+    """
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(before)
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+def _read_answer(question: str, until: float, signalled: int) -> bool:
     while True:
         sys.stderr.write(f"{question} [y/N]: ")
         sys.stderr.flush()
-        if not select.select([0], [], [], max(0.0, until - time.monotonic()))[0]:
+        if not _wait_for_input(until, signalled):
             sys.stderr.write("\n")
             echo_error("no answer in time counts as no")
             return False
@@ -57,3 +80,12 @@ def _read_answer(question: str, until: float) -> bool:
             return False
         if answer in {"y", "yes", "", "n", "no"}:
             return answer in {"y", "yes"}
+
+
+def _wait_for_input(until: float, signalled: int) -> bool:
+    """Wait until standard input is readable. Return False if it is not in time. Signal handlers run meanwhile."""
+    while ready := select.select([0, signalled], [], [], max(0.0, until - time.monotonic()))[0]:
+        if 0 in ready:
+            return True
+        os.read(signalled, 4096)  # the handler has run by now
+    return False

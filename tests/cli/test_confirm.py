@@ -91,6 +91,20 @@ def test_a_signal_ends_the_wait(number: int) -> None:
     assert "KeyboardInterrupt" in terminal.shown
 
 
+def test_a_signal_that_interrupts_no_system_call_ends_the_wait() -> None:
+    """A signal just before the wait, or one that another thread receives, does not interrupt `select`."""
+    ends = (
+        "import signal, threading\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "def end(): input_is_awaited.wait(); signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "input_is_awaited = threading.Event(); threading.Thread(target=end).start()\n"
+        "import select; real = select.select\n"
+        "select.select = lambda *a: input_is_awaited.set() or real(*a)\n"
+    )
+    terminal = Terminal(sys.executable, "-c", ends + ASK, "60")
+    assert terminal.ended()[0] != 0
+    assert "KeyboardInterrupt" in terminal.shown
+
+
 @pytest.fixture
 def call(tmp_path: Path) -> list[str]:
     write_rows(tmp_path / "rows.jsonl", 40)
