@@ -119,8 +119,7 @@ def _some(names: list[str]) -> str:
 
 def unsupported(models: tuple[Model, ...], catalogue: Catalogue | None) -> list[Model]:
     """Return the models that can't answer by a schema in `response_format`, as far as the catalogue says."""
-    listed = catalogue.models if catalogue else {}
-    return [model for model in models if model.id in listed and _FEATURE not in listed[model.id].features]
+    return [model for model in models if catalogue and catalogue.lacks(model.id, _FEATURE)]
 
 
 def _best_way(model: Model, catalogue: Catalogue | None) -> str:

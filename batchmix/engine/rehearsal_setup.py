@@ -30,12 +30,17 @@ def rehearsal_behaviour(job: CheckedJob) -> Behaviour | None:
 def rehearsal_catalogue(behaviour: Behaviour) -> Catalogue:
     """Return the catalogue of the models that the rehearsal provider offers, without starting the provider.
 
-    If `behaviour` names no models, the provider answers for every model, and no model is checked against the catalogue.
+    If `behaviour` names no models, the provider answers for every model, and no model is checked against the catalogue,
+    which says of those that it does not list only what they can do.
     """
     from batchmix.rehearsal.lookups import catalogue
 
     offers = read_catalogue(msgspec.json.encode(catalogue(behaviour)))
-    return Catalogue(offers, fresh=bool(behaviour.models))
+    if behaviour.models:
+        return Catalogue(offers, fresh=True)
+    any_model = dataclasses.replace(behaviour, models=("any",), own={})
+    (others,) = read_catalogue(msgspec.json.encode(catalogue(any_model))).values()
+    return Catalogue(offers, fresh=False, others=others)
 
 
 def rehearsal_server(behaviour: Behaviour) -> Rehearsal:

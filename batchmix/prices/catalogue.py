@@ -71,11 +71,18 @@ class Catalogue(msgspec.Struct, frozen=True):
     """The models by id."""
     fresh: bool
     """Whether the gateway confirmed it just now. A cached copy is not fresh."""
+    others: CatalogueModel | None = None
+    """What holds for each model that is not listed. None if nothing is known of them."""
 
     @property
     def prices(self) -> dict[str, Price]:
         """The prices by model id. Tiered prices are left out, because no price is better than a wrong one."""
         return {model.id: model.price for model in self.models.values() if model.price and not model.tiered}
+
+    def lacks(self, id_: str, feature: str) -> bool:
+        """Return whether a model can't do something, as far as the catalogue says."""
+        model = self.models.get(id_, self.others)
+        return model is not None and feature not in model.features
 
     def check(self, ids: Iterable[str]) -> None:
         """Raise `JobError` if a model is retired or not in the catalogue. The message names an alternative.

@@ -58,6 +58,28 @@ def test_a_plan_says_how_the_schema_is_sent_to_each_model_and_why(typed: Bench) 
 
 
 @pytest.mark.parametrize(
+    ("options", "ways"),
+    [
+        ("structured_outputs=false", ["prompt", "prompt"]),
+        ("400_schema=1", ["prompt", "prompt"]),
+        ("structured_outputs=false&structured_outputs[strict]=true", ["response_format", "prompt"]),
+        ("structured_outputs[plain]=false", ["response_format", "prompt"]),
+        ("", ["response_format", "response_format"]),
+    ],
+)
+def test_a_rehearsal_without_a_list_of_models_says_too_what_they_lack(
+    typed: Bench, options: str, ways: list[str]
+) -> None:
+    typed.settings["provider"]["base_url"] = f"rehearsal:?{options}"
+    found = planned(typed)
+    assert [sent.way for sent in found.schemas] == ways
+    assert [sent.why == LACKING for sent in found.schemas] == [way == "prompt" for way in ways]
+    assert [lane.least_usd is not None for lane in found.lanes] == [
+        f"[{lane.model}]" in options for lane in found.lanes
+    ]
+
+
+@pytest.mark.parametrize(
     ("send", "told"),
     [
         ("auto", f"plain: {LACKING}; the schema is sent in the prompt instead"),
