@@ -65,7 +65,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     run_plan = plan_run(job, run_options, secrets)
     if run_plan.shortage:
         echo_error(f"warning: {run_plan.shortage}")
-    for warning in schema_warnings(run_plan.schemas):
+    for warning in schema_warnings(run_plan.schemas if run_plan.requests else ()):
         echo_error(f"warning: {warning}")
     if run_plan.duplicates_warning:
         echo_error(f"warning: {run_plan.duplicates_warning}")
@@ -77,12 +77,18 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
             | ({"canary": msgspec.to_builtins(forecast)} if forecast else {})
         )
         return 0
-    for line in _lines(run_plan, [_judge_line(judge) for judge in judges]):
+    for line in _lines(run_plan, [_judge_line(judge) for judge in judges if judge.requests]):
         echo(line)
     if forecast:
         echo()
         print_forecast(forecast)
     return 0
+
+
+def _token_line(run_plan: Any) -> str:
+    max_output = "without a bound" if run_plan.max_tokens is None else f"at most {run_plan.max_tokens:,}"
+    max_output += " without repairs" if run_plan.repair and run_plan.max_tokens is not None else ""
+    return f"  tokens       about {run_plan.prompt_tokens:,} in, out {max_output}"
 
 
 def _cost_lines(run_plan: Any) -> list[str]:
@@ -151,24 +157,22 @@ def _lines(run_plan: Any, judging: list[str]) -> list[str]:
         lines.append("               (samples: the n-th answer of a row is used for the n-th of the other)")
     different = f", {run_plan.different:,} of them different" if run_plan.requests > 1 else ""
     lines.append(f"  to send      {run_plan.requests:,}{different}")
-    if run_plan.own_params:
+    if run_plan.requests and run_plan.own_params:
         lines.append(
             f"  own params   {', '.join(run_plan.own_params)}, of each row (--set input.params='' leaves them out)"
         )
     if run_plan.rejected:
         rejected = counted(run_plan.rejected, "result")
         lines.append(f"  rejected     {rejected} without a request, such as {run_plan.rejected_example}")
-    lines += _schema_lines(run_plan)
-    max_output = "without a bound" if run_plan.max_tokens is None else f"at most {run_plan.max_tokens:,}"
-    max_output += " without repairs" if run_plan.repair and run_plan.max_tokens is not None else ""
-    lines.append(f"  tokens       about {run_plan.prompt_tokens:,} in, out {max_output}")
-    lines += [*_cost_lines(run_plan), *judging]
+    if run_plan.requests:
+        lines += [*_schema_lines(run_plan), _token_line(run_plan), *_cost_lines(run_plan)]
+    lines += judging
     if run_plan.balance_usd is not None:
         lines.append(f"  balance      {usd(run_plan.balance_usd)}")
-    if run_plan.least_s is not None:
+    if run_plan.requests and run_plan.least_s is not None:
         lines.append(f"  time         at least {run_plan.least_s:,.0f} s by the configured limits")
     lines.append(f"  folder       {run_plan.folder}")
-    if run_plan.first is not None:
+    if run_plan.requests:
         lines += ["", f"First request: POST {run_plan.url}"]
         lines += [f"  {name}: {value}" for name, value in run_plan.headers.items()]
         lines += [f"  {line}" for line in json.dumps(run_plan.first, indent=2, ensure_ascii=False).split("\n")]

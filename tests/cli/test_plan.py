@@ -77,6 +77,26 @@ def test_it_says_what_is_done_and_what_that_leaves(job: str, bench: Bench, monke
     assert "to send 1" in lines
 
 
+@pytest.mark.parametrize("answer", [(), ("--set", "answer.schema={type=['string', 'null']}")])
+def test_of_a_finished_run_nothing_is_said_that_concerns_requests(
+    answer: tuple[str, ...], job: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(bench, [{"messages": [{"role": "user", "content": "x"}], "seed": 1}])
+    settings = f'[output]\npath = "run"\n[limits]\nrequests_per_minute = 6\n[prices.m]\ninput = 1\noutput = 2{JUDGE}'
+    bench.root.joinpath(job).write_text(f'model = "m"\ninput.path = "rows.jsonl"\n{settings}')
+    call = (job, "--base-url", "rehearsal:?structured_outputs=false", *answer)
+    before = called(monkeypatch, "plan", *call)
+    named = ["own params", "to send", "tokens", "cost", "judging", "time", "folder", "First request"]
+    assert [name for name in named if name in before.stdout] == named
+    assert ("schema" in before.stdout, "repairs" in before.stdout, "warning" in before.stderr) == (bool(answer),) * 3
+    assert called(monkeypatch, "run", *call, "--progress", "none").returncode == 0
+    after = called(monkeypatch, "plan", *call)
+    names = [" ".join(line.split()[:2]) for line in after.stdout.splitlines()[1:]]
+    assert names == ["done already", "to send", f"folder {bench.root / 'run'}"]
+    assert after.stderr == ""
+    assert json.loads(called(monkeypatch, "plan", *call, "--json").stdout)["most_usd"] == 0
+
+
 def test_answers_of_other_runs_and_the_order_of_samples_are_named(
     job: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
