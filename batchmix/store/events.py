@@ -24,6 +24,14 @@ _Time = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
 """Unix time in ms, before the year 10000. A line with a number that does not fit its column counts as damaged."""
 
 
+class LinePosition(msgspec.Struct, frozen=True, gc=False):
+    """The position of an event's line in the journals of a shard."""
+
+    lane: int
+    offset: int
+    length: int
+
+
 class JournalHeader(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=False):
     """The first line of a journal: the run, the shard and the lane that it belongs to."""
 

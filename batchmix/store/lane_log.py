@@ -6,12 +6,11 @@ import msgspec
 
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status
-from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed
+from batchmix.store.events import AttemptSent, LinePosition, ResponseReceived, RowFailed
 from batchmix.store.journal import Journal, response_received
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.result_rows import ResultRows
 from batchmix.store.reuse import ReusedAnswer
-from batchmix.store.row_state import LinePosition
 from batchmix.store.shard import Shard
 
 
@@ -221,7 +220,7 @@ class LaneLog:
         opened = self._open[request.row // self._shard_rows]
         typed = opened.shard.classifier.typed
         assert typed is not None
-        turns = opened.states[request.key].invalid
+        turns = opened.states[request.key].to_continue(request.hash)
         return typed.follow_up(request, invalid, [turn.is_cut_off for turn in turns])
 
     def _continued(self, opened: _LaneShard, request: Request) -> Request | Failure:

@@ -80,7 +80,7 @@ class ResultRows:
         for model, answers in (shard.part_totals.answers or {}).items():
             self.totals.checked(model).add(answers.beside_rows)
         for (_, model, _), state in shard.states.items():
-            for turn in state.invalid_since_part:
+            for turn in state.chain.since_part if state.chain else ():
                 checked = self.totals.checked(model)
                 checked.add_invalid(turn.path)
                 if turn.number and not turn.in_row:
@@ -164,7 +164,7 @@ class ResultRows:
             request_id=event.request_id,
             request_hash=event.hash,
             raw=(_text(event) if event.base64 else event.body) if self._raw else None,
-            repairs=state.repairs if state.invalid else 0,
+            repairs=state.repairs if state.chain else 0,
         )
         return key + astuple(own) + astuple(answer) + astuple(usage)
 
@@ -193,7 +193,7 @@ class ResultRows:
             request_id=response.request_id if response else None,
             request_hash=event.hash,
             raw=raw,
-            repairs=state.repairs if state.invalid else 0,
+            repairs=state.repairs if state.chain else 0,
         )
         return key + astuple(own) + texts
 

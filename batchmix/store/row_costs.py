@@ -57,7 +57,7 @@ def _row_cost(values: dict[str, Any], key: Key, state: RowState, price: Price) -
     has_usage = None not in (values["prompt_tokens"], values["completion_tokens"])
     if values["status"] == Status.OK and has_usage:
         own = [(values["prompt_tokens"], values["completion_tokens"], values["cost_usd"])]
-    elif values["status"] != Status.OK and state.gave_up:
+    elif values["status"] != Status.OK and state.chain and state.chain.gave_up:
         own = []  # the row does not hold the usage of its answers
     else:
         return None

@@ -23,21 +23,14 @@ from batchmix.records import (
     Tokens,
     Usage,
 )
-from batchmix.store.events import AttemptSent, Event, ResponseReceived, RowFailed
+from batchmix.store.events import AttemptSent, Event, LinePosition, ResponseReceived, RowFailed
+from batchmix.store.repair_chain import InvalidTurn, RepairChain
 from batchmix.store.totals import EstimatedUsage
 
 _FINAL = frozenset({Status.OK, Status.REJECTED})
 """The statuses after which the same request is not sent again, unless rejected rows are to be retried."""
 _ANSWER_BYTES = 700
 """The measured memory of an answer in bytes, without its text: the event, the completion and its usage."""
-
-
-class LinePosition(msgspec.Struct, frozen=True, gc=False):
-    """The position of an event's line in the journals of a shard."""
-
-    lane: int
-    offset: int
-    length: int
 
 
 class CacheMemory:
@@ -68,28 +61,6 @@ class CacheMemory:
         self._left += self._taken.pop(shard, 0)
 
 
-class InvalidTurn(msgspec.Struct, frozen=True, gc=False):
-    """An answer in the journals that does not fit the job's schema."""
-
-    position: LinePosition
-    path: str
-    """Where the answer is wrong."""
-    is_cut_off: bool
-    served_model: str | None
-    usage: Usage
-    number: int
-    """How many requests to repair an answer the row took before this one."""
-    is_new: bool
-    """Whether the part does not include it yet."""
-    in_row: bool = False
-    """Whether the row is kept with this answer, so that its usage is that of the row."""
-
-    @property
-    def is_billed(self) -> bool:
-        """Whether the provider reported a complete usage."""
-        return self.usage.prompt_tokens is not None and self.usage.completion_tokens is not None
-
-
 class RowState(msgspec.Struct, gc=False):
     """The state of one (row, model, sample). Only this module changes it."""
 
@@ -118,16 +89,8 @@ class RowState(msgspec.Struct, gc=False):
     """The estimated usage of answers in the journals that did not report a complete usage."""
     billed_failures: tuple[tuple[str | None, Usage], ...] = ()
     """The billed model and the usage of each attempt in the journals that was billed without an answer."""
-    invalid: tuple[InvalidTurn, ...] = ()
-    """The invalid answers in the journals to the request that was last sent, and to its repairs."""
-    past_invalid: tuple[InvalidTurn, ...] = ()
-    """The other invalid answers in the journals."""
-    invalid_hash: str = ""
-    """The hash of the request that `invalid` belongs to."""
-    last_invalid: int = 0
-    """The number of the attempt that brought the latest invalid answer. 0 if there is none."""
-    gave_up: bool = False
-    """Whether the row ended after `invalid`. If it is sent again, that begins anew."""
+    chain: RepairChain | None = None
+    """The invalid answers in the journals. None if there are none."""
     wanted: bool = False
     """Whether the job contains this result now."""
     cached: tuple[ResponseReceived, Completion] | None = None
@@ -148,11 +111,6 @@ class RowState(msgspec.Struct, gc=False):
         return Tokens(self.prompt_tokens, UNKNOWN_COMPLETION if self.max_tokens is None else self.max_tokens)
 
     @property
-    def invalid_since_part(self) -> list[InvalidTurn]:
-        """All invalid answers in the journals that the part does not include."""
-        return [turn for turn in (*self.past_invalid, *self.invalid) if turn.is_new]
-
-    @property
     def is_unfit(self) -> bool:
         """Whether the part has an answer that does not fit the job's schema, and nothing has replaced it."""
         return self.status is None and self.hash != ""
@@ -160,20 +118,17 @@ class RowState(msgspec.Struct, gc=False):
     @property
     def repairs(self) -> int:
         """The number of requests that the row took after its first one, because an answer was invalid."""
-        if self.invalid_hash != self.hash or not self.invalid:
-            return 0
-        return len(self.invalid) - self.gave_up
+        return self.chain.repairs(self.hash) if self.chain else 0
 
     @property
     def shown_response(self) -> LinePosition | None:
         """The position of the response that a row with an invalid answer shows. None if there is none."""
-        is_own = self.invalid and self.invalid_hash == self.hash
-        return self.invalid[-1].position if is_own else self.last_response
+        return (self.chain and self.chain.last_of(self.hash)) or self.last_response
 
     def to_continue(self, hash_: str) -> tuple[InvalidTurn, ...]:
         """Return the invalid answers to a request on which another request follows, because the row has not ended."""
         is_answered = self.status is Status.OK and self.hash == hash_
-        return () if self.gave_up or is_answered or self.invalid_hash != hash_ else self.invalid
+        return self.chain.to_continue(hash_) if self.chain and not is_answered else ()
 
     def becomes_unfit(self, bill: tuple[str | None, Usage] | None) -> None:
         """Record that the part's answer does not fit the job's schema, and is no result. It stays paid for."""
@@ -209,8 +164,8 @@ class RowState(msgspec.Struct, gc=False):
             if event.reused_from is None:  # an answer of another row counts as none if it does not fit
                 self._add_invalid(event, position, outcome, is_new=is_new)
         elif isinstance(outcome, Completion):
-            if self.gave_up or self.invalid_hash != event.hash:
-                self._begin_anew()
+            if self.chain:
+                self.chain.follow(event.hash)
             self.status, self.hash, self.result = Status.OK, event.hash, position
             self.cached = (event, outcome) if cache else None
             reported = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
@@ -219,29 +174,19 @@ class RowState(msgspec.Struct, gc=False):
         elif is_new:
             self._bill(event, outcome)
 
-    def _begin_anew(self) -> None:
-        self.past_invalid, self.invalid = (*self.past_invalid, *self.invalid), ()
-
     def _add_invalid(
         self, event: ResponseReceived, position: LinePosition, invalid: InvalidAnswer, *, is_new: bool
     ) -> None:
         """Add an invalid answer to those that the row's repairs follow on. It is billed only if it `is_new`."""
-        if event.attempt <= self.last_invalid:
-            return
-        self.last_invalid = event.attempt
-        if self.gave_up or self.invalid_hash != event.hash:
-            self._begin_anew()
-        usage, path = invalid.completion.usage, invalid.failure.code or ""
-        turn = InvalidTurn(
-            position, path, invalid.is_cut_off, event.served_model, usage, number=len(self.invalid), is_new=is_new
-        )
-        self.invalid, self.invalid_hash, self.gave_up = (*self.invalid, turn), event.hash, False
-        if not is_new:
+        if self.chain is None:
+            self.chain = RepairChain(event.hash)
+        turn = self.chain.add(event, position, invalid, is_new=is_new)
+        if turn is None or not is_new:
             return
         if invalid.completion.lacks_usage:
             self.unreported += EstimatedUsage.of(invalid.completion, self.prompt_tokens)
         else:
-            self.billed_failures += ((event.served_model, usage),)
+            self.billed_failures += ((event.served_model, turn.usage),)
 
     def _bill(self, event: ResponseReceived, failure: Failure) -> None:
         if failure.usage is not None:
@@ -253,17 +198,15 @@ class RowState(msgspec.Struct, gc=False):
     def failed(self, event: RowFailed, position: LinePosition) -> None:
         """Update the state for a failed row, unless the row has an answer to the same request."""
         is_answered = self.status is Status.OK and self.hash == event.hash
-        is_after_invalid = event.type == INVALID and self.invalid_hash == event.hash
-        if is_after_invalid and event.attempt >= self.last_invalid and not (is_answered and self.result):
-            self.gave_up = True
+        if self.chain and event.type == INVALID and not (is_answered and self.result):
+            self.chain.end(event.hash, event.attempt)
         if not is_answered:
             self.status, self.hash, self.result, self.cached = event.status, event.hash, position, None
-            if event.status is Status.OK and self.invalid:
-                self._keep(self.invalid[-1])
+            if event.status is Status.OK and self.chain and (last := self.chain.keep_last()):
+                self._keep(last)
 
     def _keep(self, last: InvalidTurn) -> None:
-        """Record that the result row has the usage of the last invalid answer, so that it is not counted beside it."""
-        self.invalid = (*self.invalid[:-1], msgspec.structs.replace(last, in_row=True))
+        """Record that the result row has the usage of an invalid answer, so that it is not counted beside it."""
         bills = list(self.billed_failures)
         if last.is_new and (bill := (last.served_model, last.usage)) in bills:
             bills.remove(bill)

@@ -18,12 +18,12 @@ from batchmix.answers.typed import INVALID, TypedAnswers
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Key, Outcome, RejectedRow, Request, Status, Usage
 from batchmix.responses.classify import Classifier
-from batchmix.store.events import Event, JournalHeader, ResponseReceived
+from batchmix.store.events import Event, JournalHeader, LinePosition, ResponseReceived
 from batchmix.store.filesystem import set_mode, sync_folder
 from batchmix.store.journal import Journal
 from batchmix.store.journal_reader import Damage, Line, decode_line, open_journal, read_own_lines
 from batchmix.store.parts import read_part_of, row_groups
-from batchmix.store.row_state import LinePosition, RowState, apply_event, need_work
+from batchmix.store.row_state import RowState, apply_event, need_work
 from batchmix.store.totals import Totals
 
 _STATUSES = {status.value: status for status in Status}

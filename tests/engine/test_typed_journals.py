@@ -51,7 +51,7 @@ def folded(journals: dict[int, Path], part: Path) -> list[tuple[Any, ...]]:
 
 
 def _followed(state: RowState) -> tuple[Any, ...]:
-    going_on = len(state.to_continue(state.invalid_hash))
+    going_on = len(state.to_continue(state.chain.hash)) if state.chain else 0
     return state.status, state.repairs, going_on, state.billed_failures, state.attempts, state.maybe_billed
 
 
