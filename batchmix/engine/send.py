@@ -30,9 +30,10 @@ from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.records import CLASSIFIER_VERSION, Status
 from batchmix.redact import Secrets
 from batchmix.store.events import JournalHeader
-from batchmix.store.open_shards import OpenShards, ShardSpec
+from batchmix.store.open_shards import OpenShards
 from batchmix.store.result_feed import ResultFeed
 from batchmix.store.schema import part_schema
+from batchmix.store.sealing import ShardSpec
 from batchmix.store.view import read_view
 
 _logger = logging.getLogger(__name__)

@@ -8,26 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 
-import msgspec
-import pyarrow as pa
-
-from batchmix.answers.typed import TypedAnswers
 from batchmix.errors import BatchmixError, NoSpace, PartDamaged
 from batchmix.records import Exchange, Key, Status
 from batchmix.responses.classify import Classifier
-from batchmix.store.events import JournalHeader
 from batchmix.store.filesystem import Reserve
 from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
-from batchmix.store.ledger import ShardLeftOpen, ShardSealed
-from batchmix.store.parts import SealHooks, list_parts, part_path, seal_part
+from batchmix.store.ledger import ShardLeftOpen
+from batchmix.store.parts import list_parts, part_path
 from batchmix.store.result_feed import ResultListener
-from batchmix.store.result_rows import Price, ResultRows, by_row
+from batchmix.store.result_rows import ResultRows
 from batchmix.store.row_state import CacheMemory
 from batchmix.store.run_folder import Layout
-from batchmix.store.schema import PartFooter, Seal
+from batchmix.store.sealing import ShardSpec, seal_shard
 from batchmix.store.shard import JournalSettings, Shard
 
 _logger = logging.getLogger(__name__)
@@ -43,32 +38,6 @@ _PACE_S = 0.004
 """Seconds that the sealing thread waits after each batch of about a millisecond, so that the event loop can run.
 
 Without it the speed benchmark's rate falls while shards are sealed."""
-
-
-class ShardSpec(msgspec.Struct, frozen=True):
-    """Settings for opening and sealing shards, which are the same for all shards of a run."""
-
-    schema: pa.Schema
-    shard_rows: int
-    rows: int
-    models: tuple[str, ...]
-    digest: Callable[[int], str]
-    """Returns the digest of a shard's input bytes and of the part of the job from which requests are made."""
-    columns: str
-    """The digest of the carried columns."""
-    carried: Callable[[int], Iterator[pa.RecordBatch]]
-    """Returns the carried columns of a shard, one record per input row. Raises `InputChanged`."""
-    price: Price
-    raw: bool
-    """Whether parts keep the responses as they were received."""
-    header: JournalHeader
-    """The first line of journals. Parts repeat its values in their footers."""
-    damaged_parts: frozenset[int]
-    """The shards whose damaged parts the user has accepted. Their readable rows are kept, and the others are sent
-    again.
-    """
-    typed: TypedAnswers | None = None
-    """Checks the answers against the job's schema. None if the job has none."""
 
 
 class OpenShards:
@@ -248,7 +217,7 @@ class OpenShards:
         while True:
             shard = await self._to_seal.get()
             try:
-                await asyncio.to_thread(self._seal, shard)
+                await asyncio.to_thread(seal_shard, shard, self._spec, self._layout, self._pace)
                 _logger.info("sealed shard %d", shard.index)
                 del self._open[shard.index]
                 self.cache.give_back(shard.index)
@@ -261,40 +230,6 @@ class OpenShards:
     def _pace(self) -> None:
         """Wait so that the event loop can run, unless only sealing is left."""
         self._leaving.wait(_PACE_S)
-
-    def _seal(self, shard: Shard) -> None:
-        spec = self._spec
-        first = shard.index * spec.shard_rows
-        results = ResultRows(shard, spec.price, raw=spec.raw)
-        wanted = [key for key, state in shard.states.items() if state.wanted]
-        batches = results.batches(spec.schema, spec.carried(shard.index), first, by_row(wanted, spec.models))
-        seal_part(
-            part_path(self._layout.data, shard.index),
-            self._layout.journal,
-            spec.schema,
-            batches,
-            SealHooks(self._pace, lambda: self._footer(shard.index, results), self._record, self._layout.file_mode),
-        )
-        shard.remove_journals()
-
-    def _footer(self, index: int, results: ResultRows) -> PartFooter:
-        spec = self._spec
-        first = index * spec.shard_rows
-        stop = min(first + spec.shard_rows, spec.rows)
-        header = spec.header
-        return PartFooter(
-            index,
-            first,
-            stop,
-            spec.digest(index),
-            spec.columns,
-            results.totals,
-            rehearsal=header.rehearsal,
-            shard_rows=header.shard_rows,
-        )
-
-    def _record(self, footer: PartFooter, seal: Seal) -> None:
-        self._layout.ledger.append(ShardSealed.of(footer, seal))
 
 
 def _sync_each(shards: list[Shard]) -> None:
