@@ -1,6 +1,6 @@
 """The pool of one lane: many workers send the requests of a feed, until each has an answer or a final failure.
 
-    feed ─► buffer ─┐
+    feed ─► ahead ──┐
                     ├─► Admission ─► a worker sends ─► answer
     retries ─► due ─┘                      └─► failure ─► RetryQueue ─► due
 
@@ -10,14 +10,14 @@ Each worker has one request in flight at a time. Retries that are due are sent b
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from batchmix.engine.admission import Admission, IdleWorkers
 from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules, Transport
+from batchmix.engine.read_ahead import ReadAhead
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.retries import OpenRequest, RetryQueue, is_retryable
 from batchmix.engine.run_status import LaneStatus
@@ -35,8 +35,6 @@ retry."""
 _LAST = 100
 """Once at most this many rows are left, the status shows why they wait. With more rows, finding this out after each
 response would take too long."""
-_AHEAD = 512
-"""Maximum number of requests that are read ahead."""
 
 
 class Pool:
@@ -57,10 +55,9 @@ class Pool:
         self._streaming = StreamFallback(rules.on_unstreamed, is_off=rules.unstreamed)
         self._outcomes = Outcomes(log, shutdown, status, rules)
         self._retries = RetryQueue(status, self._idle.hand_out)
-        self._buffer: collections.deque[OpenRequest] = collections.deque()
-        self._more = asyncio.Event()
+        self._ahead = ReadAhead()
         self._outcome_event = asyncio.Event()
-        self._fed = self._is_cut = False
+        self._is_cut = False
         self._closed = False  # whether no more requests are sent
         self._working: asyncio.Future[list[None]]
         self._first_attempts = 0  # number of first attempts that have returned
@@ -112,16 +109,17 @@ class Pool:
         self._working.cancel()
 
     async def _feed(self, feed: AsyncIterator[list[Request]]) -> None:
-        async for batch in feed:
-            self._outcomes.begin(len(batch))
-            self._buffer.extend(map(OpenRequest, self._not_stopped(batch) if self._outcomes.stopped_paths else batch))
+        async for _ in self._ahead.read(feed, self._begun):
             self._idle.hand_out()
-            while len(self._buffer) >= _AHEAD:
-                self._more.clear()
-                await self._more.wait()
-        self._fed = True
-        self._idle.hand_out()
         self._end_if_done()
+
+    def _begun(self, batch: list[Request]) -> list[Request]:
+        """Count new requests, and return those to send. The others, whose path was stopped, end."""
+        self._outcomes.begin(len(batch))
+        stopped = self._outcomes.stopped_paths
+        if stopped:
+            self._fail_stopped(request for request in batch if request.path in stopped)
+        return [request for request in batch if request.path not in stopped] if stopped else batch
 
     async def _work(self) -> None:
         """Run one worker: it sends one request after another until there are no more. An error stops the run."""
@@ -147,9 +145,10 @@ class Pool:
         """Return the next request to send, retries first. If none may be sent now, record why and return None."""
         if self._closed or self._idle.waiting or self._shutdown.reason is not None:
             return None
-        queue = self._retries.due or self._buffer
-        if not queue or (queue is self._buffer and self._status.retrying and self._too_many_wait()):
-            self._status.limit(Bottleneck.RETRIES if queue else Bottleneck.NONE if self._fed else Bottleneck.INPUT)
+        ahead = self._ahead
+        queue = self._retries.due or ahead.queue
+        if not queue or (queue is ahead.queue and self._status.retrying and self._too_many_wait()):
+            self._status.limit(Bottleneck.RETRIES if queue else Bottleneck.NONE if ahead.is_over else Bottleneck.INPUT)
             return None
         if self._outcomes.held and self._outcomes.decided_by(self._status.in_flight):
             self._status.limit(Bottleneck.REFUSALS)
@@ -162,8 +161,8 @@ class Pool:
         queue.popleft()
         if self._streaming.is_off:
             item.request = self._streaming.as_sent(item.request)
-        if len(self._buffer) < _AHEAD // 2:
-            self._more.set()
+        if len(ahead.queue) < ahead.FEW:
+            ahead.room.set()
         return item
 
     def _too_many_wait(self) -> bool:
@@ -193,7 +192,7 @@ class Pool:
                 self._retries.remove(item)
             self._log.finished(item.request, None)
             self._outcome_event.set()
-        if self._fed:
+        if self._ahead.is_over:
             self._end_if_done()
             self._show_tail()
         if self._idle.waiting:
@@ -246,26 +245,21 @@ class Pool:
         if verdict.action is FailureAction.STOP_PATH:
             self._outcomes.stop_path(path, verdict)
             self._stop_path(path)
-            if self._fed:
+            if self._ahead.is_over:
                 self._end_if_done()
         else:
             self._outcomes.stop(verdict)
             self._close()
             self._loop.call_later(self._shutdown.drain_s, self._cut)
 
-    def _not_stopped(self, batch: list[Request]) -> list[Request]:
-        """End the requests in a batch whose path was stopped; return the other requests."""
-        stopped = self._outcomes.stopped_paths
-        for request in batch:
-            if request.path in stopped:
-                self._outcomes.fail(request, stopped[request.path])
-        return [request for request in batch if request.path not in stopped]
-
     def _stop_path(self, path: str) -> None:
         """End the requests to a stopped path: those read ahead, and those that wait for a retry."""
-        kept = self._not_stopped([item.request for item in self._buffer])
-        self._buffer = collections.deque(map(OpenRequest, kept))
-        self._not_stopped(self._retries.drop(path))
+        self._fail_stopped([*self._ahead.drop(path), *self._retries.drop(path)])
+
+    def _fail_stopped(self, requests: Iterable[Request]) -> None:
+        """End requests with the failure that stopped their path."""
+        for request in requests:
+            self._outcomes.fail(request, self._outcomes.stopped_paths[request.path])
 
     def _show_tail(self) -> None:
         """Show in the status why the last rows wait, once few are left."""
@@ -287,7 +281,7 @@ class Pool:
         self._outcome_event.set()
         if self._outcomes.stopped:
             self._close()
-        if self._fed:
+        if self._ahead.is_over:
             self._end_if_done()
             self._show_tail()
 
