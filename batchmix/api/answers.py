@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from batchmix.answers.model import pydantic_adapter
 from batchmix.engine import reader
 from batchmix.errors import UsageError
 from batchmix.formats.display import clean
@@ -35,7 +36,7 @@ def typed_values(run: Run, model: type | None) -> list[Any]:
         if convert:
             for at, value in enumerate(values):
                 try:
-                    values[at] = None if value is None else convert(value)
+                    values[at] = None if value is None else _instance(convert, value)
                 except Exception as error:  # the class may be of any library, and raise what it likes
                     row, name, sample = (batch.column(key)[at].as_py() for key in _KEY)
                     raise UsageError(
@@ -46,9 +47,27 @@ def typed_values(run: Run, model: type | None) -> list[Any]:
     return answers
 
 
+def _instance(convert: Callable[[Any], Any], value: Any) -> Any:
+    """Return the instance of a class for a JSON value. 4.0 is an integer for a schema, but not for each class."""
+    try:
+        return convert(value)
+    except Exception:  # noqa: BLE001 - the class may be of any library, and raise what it likes
+        return convert(_with_integers(value))
+
+
+def _with_integers(value: Any) -> Any:
+    """Return a JSON value with its whole numbers as integers."""
+    if isinstance(value, dict):
+        return {key: _with_integers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _converter(model: Any) -> Callable[[Any], Any]:
     """Return what makes instances of a class from JSON values."""
-    validate = getattr(model, "model_validate_json", None)  # pydantic's; from JSON, a strict model takes texts as dates
-    if callable(validate):
+    adapter = pydantic_adapter(model)
+    validate = getattr(model, "model_validate_json", None) or getattr(adapter, "validate_json", None)
+    if callable(validate):  # pydantic's; from JSON, a strict model takes texts as dates
         return lambda value: validate(json_bytes(value))
-    return functools.partial(msgspec.convert, type=model)
+    return functools.partial(msgspec.convert, type=model, str_keys=True)

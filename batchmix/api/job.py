@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import msgspec
 
 from batchmix.api.messages import speaking_python
-from batchmix.api.settings import JobKeywords, StartSettings, checked_job, with_own_code
+from batchmix.api.settings import JobKeywords, StartSettings, answer_class, checked_job, with_own_code
 from batchmix.errors import JobError
 from batchmix.formats.display import clean
 from batchmix.job import CheckedJob, job_settings, parse_toml, read_job, to_toml
@@ -35,7 +35,7 @@ class Job:
     True
     """
 
-    __slots__ = ("_checked",)
+    __slots__ = ("_answer_class", "_checked")
 
     def __init__(
         self,
@@ -54,13 +54,19 @@ class Job:
             )
         with speaking_python():
             self._checked = checked_job(source, prompt, model, out, settings)
+        self._answer_class = answer_class(settings)
 
     @classmethod
     def of(cls, checked: CheckedJob) -> Job:
         """Return a checked job as a `Job`."""
         job = cls.__new__(cls)
         job._checked = checked
+        job._answer_class = None
         return job
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """Leave out the class of the answers, which another process may lack."""
+        return None, {"_checked": self._checked, "_answer_class": None}
 
     @classmethod
     def from_toml(cls, text: str) -> Job:
@@ -91,6 +97,11 @@ class Job:
     def checked(self) -> CheckedJob:
         """All settings, with their defaults filled in."""
         return self._checked
+
+    @property
+    def answer_class(self) -> type | None:
+        """The class that was given as the schema of the answers. None if there was none, and in another process."""
+        return self._answer_class
 
     @property
     def name(self) -> str:

@@ -184,9 +184,14 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
     return merge_settings([given, settings_of_flags(flags)])
 
 
-def answer_class(settings: JobKeywords) -> type | None:
-    """Return the class among the keyword arguments of a call that says what the answers are. None if there is none."""
+def answer_class(settings: JobKeywords, earlier: type | None = None) -> type | None:
+    """Return the class among the keyword arguments of a call that says what the answers are. None if there is none.
+
+    `earlier` is that of an earlier call, which holds as long as this one gives no schema.
+    """
     given = settings.get("schema") or settings.get("answer", {}).get("schema")
+    if given is None:
+        return earlier
     return given if isinstance(given, type) else None
 
 

@@ -96,7 +96,7 @@ def prepared_call(
         given += keywords.keys() & JobKeywords.__annotations__.keys()
         if given:
             raise JobError(f"{given[0]}: the Job says this; give it to bm.Job(…)")
-        return PreparedCall(data.checked, options, progress, RunStatus())
+        return PreparedCall(data.checked, options, progress, RunStatus(), data.answer_class)
     if isinstance(data, str | os.PathLike):
         _check_is_path(os.fspath(data))
         job = checked_job(data, prompt, model, out, keywords)
@@ -251,5 +251,5 @@ def resumed_call(run: Run, settings: Settings) -> PreparedCall:
         known.get(table, {}).pop("path", None)  # those are the folder's
     known = merge_settings([known, changed_settings(settings)])
     job, options = resumed(run.folder, known, start_options(settings))
-    given = answer_class(settings) or run._answer_class
+    given = answer_class(settings, run._answer_class)
     return PreparedCall(job, options, settings.get("progress"), RunStatus(), given)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import decimal
+import functools
 import json
+import pickle
+import uuid
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 import pandas as pd
@@ -16,26 +20,24 @@ import pydantic
 import pytest
 
 import batchmix as bm
+from tests.answers import test_model
 
 TEXTS = [f"word {number}" for number in range(40)]
 PROMPT = "Rate {{ text }}"
 AT: dict[str, Any] = {"model": "m", "base_url": "rehearsal:?seed=3&missing_key=0.3&fenced=0.3"}
 
-Moment = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
-"""Without an offset, a time fits no JSON Schema's `date-time`, so that msgspec writes `string` for it."""
-
 
 class PydanticRating(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(strict=True)  # takes no text for a date, except from JSON
     stars: int = pydantic.Field(alias="Stars", ge=1, le=5)
-    at: Moment
+    at: datetime.datetime
     day: datetime.date | None
     tags: list[str]
 
 
 class StructRating(msgspec.Struct):
     stars: int
-    at: Moment
+    at: datetime.datetime
     day: datetime.date | None
     tags: list[str]
 
@@ -43,18 +45,25 @@ class StructRating(msgspec.Struct):
 @dataclasses.dataclass
 class DataRating:
     stars: int
-    at: Moment
+    at: datetime.datetime
     day: datetime.date | None
     tags: list[str]
 
 
 class DictRating(TypedDict):
     stars: int
-    at: Moment
+    at: datetime.datetime
     day: datetime.date | None
     tags: list[str]
 
 
+MANY_TYPES: dict[type, type] = {
+    test_model.Struct: test_model.StructPlace,
+    test_model.Data: test_model.DataPlace,
+    test_model.Dict: dict,
+    test_model.Pydantic: test_model.PydanticPlace,
+    test_model.PydanticData: test_model.PydanticDataPlace,
+}
 CLASSES = [PydanticRating, StructRating, DataRating, DictRating]
 
 
@@ -111,6 +120,50 @@ def test_a_run_that_goes_on_keeps_the_class() -> None:
     answers = again.answers()
     assert {type(answer) for answer in answers} == {StructRating, type(None)}
     assert bm.run(run, keep_going=True).answers() == answers
+
+
+def test_a_job_keeps_the_class_in_its_process() -> None:
+    job = bm.Job("rows.jsonl", PROMPT, **AT, schema=StructRating, answer={"repair": 0})
+    Path("rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    run = bm.run(job, keep_going=True)
+    assert {type(answer) for answer in run.answers()} == {StructRating, type(None)}
+    assert job == pickle.loads(pickle.dumps(job))
+    of_others = bm.run(pickle.loads(pickle.dumps(job)), keep_going=True)
+    assert {type(answer) for answer in of_others.answers()} == {dict, type(None)}
+    assert bm.Job.from_toml(job.to_toml()).answer_class is None
+
+
+def test_another_schema_takes_the_place_of_the_class() -> None:
+    run = run_with(StructRating, canary=3)
+    any_object = run.go_on(schema={"type": "object"}, update=True, keep_going=True)
+    assert {type(answer) for answer in any_object.answers()} == {dict, type(None)}
+
+
+@pytest.mark.parametrize("model", MANY_TYPES, ids=lambda model: model.__name__)
+def test_answers_have_the_types_of_the_class(model: type) -> None:
+    run = run_with(model)
+    texts = [result.answer for result in run if result.ok]
+    found: list[Any] = [answer for answer in run.answers() if answer is not None]
+    assert len(found) == len(texts) >= 10
+    for answer, text in zip(found, texts, strict=True):
+        get = answer.get if isinstance(answer, dict) else functools.partial(getattr, answer)
+        assert get("at") == datetime.datetime.fromisoformat(text["at"])
+        assert get("at").tzinfo is not None
+        assert get("day") == datetime.date.fromisoformat(text["day"])
+        assert get("time").replace(tzinfo=None) == datetime.time.fromisoformat(text["time"]).replace(tzinfo=None)
+        assert get("id") == uuid.UUID(text["id"])
+        assert get("price") == decimal.Decimal(str(text["price"]))
+        assert get("mood") is test_model.Mood(text["mood"])
+        assert isinstance(get("place"), MANY_TYPES[model])
+        assert get("scores") == text["scores"]
+
+
+@pytest.mark.parametrize("model", [StructRating, PydanticRating, DataRating, DictRating])
+def test_a_whole_number_with_a_point_is_an_integer(model: type) -> None:
+    text = '{"stars": 4.0, "Stars": 4e0, "at": "2026-11-27T12:00:00Z", "day": null, "tags": []}'
+    (answer,) = bm.run([text], "{{ text }}", model="m", base_url="rehearsal:?echo=1", schema=model).answers()
+    assert fields(answer)[0] == 4
+    assert isinstance(fields(answer)[0], int)
 
 
 def test_the_order_is_that_of_the_results_with_several_models_and_samples() -> None:
