@@ -29,6 +29,7 @@ class Provider(socketserver.ThreadingTCPServer):
         self.closes = False
         """Whether the provider closes the connection after each answer."""
         self.rows_received: list[int] = []
+        self.bodies_received: list[str] = []
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -42,8 +43,10 @@ class _Connection(socketserver.StreamRequestHandler):
             length = re.search(rb"content-length: (\d+)", head)
             if not length:
                 return
-            row = re.search(r"row (\d+)", self.rfile.read(int(length[1])).decode())
+            body = self.rfile.read(int(length[1])).decode()
+            row = re.search(r"row (\d+)", body)
             assert row
+            self.server.bodies_received.append(body)
             self.server.rows_received.append(int(row[1]))
             answer = self.server.answer(int(row[1]), self.server.rows_received.count(int(row[1])), nth)
             if answer is None:

@@ -20,7 +20,8 @@ from batchmix.store.run_folder import Layout
 
 # The second pattern in each pair matches the names that earlier versions gave.
 _REPLACING = re.compile("|".join([TEMPORARY.format(r"(run|summary)\.json"), r"(run|summary)\.json\.tmp"]))
-_SEALING = re.compile("|".join([TEMPORARY.format(r"part-[0-9]{5,}\.parquet"), r"[0-9]{5,}\.parquet\.tmp"]))
+_SEALED = (r"part-[0-9]{5,}\.parquet", r"[0-9]{5,}-[0-9]{3,}\.jsonl")
+_SEALING = re.compile("|".join([*map(TEMPORARY.format, _SEALED), r"[0-9]{5,}\.parquet\.tmp"]))
 _RESERVE = "reserve"
 """Name of the file in which an earlier version reserved disk space. Now the reserve is a file without a name."""
 

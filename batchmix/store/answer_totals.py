@@ -79,10 +79,10 @@ class AnswerTotals(msgspec.Struct):
         """Add an invalid answer that is wrong at `path`."""
         _count(self.invalid_paths, general(path))
 
-    def add_earlier_repair(self, usd: float | None) -> None:
-        """Add an invalid answer to a further request. `usd` is None if the price is unknown."""
-        self.earlier_repairs += 1
-        self.earlier_repairs_usd += usd or 0.0
+    def add_earlier_repair(self, usd: float | None, number: int = 1) -> None:
+        """Add an invalid answer to a further request, or take it back (-1). `usd` is None if the price is unknown."""
+        self.earlier_repairs += number
+        self.earlier_repairs_usd += number * (usd or 0.0)
 
     def add_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Add result rows, each given as the values of the columns in `_CHECKED`."""

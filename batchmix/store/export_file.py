@@ -78,7 +78,9 @@ class Export:
     def _shard(self, index: int, journals: dict[int, Path], carried: Carried) -> Iterator[pa.RecordBatch]:
         part = part_path(self._layout.data, index)
         shard = Shard(index, journals, part, classifier=self._classifier) if journals else None
-        if shard is None or not shard.has_journals:
+        if shard is None or not shard.adds_to_part:
+            if shard:
+                shard.close()
             yield from self._sealed(index, part)
             return
         self.lost += shard.part_damage

@@ -197,7 +197,7 @@ class OpenShards:
     def first_rows(self, model: str) -> FirstRows:
         """Return the rows that have answers of a model. This reads all parts and journals."""
         rows = first_rows_in(list_parts(self._layout.data).values(), model)
-        for index in self._journals:
+        for index in list(self._journals):
             shard = self._read_unopened(index)
             for key, state in shard.states.items() if shard else ():
                 if key[1] == model and state.status is Status.OK:
@@ -219,13 +219,18 @@ class OpenShards:
             try:
                 await asyncio.to_thread(seal_shard, shard, self._spec, self._layout, self._pace)
                 _logger.info("sealed shard %d", shard.index)
-                del self._open[shard.index]
+                self._forget(shard.index)
                 self.cache.give_back(shard.index)
             except Exception as error:  # noqa: BLE001 - it stops the run
                 self._on_error(error)
             finally:
                 self._to_seal.task_done()
                 self._sealed.set()
+
+    def _forget(self, index: int) -> None:
+        """Leave a sealed shard to its part: what its journals still have are no answers."""
+        del self._open[index]
+        self._journals.pop(index, None)
 
     def _pace(self) -> None:
         """Wait so that the event loop can run, unless only sealing is left."""

@@ -48,6 +48,14 @@ class RepairChain(msgspec.Struct, gc=False):
     """Whether the row ended after `turns`. If it is sent again, that begins anew."""
 
     @property
+    def moved(self) -> InvalidTurn | None:
+        """The invalid answer that the row holds, but that the part still counts beside its rows. None if there is none.
+
+        The row ended without a further answer, in a later start than the one which received this answer.
+        """
+        return self.turns[-1] if self.turns and self.turns[-1].in_row and not self.turns[-1].is_new else None
+
+    @property
     def since_part(self) -> list[InvalidTurn]:
         """All invalid answers that the part does not include."""
         return [turn for turn in (*self.past, *self.turns) if turn.is_new]

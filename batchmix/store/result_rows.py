@@ -14,6 +14,7 @@ from batchmix.formats.arrow_build import MakeArray, array_maker
 from batchmix.records import Completion, InvalidAnswer, Key, Status, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
+from batchmix.store.repair_chain import InvalidTurn
 from batchmix.store.row_slots import (
     ANSWER_AT,
     NO_ANSWER,
@@ -74,6 +75,8 @@ class ResultRows:
                 cost.add_estimates(state.unreported, state.lost_tokens)
                 for billed, usage in state.billed_failures:
                     cost.add_retry(price(model, billed, usage), usage)
+            if state.chain and (turn := state.chain.moved) and turn.is_billed:
+                self.totals.cost(model).add_retry(price(model, turn.served_model, turn.usage), turn.usage, -1)
 
     def _add_answers_beside_rows(self, shard: Shard, price: Price) -> None:
         """Add the invalid answers that no result row contains, as in `_add_usage_beside_rows`."""
@@ -84,7 +87,9 @@ class ResultRows:
                 checked = self.totals.checked(model)
                 checked.add_invalid(turn.path)
                 if turn.number and not turn.in_row:
-                    checked.add_earlier_repair(price(model, turn.served_model, turn.usage) if turn.is_billed else None)
+                    checked.add_earlier_repair(_usd(turn, model, price))
+            if state.chain and (moved := state.chain.moved) and moved.number:
+                self.totals.checked(model).add_earlier_repair(_usd(moved, model, price), -1)
 
     def batches(
         self, schema: pa.Schema, carried: Iterator[pa.RecordBatch], first: int, keys: dict[int, list[Key]]
@@ -210,6 +215,10 @@ class ResultRows:
             return astuple(answer) + astuple(Usage()), None
         usd = 0.0 if event.reused_from else self._price(event.model, event.served_model, answer.usage)
         return astuple(answer) + astuple(answer.usage), usd
+
+
+def _usd(turn: InvalidTurn, model: str, price: Price) -> float | None:
+    return price(model, turn.served_model, turn.usage) if turn.is_billed else None
 
 
 def _text(event: ResponseReceived) -> str:

@@ -130,6 +130,11 @@ class RowState(msgspec.Struct, gc=False):
         is_answered = self.status is Status.OK and self.hash == hash_
         return self.chain.to_continue(hash_) if self.chain and not is_answered else ()
 
+    @property
+    def unfinished_turns(self) -> tuple[InvalidTurn, ...]:
+        """The invalid answers of a failed row on which another request will follow, if the row is sent again."""
+        return self.to_continue(self.hash) if self.status is Status.FAILED else ()
+
     def becomes_unfit(self, bill: tuple[str | None, Usage] | None) -> None:
         """Record that the part's answer does not fit the job's schema, and is no result. It stays paid for."""
         self.status = None

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from batchmix.answers.typed import TypedAnswers
 from batchmix.store.events import JournalHeader
-from batchmix.store.ledger import ShardSealed
+from batchmix.store.ledger import ShardLeftOpen, ShardSealed
 from batchmix.store.parts import SealHooks, part_path, seal_part
 from batchmix.store.result_rows import Price, ResultRows, by_row
 from batchmix.store.run_folder import Layout
@@ -46,6 +46,7 @@ class ShardSpec(msgspec.Struct, frozen=True):
 def seal_shard(shard: Shard, spec: ShardSpec, layout: Layout, pace: Callable[[], None]) -> None:
     """Write a shard's part and remove its journals. `pace` is called after each batch of rows.
 
+    If rows have failed amid their repairs, the journals keep their invalid answers, from which the next start goes on.
     Raises `NoSpace`, `DiskError`, and `InputChanged`.
     """
 
@@ -53,7 +54,8 @@ def seal_shard(shard: Shard, spec: ShardSpec, layout: Layout, pace: Callable[[],
         return _footer(shard.index, spec, results)
 
     def record(footer: PartFooter, seal: Seal) -> None:
-        layout.ledger.append(ShardSealed.of(footer, seal))
+        is_left_open = bool(shard.unfinished_turns)
+        layout.ledger.append(ShardSealed.of(footer, seal), *[ShardLeftOpen(shard.index)] * is_left_open)
 
     results = ResultRows(shard, spec.price, raw=spec.raw)
     wanted = [key for key, state in shard.states.items() if state.wanted]

@@ -19,8 +19,8 @@ from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Key, Outcome, RejectedRow, Request, Status, Usage
 from batchmix.responses.classify import Classifier
 from batchmix.store.events import Event, JournalHeader, LinePosition, ResponseReceived
-from batchmix.store.filesystem import set_mode, sync_folder
-from batchmix.store.journal import Journal
+from batchmix.store.filesystem import PRIVATE, replace_file, set_mode, sync_folder
+from batchmix.store.journal import Journal, encode_line
 from batchmix.store.journal_reader import Damage, Line, decode_line, open_journal, read_own_lines
 from batchmix.store.parts import read_part_of, row_groups
 from batchmix.store.row_state import RowState, apply_event, need_work
@@ -88,6 +88,8 @@ class Shard:
             self.has_journals = bool(self._reading)
             """Whether the shard has journals, whose events may not be in the part."""
             self._read_part(part)
+            self.adds_to_part = self.has_journals and (self.part is None or bool(self.part_damage))
+            """Whether the journals had more, when they were opened, than invalid answers that the part includes."""
             for lane, file in self._reading.items():
                 self._read_journal(file, lane)
         except BaseException:
@@ -131,6 +133,7 @@ class Shard:
         entry: Line | Damage | None = None
         for entry in read_own_lines(file, self.index, lane):
             if isinstance(entry, Damage):
+                self.adds_to_part = True
                 self.damage.append(entry)
                 self.warnings.append(entry.message(self._journals[lane].name))
             elif not isinstance(entry.event, JournalHeader):
@@ -141,7 +144,12 @@ class Shard:
             self._without_header.add(lane)
 
     def _apply(self, event: Event, position: LinePosition) -> None:
-        outcome = self.outcome(event) if isinstance(event, ResponseReceived) else None
+        state, outcome = self.states.get(event.key), None
+        if isinstance(event, ResponseReceived):
+            outcome = self.outcome(event)
+        else:
+            self.adds_to_part = True
+        self.adds_to_part |= state is None or event.attempt > state.attempts or not event.attempt
         apply_event(self.states, event, position, outcome)
         if isinstance(event, ResponseReceived) and isinstance(outcome, Completion) and not event.reused_from:
             self.earlier_usage.setdefault(event.model, []).append((event.served_model, outcome.usage))
@@ -196,13 +204,30 @@ class Shard:
             file.close()
         self._writing, self._reading = {}, {}
 
+    @property
+    def unfinished_turns(self) -> list[LinePosition]:
+        """The positions of the answers that a part can't hold: on each, a request follows in a later start."""
+        wanted = (state for state in self.states.values() if state.wanted)
+        return [turn.position for state in wanted for turn in state.unfinished_turns]
+
     def remove_journals(self) -> None:
-        """Remove the journals, whose events are all in the part."""
+        """Remove the journals, whose events are all in the part. Only the lines of `unfinished_turns` stay."""
+        lines: dict[int, list[bytes]] = {}
+        for position in self.unfinished_turns:
+            lines.setdefault(position.lane, []).append(encode_line(self.event(position)))
         self.close()
-        for path in self._journals.values():
-            path.unlink(missing_ok=True)
-            folder = path.parent
-        sync_folder(folder)
+        for lane, path in self._journals.items():
+            if lane in lines:
+                header, mode = self._header(lane), self._settings.mode
+                kept = [encode_line(header), *lines[lane]] if header else lines[lane]
+                replace_file(path, b"".join(kept), PRIVATE if mode is None else mode)
+            else:
+                path.unlink(missing_ok=True)
+        sync_folder(next(iter(self._journals.values())).parent)
+
+    def _header(self, lane: int) -> JournalHeader | None:
+        header = self._settings.header
+        return header and msgspec.structs.replace(header, shard=self.index, lane=lane)
 
     def open_for_writing(self, lane: int) -> Journal:
         """Return the journal of a lane, and create it if it is missing. Raises `NoSpace` and `DiskError`."""
@@ -211,8 +236,8 @@ class Shard:
         if journal is None:
             journal = self._writing[lane] = Journal(self._journals[lane], settings.on_no_space)
             set_mode(journal.path, settings.mode)
-        if settings.header and (journal.is_new or lane in self._without_header):
-            journal.append(msgspec.structs.replace(settings.header, shard=self.index, lane=lane))
+        if (journal.is_new or lane in self._without_header) and (header := self._header(lane)):
+            journal.append(header)
             self._without_header.discard(lane)
         if not self.has_journals:
             settings.on_created(self.index)

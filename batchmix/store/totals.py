@@ -108,12 +108,12 @@ class Cost(msgspec.Struct):
         self.unreported += unreported
         self.lost += lost
 
-    def add_retry(self, usd: float | None, usage: Usage) -> None:
-        """Add an attempt that was billed without an answer. `usd` is None if the price is unknown."""
-        self.retries += 1
-        self.retries_usd += usd or 0.0
-        self.retries_unpriced += usd is None
-        self.retries_tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+    def add_retry(self, usd: float | None, usage: Usage, number: int = 1) -> None:
+        """Add an attempt billed without an answer, or take it back (-1). `usd` is None if the price is unknown."""
+        self.retries += number
+        self.retries_usd += number * (usd or 0.0)
+        self.retries_unpriced += number * (usd is None)
+        self.retries_tokens += number * ((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
 
     def add_row(self, usd: float | None, maybe_billed: int) -> None:
         """Add a result: its cost (None if unknown), and its number of attempts that may have been billed without an

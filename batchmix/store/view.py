@@ -185,6 +185,8 @@ def read_view(layout: Layout, price: Price, own: RunFile | None = None) -> View:
         if index in journals:
             with contextlib.closing(Shard(index, journals[index], part, classifier=classifier)) as shard:
                 if shard.has_journals:
+                    view.left.append(_left_open(shard))
+                if shard.adds_to_part:
                     _add_open(view, shard, ResultRows(shard, price, raw=False))
                     continue
         try:
@@ -224,16 +226,17 @@ def _recent(totals: Totals) -> dict[str, int]:
     return {model: round(sum(counts.values()) * share) for model, counts in totals.models.items()}
 
 
+def _left_open(shard: Shard) -> ShardLeftOpen:
+    is_damaged = bool(shard.part_damage)
+    return ShardLeftOpen(shard.index, shard.answers, shard.whole_bytes, len(shard.damage), part_damaged=is_damaged)
+
+
 def _add_open(view: View, shard: Shard, results: ResultRows) -> None:
     """Add a shard that has journals."""
     view.open_shards.append(shard.index)
     view.damage.extend(shard.warnings)
     for message in shard.part_damage:
         view.lose(message)
-    is_damaged = bool(shard.part_damage)
-    view.left.append(
-        ShardLeftOpen(shard.index, shard.answers, shard.whole_bytes, len(shard.damage), part_damaged=is_damaged)
-    )
     attempts = billed = 0
     since_ms = _since_ms()
     rows = []

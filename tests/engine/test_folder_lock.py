@@ -160,6 +160,7 @@ def test_foreign_files_in_a_run_folder_stay_and_do_no_harm(bench: Bench) -> None
     for name in left:
         put(bench.out / name, "")
     (bench.out / "journal/.part-00000.parquet.0123456789abcdef.tmp").touch()
+    (bench.out / "journal/.00000-000.jsonl.0123456789abcdef.tmp").touch()
     before = tree(bench.root)
     bench.source.write_bytes(gzip.compress(b'{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n'))
     view = bench.run()
