@@ -6,7 +6,7 @@ valid answer fulfils, so each valid answer can be stored. What Arrow has no type
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -48,17 +48,22 @@ def flattened(column: AnswerColumn) -> list[tuple[str, pa.DataType]]:
     return [(f"answer.{field.name}", field.type) for field in column.type]
 
 
-def field_paths(type_: pa.DataType, above: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+def field_paths(type_: pa.DataType) -> dict[str, tuple[str, ...]]:
     """Return the keys that lead to each field of an answer, at all levels, by the name of its column in a CSV file.
 
-    That is `address.city`. `type_` is that of an `AnswerColumn`. Within lists and JSON text there are no fields.
+    That is `address.city`. The whole answer, to which no keys lead, is called `answer`. `type_` is that of an
+    `AnswerColumn`. Within lists and JSON text there are no fields. If dots make two names the same, the one on the
+    upper level counts.
     """
-    paths: dict[str, tuple[str, ...]] = {}
+    paths = list(_key_paths(type_))
+    named = {".".join(keys): keys for keys in sorted(paths, key=len, reverse=True)}
+    return {name: named[name] for name in map(".".join, paths)} | {"answer": named.get("answer", ())}
+
+
+def _key_paths(type_: pa.DataType, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for field in type_ if pa.types.is_struct(type_) else ():
-        keys = (*above, field.name)
-        paths[".".join(keys)] = keys
-        paths |= field_paths(field.type, keys)
-    return paths
+        yield (*above, field.name)
+        yield from _key_paths(field.type, (*above, field.name))
 
 
 def flat_arrays(array: pa.Array) -> list[pa.Array]:

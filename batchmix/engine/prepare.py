@@ -110,7 +110,8 @@ def prepare(
     )
     try:
         if job.eval:
-            with_fields(job.eval, job.answer).check_columns(dataset.carried_schema.names)
+            fields = job.answer.paths if job.answer else ()
+            with_fields(job.eval, job.answer).check_columns(dataset.carried_schema.names, fields)
             check_rubrics(job.eval, dataset.carried_schema.names)
         if job.answer:
             dataset.settle_ways(settled_ways(job, dataset.models, lookup.catalogue(), previous))

@@ -147,7 +147,8 @@ def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score
     if result["status"] != Status.OK:
         return Score(0.0, text, None, f"no answer: {result['status']} ({result['error_type']})")
     if asked.texts[number] is None:
-        why = f"the answer has no {asked.scorer.field}" if asked.scorer.field else "the answer has no text"
+        field = asked.scorer.field
+        why = "the answer has no text" if field is None else f"the answer has no {field}"
         return Score(0.0, text, None, "refused" if result["refusal"] else why)
     return None
 

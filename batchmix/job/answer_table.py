@@ -49,11 +49,11 @@ class Answer(AnswerSettings, frozen=True):
         return tuple(resolved(self.schema, self.schema).get("properties", ()))
 
     @property
-    def paths(self) -> tuple[str, ...]:
-        """The names of the fields at all levels, such as `address.city`."""
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """The keys that lead to each field, at all levels, by names such as `address.city`; `answer` is the whole."""
         from batchmix.answers.column import AnswerColumn, field_paths
 
-        return tuple(field_paths(AnswerColumn(self.schema).type))
+        return field_paths(AnswerColumn(self.schema).type)
 
     @property
     def columns(self) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -62,25 +62,33 @@ class Eval(msgspec.Struct, frozen=True):
         named = [column for scorer in self.scorers if (column := self.target_of(scorer)) is not None]
         return tuple(dict.fromkeys([*named, *self.group_by]))
 
-    def check_columns(self, names: Collection[str]) -> None:
-        """Raise `JobError` if a target or group column is not among `names`, the columns of the output."""
+    def check_columns(self, names: Collection[str], fields: Iterable[str] = ()) -> None:
+        """Raise `JobError` if a target or group column is not among `names`, the columns of the output.
+
+        `fields` are the names of the fields of typed answers, as targets have them.
+        """
         for scorer in self.scorers:
             column = self.target_of(scorer)
             if scorer.field is not None and column is not None and column not in names:
+                without = "" if scorer.needs_target else f', or only field = "{scorer.field}"'
                 raise JobError(
                     f"eval: {scorer.name} compares the field {scorer.field!r} with the column {column!r}, and there is"
                     " no such column in the output; name the carried column with the right answers, as field ="
-                    f' "{scorer.field}" and target = "COLUMN"'
+                    f' "{scorer.field}" and target = "COLUMN"{without}'
                 )
         for column in self.columns:
             if column not in names:
+                near = closest(column, [*names, *(f"{_ANSWER}{field}" for field in fields)])
+                hint = f"; did you mean {near}?" if near else ""
                 raise JobError(
-                    f"eval: there is no column {column!r} in the output; targets and groups are carried columns (see"
-                    " input.columns)"
+                    f"eval: there is no column {column!r} in the output{hint}; targets and groups are carried columns"
+                    " (see input.columns)"
                 )
 
 
-_ANSWER = "answer."
+_WHOLE = "answer"
+"""A target that is a whole typed answer."""
+_ANSWER = f"{_WHOLE}."
 """The beginning of a target that is a field of typed answers."""
 
 
@@ -94,22 +102,30 @@ def with_fields(settings: Eval, answer: Answer | None) -> Eval:
     scorers = []
     for given in settings.scorers:
         scorer, target = given, settings.target_of(given)
-        if paths is not None and scorer.field is None and target is not None and target.startswith(_ANSWER):
+        if paths is not None and scorer.field is None and target is not None and f"{target}.".startswith(_ANSWER):
             field = target.removeprefix(_ANSWER)
-            scorer = msgspec.structs.replace(scorer, field=field, target=field.rpartition(".")[2])
+            column = paths.get(field, ())[-1:] or (_WHOLE,)
+            scorer = msgspec.structs.replace(scorer, field=field, target=column[0])
         if scorer.field is not None:
             _check_field(scorer, paths)
         scorers.append(scorer)
     return msgspec.structs.replace(settings, scorers=tuple(scorers))
 
 
-def _check_field(scorer: Scorer, paths: Sequence[str] | None) -> None:
-    where = f"eval.scorers: {scorer.title}: the field {scorer.field!r}"
+def _check_field(scorer: Scorer, paths: Collection[str] | None) -> None:
+    field = str(scorer.field)
+    where = f"eval.scorers: {scorer.title}: the field {field!r}"
     if paths is None:
         raise JobError(f"{where} needs typed answers, and the job has no [answer]; take it out, or give a schema")
-    if scorer.field not in paths:
-        near = closest(str(scorer.field), paths)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(paths) or 'none'}"
+    if field not in paths:
+        parts = field.split(".")
+        above = [name for end in range(1, len(parts)) if (name := ".".join(parts[:end])) in paths]
+        if above and not any(name.startswith(f"{above[-1]}.") for name in paths):
+            hint = f"{above[-1]} is no object with known fields, and is compared as a whole"
+        elif near := closest(field, sorted(paths)):
+            hint = f"did you mean {near}?"
+        else:
+            hint = f"there are {', '.join(paths)}"
         raise JobError(f"{where} is not in the schema of the answers; {hint}")
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from batchmix.answers.typed import TypedAnswers
 from batchmix.errors import JobError
 from batchmix.evaluation.outcome import evaluated as evaluate
 from batchmix.evaluation.outcome import prepared_evaluation
+from batchmix.evaluation.scored_text import scored_texts
 from batchmix.job import job_settings, read_job
 from tests.conftest import Provider
 from tests.evaluation.conftest import EvalBench
@@ -20,6 +22,8 @@ SCHEMA: dict[str, Any] = {
         "sentiment": {"enum": ["good", "bad"]},
         "stars": {"type": ["number", "null"]},
         "address": {"type": "object", "properties": {"city": {"type": "string"}}},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "extra": {"type": "object"},
     },
     "required": ["sentiment"],
 }
@@ -55,9 +59,10 @@ def scores(bench: EvalBench) -> dict[str, list[tuple[float | None, str | None]]]
     return found
 
 
+@pytest.mark.parametrize("flatten", [False, True])
 @pytest.mark.parametrize("on_invalid", ["fail", "keep"])
-def test_fields_are_compared_with_their_columns(typed: EvalBench, on_invalid: str) -> None:
-    typed.settings["answer"]["on_invalid"] = on_invalid
+def test_fields_are_compared_with_their_columns(typed: EvalBench, on_invalid: str, flatten: bool) -> None:
+    typed.settings["answer"] |= {"on_invalid": on_invalid, "flatten": flatten}
     typed.run()
     typed.evaluate()
     no = "no answer: failed (schema)" if on_invalid == "fail" else "the answer has no {}"
@@ -69,6 +74,48 @@ def test_fields_are_compared_with_their_columns(typed: EvalBench, on_invalid: st
             (None, "the row has no target"),
         ],
     }  # fmt: skip
+
+
+ANY_ROOT: list[tuple[dict[str, Any], list[str], list[str | None]]] = [
+    ({"enum": ["good", "bad"]}, ['"good"', '"great"', "good"], ["good", None, None]),
+    ({"type": ["integer", "null"]}, ["3", "4.0", "null", '"3"'], ["3", "4", None, None]),
+    ({"type": "array", "items": {"type": "integer"}}, ["```json\n[1,2]\n```", "[]", "{}"], ["[1, 2]", "[]", None]),
+    ({"anyOf": [{"type": "boolean"}, {"type": "integer"}]}, ["true", "0", '""'], ["true", "0", None]),
+]
+
+
+@pytest.mark.parametrize(("schema", "said", "expected"), ANY_ROOT)
+def test_a_whole_answer_is_scored_whatever_its_root(
+    typed: EvalBench, schema: dict[str, Any], said: list[str], expected: list[str | None]
+) -> None:
+    typed.settings["answer"]["schema"] = schema
+    typed.settings["eval"] = {"scorers": [{"kind": "exact", "field": "answer", "target": "label"}]}
+    job = read_job(None, typed.settings)
+    assert job.eval is not None
+    results = [{"status": "ok", "response": text, "tool_calls": None} for text in said]
+    assert scored_texts(job.eval.scorers[0], results, TypedAnswers(schema)) == expected
+
+
+def test_a_whole_object_is_compared_without_what_surrounds_it(typed: EvalBench) -> None:
+    typed.write_said([{"said": said, "label": '{"stars": 3}'} for said in ('{"stars":3}', '{"stars": 4}', '{"n": 3}')])
+    typed.settings["answer"]["schema"] = {"type": "object", "properties": {"stars": {"type": "integer"}}}
+    typed.settings["eval"] = {"scorers": [{"kind": "exact", "field": "answer", "target": "label"}]}
+    typed.run()
+    typed.evaluate()
+    assert scores(typed) == {"exact": [(1.0, None), (0.0, None), (0.0, None)]}
+
+
+def test_a_field_with_dots_in_its_name_and_one_within_another_are_told_apart(typed: EvalBench) -> None:
+    inner = {"type": "object", "properties": {"b": {"type": "string"}, "c": {"type": "string"}}}
+    for properties in ({"a": inner, "a.b": {"type": "string"}}, {"a.b": {"type": "string"}, "a": inner}):
+        typed.settings["answer"]["schema"] = {"type": "object", "properties": properties}
+        names = [{"kind": "exact", "name": field, "target": f"answer.{field}"} for field in ("a.b", "a.c")]
+        typed.settings["eval"] = {"scorers": names}
+        said = {"a": {"b": "inner", "c": "third"}, "a.b": "outer"}
+        typed.write_said([{"said": json.dumps(said), "a.b": "outer", "b": "inner", "c": "third"}])
+        typed.run(update=True)
+        typed.evaluate()
+        assert scores(typed) == {"a.b": [(1.0, None)], "a.c": [(1.0, None)]}
 
 
 def test_a_finished_run_is_evaluated_with_other_scorers_by_its_own_schema(typed: EvalBench) -> None:
@@ -92,7 +139,16 @@ def test_a_finished_run_is_evaluated_with_other_scorers_by_its_own_schema(typed:
     [
         ({"target": "answer.sentimnt"}, "'sentimnt' is not in the schema of the answers; did you mean sentiment?"),
         ({"target": "answer.address.cty"}, "did you mean address.city?"),
-        ({"field": "xyz", "target": "n"}, "there are sentiment, stars, address, address.city"),
+        ({"field": "xyz", "target": "n"}, "there are sentiment, stars, address, address.city, tags, extra, answer$"),
+        ({"target": "answer.tags.0"}, "tags is no object with known fields, and is compared as a whole"),
+        ({"target": "answer.extra.x"}, "extra is no object with known fields, and is compared as a whole"),
+        ({"target": "answr.sentiment"}, "no column 'answr.sentiment' in the output; did you mean answer.sentiment?"),
+        ({"target": "sentimnt"}, "no column 'sentimnt' in the output; did you mean sentiment?"),
+        ({"target": "answer"}, 'the column \'answer\', and there .* field = "answer" and target = "COLUMN"$'),
+        (
+            {"kind": "regex", "pattern": "x", "target": "answer.stars"},
+            'field = "stars" and target = "COLUMN", or only field = "stars"',
+        ),
         ({"target": "answer.stars"}, "the column 'stars', and there is no such column .* field = \"stars\" and target"),
     ],
 )
