@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +147,12 @@ def _write_jsonl(path: Path, _: pa.Schema, batches: Iterator[pa.RecordBatch]) ->
 def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], nested: Collection[str]) -> None:
     """Write a CSV file. Objects in the columns `nested` have a column for each value, all others are JSON text."""
 
-    def leaves(columns: Iterable[pa.Array]) -> Iterator[tuple[str, pa.Array]]:
+    def leaves(columns: Iterable[pa.Array]) -> Iterator[tuple[tuple[str, ...], pa.Array]]:
         for name, column in zip(schema.names, columns, strict=True):
-            yield from _leaves(name, column) if name in nested else [(name, column)]
+            yield from _leaves((name,), column) if name in nested else [((name,), column)]
 
-    none = [pa.nulls(0, type_) for type_ in schema.types]
-    flat = pa.schema([(name, _flat(column.type)) for name, column in leaves(none)])
+    keys, none = zip(*leaves([pa.nulls(0, type_) for type_ in schema.types]), strict=True)
+    flat = pa.schema([(name, _flat(column.type)) for name, column in zip(_names(keys), none, strict=True)])
     with pa_csv.CSVWriter(path, flat) as writer:
         for batch in batches:
             columns = [
@@ -161,13 +162,28 @@ def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch],
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
 
 
-def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
-    """Yield the columns of the values within a column of objects, named `name.field`, or the column itself."""
+def _leaves(keys: tuple[str, ...], column: pa.Array) -> Iterator[tuple[tuple[str, ...], pa.Array]]:
+    """Yield the columns of the values within a column of objects, each with the keys that lead to it, or itself."""
     if not pa.types.is_struct(column.type):
-        yield name, column
+        yield keys, column
         return
     for field, inner in zip(column.type, column.flatten(), strict=True):
-        yield from _leaves(f"{name}.{field.name}", inner)
+        yield from _leaves((*keys, field.name), inner)
+
+
+def _names(keys: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a name for each column, given the keys that lead to it: `answer.address.city`.
+
+    If dots in the keys make the names of two the same, the one on the lower level gets the suffix `_1`.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    for path in sorted(keys, key=len):
+        name, number = ".".join(path), itertools.count(1)
+        while name in names:
+            name = f"{'.'.join(path)}_{next(number)}"
+        names[name] = path
+    of = {path: name for name, path in names.items()}
+    return [of[path] for path in keys]
 
 
 def _flat(type_: pa.DataType) -> pa.DataType:

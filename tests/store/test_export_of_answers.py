@@ -115,6 +115,57 @@ def test_a_carried_object_stays_one_column_of_json_text_in_csv(bench: Bench) -> 
     assert row["answer"] == '{"mood":"good"}'
 
 
+ODD_NAMES: dict[str, Any] = {
+    "a": {
+        "b": "inner", "c,d": {'e"f': [{"x": 1}], "new\nline": {"at": "2026-11-27T12:00:00Z", "n": 1.5}, "s": 'q"u,o\nte'},
+    },
+    "a.b": "outer", "": True, "A": "other case", "=1+1": "=1+1", "cr\r": 1, "status": "mine", "any": {"k": [1, "2"]},
+    "nul\x00": "\x00", "address.city": "from the answer",
+}  # fmt: skip
+
+
+def schema_of(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {"type": "object", "properties": {name: schema_of(inner) for name, inner in value.items()}}
+    if isinstance(value, list):
+        return {"type": "array", "items": schema_of(value[0])}
+    return {"type": {str: "string", bool: "boolean", int: "integer", float: "number"}[type(value)]}
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+def test_any_name_and_text_is_in_each_format(bench: Bench, provider: odd_provider.Provider, flatten: bool) -> None:
+    schema = schema_of(ODD_NAMES)
+    schema["properties"]["any"] = {}
+    bench.settings |= {
+        "answer": {"schema": schema, "repair": 0, "flatten": flatten, "send": "prompt"},
+        "provider": {"base_url": f"http://127.0.0.1:{provider.server_address[1]}/v1", "api_key_env": ""},
+        "input": {"path": str(bench.source), "prompt": "row {{ n }}"},
+    }
+    rows = [{"n": number, "answer.a.b_1": "carried"} for number in range(5)]
+    bench.source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    nothing = ['{"a": {"c,d": {"new\\nline": {}}}}', '{"a": {"c,d": {}}}', "{}", '{"a": 1}']
+    provider.answer = lambda row, attempt, _: said([json.dumps(ODD_NAMES), *nothing][row])
+    bench.run()
+    for name in ("all.csv", "all.jsonl", "all.parquet"):
+        assert reader.export(bench.out, bench.root / name) == (5, [])
+    with (bench.root / "all.csv").open(newline="") as file:
+        head, *lines = csv.reader(file)
+    assert len(head) == len(set(head))
+    cells = [{key: line[at] for at, key in enumerate(head) if key.startswith("answer")} for line in lines]
+    inner = "answer.a.c,d."
+    assert cells[0] == {
+        "answer.a.b": "outer", "answer.a.b_1": "carried", "answer.a.b_2": "inner", f'{inner}e"f': '[{"x":1}]',
+        f"{inner}new\nline.at": "2026-11-27T12:00:00Z", f"{inner}new\nline.n": "1.5", f"{inner}s": 'q"u,o\nte',
+        "answer.": "true", "answer.A": "other case", "answer.=1+1": "=1+1", "answer.cr\r": "1", "answer.status": "mine",
+        "answer.any": '{"k":[1,"2"]}', "answer.nul\x00": "\x00", "answer.address.city": "from the answer",
+    }  # fmt: skip
+    assert cells[1:] == [dict.fromkeys(cells[0], "") | {"answer.a.b_1": "carried"}] * 4
+    row = json.loads((bench.root / "all.jsonl").read_text().splitlines()[0])
+    whole = {name: row[f"answer.{name}"] for name in ODD_NAMES} if flatten else row["answer"]
+    assert whole == ODD_NAMES | {"any": '{"k":[1,"2"]}'}
+    assert pq.read_table(bench.root / "all.parquet").equals(pq.read_table(bench.out / "data"))
+
+
 @pytest.mark.parametrize("on_invalid", ["fail", "keep"])
 def test_lines_of_an_openai_batch_say_of_an_invalid_answer_what_is_wrong(
     bench: Bench, provider: odd_provider.Provider, on_invalid: str
