@@ -99,7 +99,8 @@ def content_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return plain_text(value)
     if isinstance(value, list):
-        kept = [part for part in value if not (isinstance(part, dict) and part.get("type") in _NO_RESPONSE_TYPES)]
+        skipped = {*_NO_RESPONSE_TYPES, *_TEXT_TYPES}  # a part for text without any says nothing
+        kept = [part for part in value if not (isinstance(part, dict) and part.get("type") in skipped)]
         return text_in(value) or nonempty_json(kept, readable=True)
     if isinstance(value, dict) and value.get("type") in _TEXT_TYPES:
         return text_in(value)

@@ -32,6 +32,7 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
     ("filtered away", json.dumps({**GOOD, "choices": [{"index": 0, "finish_reason": "content_filter"}]}).encode(), Completion(None, finish_reason="content_filter", usage=USAGE)),
     ("parts", good(content=[{"type": "text", "text": "a"}, {"text": "b"}, "c", 4]), Completion("abc", finish_reason="stop", usage=USAGE)),
     ("parts with what was thought", good(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]}, {"type": "thinking", "thinking": "!"}, {"type": "text", "text": "a"}]), Completion("a", "hm!", finish_reason="stop", usage=USAGE)),
+    ("parts without text", good(content=[{"type": "text", "text": ""}, {"type": "output_text"}]), Completion(None, finish_reason="stop", usage=USAGE)),
     ("nested parts", good(content=[["a", [{"text": "b"}]], None]), Completion("ab", finish_reason="stop", usage=USAGE)),
     ("reasoning_content", good(content=None, reasoning_content="hm"), Completion(None, "hm", finish_reason="stop", usage=USAGE)),
     ("reasoning", good(content="x", reasoning="hm"), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
@@ -98,6 +99,7 @@ async def test_an_odd_answer_is_parsed_and_its_body_kept(
     [
         ("/completions", {"choices": [{"text": "Paris", "finish_reason": "stop"}]}, "Paris"),
         ("/responses", {"output": [{"type": "reasoning", "content": [{"text": "hm"}]}, {"type": "message", "content": [{"type": "output_text", "text": "Pa"}, {"text": "ris"}]}]}, "Paris"),
+        ("/responses", {"output": [{"type": "message", "content": [{"type": "output_text", "text": ""}]}]}, None),
         ("/embeddings", {"data": [{"embedding": [0.1]}]}, "[[0.1]]"),
         ("/rerank", {"results": []}, None),
     ],
