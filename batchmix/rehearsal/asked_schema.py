@@ -45,7 +45,7 @@ class AskedSchema(msgspec.Struct, frozen=True):
 def asked_schema(body: dict[str, Any], content: object) -> AskedSchema | None:
     """Return the schema that a request asks for. None if it asks for none.
 
-    `content` is the value of `messages`, `prompt` or `input`.
+    `content` is the value of `messages`, `prompt` or `input`. Responses may have a prompt in their `instructions` too.
     """
     tool = _forced_tool(body)
     if tool is not None:
@@ -58,15 +58,16 @@ def asked_schema(body: dict[str, Any], content: object) -> AskedSchema | None:
         inner = answer_format.get("json_schema", answer_format)
         schema = inner.get("schema") if isinstance(inner, dict) else None
         return AskedSchema(schema if isinstance(schema, dict) else True, SchemaWay.RESPONSE_FORMAT)
-    in_prompt = prompt_schema(content)
+    in_prompt = prompt_schema(body.get("instructions"), content)
     if kind == "json_object":
         return AskedSchema({"type": "object"} if in_prompt is None else in_prompt.schema, SchemaWay.JSON_OBJECT)
     return in_prompt
 
 
-def prompt_schema(content: object) -> AskedSchema | None:
-    """Return the first schema in a prompt or in messages. None if there is none."""
-    schema = next((schema for part in _texts(content) for schema in _schemas(part)), None)
+def prompt_schema(*contents: object) -> AskedSchema | None:
+    """Return the first schema in prompts or in messages. None if there is none."""
+    texts = (text for content in contents for text in _texts(content))
+    schema = next((schema for text in texts for schema in _schemas(text)), None)
     return None if schema is None else AskedSchema(schema, SchemaWay.PROMPT)
 
 

@@ -75,6 +75,7 @@ async def test_a_tools_arguments_fit(calling, choice, reason):
         ({"tools": [TOOL["function"]], "tool_choice": {"type": "function", "name": "save"}}, "function_call"),
         ({"input": PROMPT, "text": {"format": {"type": "json_object"}}}, "message"),
         ({"input": messages(("user", [{"type": "input_text", "text": PROMPT}]))}, "message"),
+        ({"instructions": PROMPT, "input": messages(("user", "Hello"))}, "message"),
     ],
 )
 async def test_the_responses_api_too(calling, body, kind):
