@@ -31,6 +31,8 @@ _OWN = {
     "prompt": (),
 }
 """The parameters with which a body already says by itself what the way would say."""
+_TOOLS, _CHOICES = ("tools", "functions"), ("tool_choice", "function_call")
+"""The parameters with tools, and those that may force the model to call one."""
 
 
 class Asking:
@@ -98,6 +100,26 @@ class Asking:
         if self._prompt:
             asked["instructions"] = _joined(body.get("instructions"), self._prompt)
         return asked
+
+
+def tool_clash(params: Mapping[str, Any], way: str) -> tuple[str, str] | None:
+    """Return the parameter for tools with which no answer could fit the schema, and the reason. None if one could.
+
+    `params` are those of a job or the body of a request, `way` is how the schema is to be sent. A tool that is named as
+    ours is taken for it: its arguments are the answer.
+    """
+    key = next((name for name in (*_TOOLS, *_CHOICES) if params.get(name)), None)
+    tools = [tool for name in _TOOLS for tool in _list(params.get(name))]
+    if key is None or any(_name(tool) == NAME for tool in tools):
+        return None
+    if way == "tool":
+        return key, 'can\'t be together with answer.send = "tool"; choose another way to send it'
+    if key in _TOOLS and any(_forces(params.get(name)) for name in _CHOICES):
+        return key, (
+            "a model that must call one of these gives no answer that fits [answer]; take out the tools, or what forces"
+            " the model to call them"
+        )
+    return None
 
 
 def can_be_typed(path: str) -> bool:
@@ -200,6 +222,19 @@ def _can_be_sent(calls: Any, id_key: str) -> bool:
         and isinstance(read_json(_function(call)["arguments"].encode("utf-8", "surrogatepass")), dict)
         for call in calls
     )
+
+
+def _forces(choice: Any) -> bool:
+    """Return whether the value of `tool_choice` or `function_call` makes the model call a tool."""
+    if not isinstance(choice, Mapping):
+        return choice not in (None, "auto", "none")
+    allowed = choice.get("allowed_tools")
+    mode = allowed.get("mode") if isinstance(allowed, Mapping) else choice.get("mode", choice.get("type"))
+    return mode not in ("auto", "none")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _function(call: Any) -> Mapping[str, Any]:

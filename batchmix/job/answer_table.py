@@ -11,10 +11,6 @@ import msgspec
 
 from batchmix.errors import JobError
 
-_TOOLS = ("tools", "functions")
-_CHOICES = ("tool_choice", "function_call")
-"""The parameters with tools, and those that may force the model to call one."""
-
 
 class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The keys of `[answer]` that are the same in the job file (`AnswerTable`) and in a checked job (`Answer`)."""
@@ -99,6 +95,8 @@ def _given(schema: str | dict[str, Any]) -> str | dict[str, Any]:
 
 def _check_params(table: AnswerTable, place: str, params: Mapping[str, Any]) -> None:
     """Raise `JobError` if parameters ask for answers of another form than the schema."""
+    from batchmix.answers.asking import tool_clash
+
     text = params.get("text")
     forms = {
         "response_format": params.get("response_format"),
@@ -107,12 +105,5 @@ def _check_params(table: AnswerTable, place: str, params: Mapping[str, Any]) -> 
     for key, form in forms.items():
         if form is not None:
             raise JobError(f"{place}.{key}: can't be together with [answer], whose schema says the same; take it out")
-    tools = next((key for key in _TOOLS if params.get(key)), None)
-    forced = any(params.get(key) not in (None, "auto", "none") for key in _CHOICES)
-    if tools and table.send == "tool":
-        raise JobError(f'{place}.{tools}: can\'t be together with answer.send = "tool"; choose another way to send it')
-    if tools and forced:
-        raise JobError(
-            f"{place}.{tools}: a model that must call one of these gives no answer that fits [answer]; take out the"
-            " tools, or what forces the model to call them"
-        )
+    if clash := tool_clash(params, table.send):
+        raise JobError(f"{place}.{clash[0]}: {clash[1]}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.answers.asking import Asking, can_be_typed
+from batchmix.answers.asking import Asking, can_be_typed, tool_clash
 from batchmix.errors import FailureAction
 from batchmix.formats.display import clean
 from batchmix.job import Model
@@ -74,6 +74,8 @@ class RequestBuilder:
     def _typed(self, asking: Asking, path: str, body: dict[str, Any]) -> dict[str, Any]:
         if not can_be_typed(path):
             raise BadRowError(f"answers of {path} can't have a schema; take [answer] out of the job, or the row")
+        if clash := tool_clash(body, asking.way):
+            raise BadRowError(f"{clash[0]}: {clash[1]}")
         return asking.with_schema(body, path)
 
     def rejected(self, index: int, reason: str) -> list[Request | RejectedRow]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batchmix.answers.asking import Asking, Way, answer_text, can_be_typed, with_larger_cap, with_repair
+from batchmix.answers.asking import Asking, Way, answer_text, can_be_typed, tool_clash, with_larger_cap, with_repair
 
 CHAT, RESPONSES = "/chat/completions", "/responses"
 SCHEMA: dict[str, Any] = {
@@ -112,6 +112,44 @@ def test_the_prompt_joins_the_first_system_message(content: Any, together: Any) 
 def test_a_body_keeps_what_it_says_itself(way: Way, own: dict[str, Any], path: str) -> None:
     body = ASKED | {"input": "Hi"} | own
     assert Asking(SCHEMA, way).with_schema(body, path) == body
+
+
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+OURS = {"type": "function", "function": {"name": "answer"}}
+ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [WEATHER]}}
+
+
+@pytest.mark.parametrize(
+    ("params", "unfit", "beside_tool"),
+    [
+        ({"tools": []}, None, None),
+        ({"tools": [WEATHER]}, None, "tools"),
+        ({"tools": [WEATHER], "tool_choice": "none"}, None, "tools"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "auto"}}, None, "tools"),
+        ({"tools": [WEATHER], "tool_choice": "required"}, "tools", "tools"),
+        ({"tools": [WEATHER], "tool_choice": WEATHER}, "tools", "tools"),
+        ({"tools": [WEATHER], "tool_choice": ALLOWED}, "tools", "tools"),
+        (
+            {"tools": [{"type": "function", "name": "weather"}], "tool_choice": ALLOWED | {"mode": "auto"}},
+            "tools",
+            "tools",
+        ),
+        ({"tools": [WEATHER], "tool_choice": {"type": "allowed_tools", "mode": "auto"}}, None, "tools"),
+        ({"functions": [{"name": "weather"}], "function_call": {"name": "weather"}}, "functions", "functions"),
+        ({"tool_choice": "auto"}, None, "tool_choice"),
+        ({"function_call": "none"}, None, "function_call"),
+        ({"tools": [WEATHER, OURS], "tool_choice": "required"}, None, None),
+        ({"tools": [{"type": "function", "name": "answer"}], "tool_choice": OURS}, None, None),
+        ({"functions": [{"name": "answer"}], "function_call": {"name": "answer"}}, None, None),
+        ({"tools": "none", "functions": {"name": "x"}}, None, "tools"),
+    ],
+)
+def test_tools_with_which_no_answer_could_fit_are_named(
+    params: dict[str, Any], unfit: str | None, beside_tool: str | None
+) -> None:
+    for way in ("auto", "response_format", "json_object", "prompt"):
+        assert (tool_clash(params, way) or (None,))[0] == unfit
+    assert (tool_clash(params, "tool") or (None,))[0] == beside_tool
 
 
 def test_a_null_says_nothing() -> None:

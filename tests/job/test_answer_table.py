@@ -110,6 +110,10 @@ def test_what_looks_masked_in_a_schema_is_part_of_it() -> None:
         ({"params": {"tools": [{}]}, "answer": {"schema": SCHEMA, "send": "tool"}}, "params.tools: can't be together"),
         ({"params": {"tools": [{}], "tool_choice": "required"}}, "params.tools: a model that must call one of these"),
         (
+            {"params": {"tool_choice": "auto"}, "answer": {"schema": SCHEMA, "send": "tool"}},
+            "params.tool_choice: can't be together",
+        ),
+        (
             {"model": None, "models": [{"id": "m", "params": {"response_format": {"type": "text"}}}]},
             "models.m.params.response_format: can't be together with",
         ),
