@@ -207,8 +207,8 @@ class Shard:
     @property
     def unfinished_turns(self) -> list[LinePosition]:
         """The positions of the answers that a part can't hold: on each, a request follows in a later start."""
-        wanted = (state for state in self.states.values() if state.wanted)
-        return [turn.position for state in wanted for turn in state.unfinished_turns]
+        chained = [state for state in self.states.values() if state.chain and state.wanted]
+        return [turn.position for state in chained for turn in state.unfinished_turns]
 
     def remove_journals(self) -> None:
         """Remove the journals, whose events are all in the part. Only the lines of `unfinished_turns` stay."""
