@@ -156,6 +156,13 @@ class DedupingLog:
         """Return the request that follows on an invalid answer to `request`. None if the row is given up."""
         return self._log.follow_up(request, invalid)
 
+    def refused_repair(self, request: Request, refusal: Failure) -> tuple[Exchange, InvalidAnswer] | None:
+        """Return the answer that a refused request was to repair, with the failure that ends the row."""
+        found = self._log.refused_repair(request, refusal)
+        if found:
+            self._received[request.key] = found
+        return found
+
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record the outcome of a row; the rows that wait for it get the same outcome soon."""
         self._log.finished(request, failure)

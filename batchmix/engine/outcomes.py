@@ -45,6 +45,12 @@ class RowLog(Protocol):
     def follow_up(self, request: Request, invalid: InvalidAnswer) -> Request | None:
         """Return the request that follows on an invalid answer to `request`. None if the row is given up."""
 
+    def refused_repair(self, request: Request, refusal: Failure) -> tuple[Exchange, InvalidAnswer] | None:
+        """Return the answer that a refused request was to repair, with the failure that ends the row.
+
+        None if the request was to repair none, so that the row's own request was refused.
+        """
+
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record the outcome of a request: `failure`, or the answer received before if `failure` is None."""
 
@@ -95,6 +101,8 @@ class Outcomes:
         """The failure that stops this lane; None while the lane continues. Other lanes are not affected."""
         self.stopped_paths: dict[str, Failure] = {}
         """The stopped paths, each with the failure that stopped it. All requests to the path end with that failure."""
+        self.kept = 0
+        """Number of rows that have ended with an answer that does not fit the schema, because the job keeps these."""
         self.held = 0
         """Number of requests held back until another outcome shows that not all requests are refused alike."""
         self.unreached: list[tuple[Request, Failure]] = []
@@ -254,3 +262,8 @@ class Outcomes:
     def _close(self, request: Request, failure: Failure) -> None:
         self._log.finished(request, self._placed(request, failure))
         self._closed += 1
+        if failure.action is FailureAction.KEEP:
+            self.kept += 1
+            if self.kept == RepeatedFailures.FIRST and not self._status.answers:
+                what = f"none of the first {self.kept} answers fits the schema, and they are kept (answer.on_invalid)"
+                _logger.warning("%s: %s: %s", self._status.model, what, failure.message)

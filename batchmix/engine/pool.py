@@ -57,8 +57,7 @@ class Pool:
         self._retries = RetryQueue(status, self._idle.hand_out)
         self._ahead = ReadAhead()
         self._outcome_event = asyncio.Event()
-        self._is_cut = False
-        self._closed = False  # whether no more requests are sent
+        self._closed = self._is_cut = False  # whether no more requests are sent, and those in flight were cut off
         self._working: asyncio.Future[list[None]]
         self._first_attempts = 0  # number of first attempts that have returned
         self._answered_paths: set[str] = set()
@@ -167,7 +166,8 @@ class Pool:
 
     def _too_many_wait(self) -> bool:
         """Return whether no new rows are sent, because too many wait for a retry. The limit rises with an answer."""
-        limit = max(_FEW_RETRYING, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
+        may_rise = self._status.answers or self._outcomes.kept
+        limit = max(_FEW_RETRYING, 2 * self._admission.window) if may_rise else RepeatedFailures.FIRST
         return self._status.retrying >= limit
 
     def _returned(self, item: OpenRequest, exchange: Exchange | None, outcome: Outcome | None) -> None:
@@ -221,6 +221,8 @@ class Pool:
         path, stopped = request.path, self._outcomes.stopped_paths
         failure = stopped.get(path, failure)
         may_retry = is_retryable(failure)
+        if failure.action is FailureAction.REJECT and (found := self._log.refused_repair(request, failure)):
+            failure = found[1].failure  # the row's own request was not refused
         if not may_retry:
             self._end(item, failure)
         if verdict := self._admission.verdict(path, self._outcomes.open):

@@ -6,9 +6,10 @@ import msgspec
 
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status
-from batchmix.store.events import AttemptSent, LinePosition, ResponseReceived, RowFailed
+from batchmix.store.events import AttemptSent, LinePosition, RowFailed
 from batchmix.store.journal import Journal, response_received
 from batchmix.store.open_shards import OpenShards
+from batchmix.store.repair_requests import continued, follow_up, refused_repair
 from batchmix.store.result_rows import ResultRows
 from batchmix.store.reuse import ReusedAnswer
 from batchmix.store.shard import Shard
@@ -133,7 +134,7 @@ class LaneLog:
                 if opened.rows:
                     self._tell(opened.rows, request.key)
             elif isinstance(request, Request):
-                following = self._continued(opened, request) if opened.shard.classifier.typed else request
+                following = continued(opened.shard, request) if opened.shard.classifier.typed else request
                 if isinstance(following, Failure):
                     self._fail(opened, request, _status_after(following), following)
                     opened.failed.add(request.key)
@@ -217,29 +218,14 @@ class LaneLog:
 
     def follow_up(self, request: Request, invalid: InvalidAnswer) -> Request | None:
         """Return the request that follows on an invalid answer to `request`. None if the row is given up."""
-        opened = self._open[request.row // self._shard_rows]
-        typed = opened.shard.classifier.typed
-        assert typed is not None
-        turns = opened.states[request.key].to_continue(request.hash)
-        return typed.follow_up(request, invalid, [turn.is_cut_off for turn in turns])
+        return follow_up(self._open[request.row // self._shard_rows].shard, request, invalid)
 
-    def _continued(self, opened: _LaneShard, request: Request) -> Request | Failure:
-        """Return the request that follows on the invalid answers that earlier starts have received to a request.
+    def refused_repair(self, request: Request, refusal: Failure) -> tuple[Exchange, InvalidAnswer] | None:
+        """Return the answer that a refused request was to repair, with the failure that ends the row.
 
-        This is the request itself if there are none. If the row is given up, return its failure.
+        None if the request was to repair none, so that the row's own request was refused.
         """
-        turns = opened.states[request.key].to_continue(request.hash)
-        typed = opened.shard.classifier.typed
-        for number, turn in enumerate(turns if typed else (), 1):
-            event = opened.shard.event(turn.position)
-            invalid = opened.shard.outcome(event) if isinstance(event, ResponseReceived) else None
-            if not isinstance(invalid, InvalidAnswer) or typed is None:
-                continue
-            following = typed.follow_up(request, invalid, [turn.is_cut_off for turn in turns[:number]])
-            if following is None:
-                return invalid.failure
-            request = following
-        return request
+        return refused_repair(self._open[request.row // self._shard_rows].shard, request, refusal)
 
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record that a row has finished: with `failure`, or with an answer if `failure` is None."""

@@ -70,6 +70,9 @@ class Scene:
     def received(self, request: Request, exchange: Exchange) -> Outcome:
         return self._last_outcomes[request.row]
 
+    def refused_repair(self, request: Request, refusal: Failure) -> None:
+        return None
+
     def finished(self, request: Request, failure: Failure | None) -> None:
         assert request.row not in self.outcomes, "a row finished twice"
         self.outcomes[request.row] = failure
