@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.polling import first_line
+from tests.polling import first_line, wait_until
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,15 +146,42 @@ def kill_until_done(
                 continue
             assert code == 0, f"exit code {code}"
             break
+    _judge(outcome, url, kills, unlisted)
+    return outcome
+
+
+def kill_after(call: list[str], url: str, out: Path, requests: tuple[int, ...]) -> Outcome:
+    """Kill a run whenever the provider has received so many requests in all, and then let it finish."""
+    outcome, kills = Outcome(), []
+    unlisted: list[dict[str, Any]] = []
+    for number in requests:
+        process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(functools.partial(_has_received, number, process, url))
+        assert process.poll() is None, "it ended too early"
+        process.kill()
+        kills.append(time.monotonic())
+        process.wait()
+        unlisted += _compare_status(outcome, url, out, kills[-1])
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    _judge(outcome, url, kills, unlisted)
+    return outcome
+
+
+def _has_received(requests: int, process: subprocess.Popen[bytes], url: str) -> bool:
+    return process.poll() is not None or fetch(url, "totals").get("requests", 0) >= requests
+
+
+def _judge(outcome: Outcome, url: str, kills: list[float], unlisted: list[dict[str, Any]]) -> None:
     outcome.kills = len(kills)
     compare_ledger(outcome, url, kills)
     last = {record["digest"]: record["begun"] for record in fetch(url, "ledger")}
     outcome.unnamed = [_row(record) for record in unlisted if last[record["digest"]] > record["begun"]]
-    return outcome
 
 
 def _row(record: dict[str, Any]) -> int:
-    return int(record["prompt"].rsplit(" ", 1)[1])
+    """Return the row of a request. One that asks for a repair begins with the prompt of its row."""
+    return int((record["opening"] or record["prompt"]).rsplit(" ", 1)[1])
 
 
 def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> list[dict[str, Any]]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import json
-import os
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import Provider
-from tests.killing import Outcome, command, compare_ledger, fetch, results, status
-from tests.polling import wait_until
+from tests.killing import command, kill_after, results
 
 ROWS = 90
 TEMPLATE = "{{ text }} in {{ row['In words'] }} {{ n }}"
@@ -67,27 +62,6 @@ KINDS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
 }
 
 
-def _has_sent(requests: int, process: subprocess.Popen[bytes], url: str) -> bool:
-    return process.poll() is not None or fetch(url, "totals").get("requests", 0) >= requests
-
-
-def killed_twice(call: list[str], url: str, out: Path) -> Outcome:
-    """Kill a run after a third and after two thirds of its requests, and then let it finish."""
-    outcome, kills = Outcome(), []
-    for requests in (ROWS // 3, 2 * ROWS // 3):
-        process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(functools.partial(_has_sent, requests, process, url))
-        assert process.poll() is None, "it ended too early"
-        os.kill(process.pid, signal.SIGKILL)
-        kills.append(time.monotonic())
-        process.wait()
-        outcome.named += len(status(out)["maybe_billed_requests"])
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    compare_ledger(outcome, url, kills)
-    return outcome
-
-
 @pytest.mark.parametrize(
     "kind",
     [kind if "a t" in kind and "Parquet" in kind else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
@@ -99,7 +73,7 @@ def test_a_whole_job_survives_two_kills(kind: str, tmp_path: Path, standin: Prov
     standin.behave("latency=0.05-0.15&seed=5&429=0.05&500=0.02&max_faults=1")
     call = command(standin.url, source, tmp_path / "run", "--concurrency", "6", "--set", "output.shard_rows=20")
     call = _with(call, settings)
-    outcome = killed_twice(call, standin.url, tmp_path / "run")
+    outcome = kill_after(call, standin.url, tmp_path / "run", (ROWS // 3, 2 * ROWS // 3))
     assert not outcome.repeated
     assert outcome.named
     again = subprocess.run(call, capture_output=True, text=True, check=False)

@@ -97,7 +97,7 @@ class RehearsalProvider:
         record = self.log.open(prompt, digest, request.model if request else "", now, keep=self.behaviour.ledger)
         state = self._own_states.get(record.model, self._default_state)
         if request is not None:
-            record.turns, record.max_tokens = request.turns, request.max_tokens
+            record.turns, record.opening, record.max_tokens = request.turns, request.opening, request.max_tokens
             record.asked = request.asked.way if request.asked else ""
             request = _understood(request, state.behaviour)
         plan = PlannedReply(record, state, REPLY_KINDS["malformed"], request, key, detail, 1.0, 0.0)

@@ -46,6 +46,8 @@ class RehearsalRequest(msgspec.Struct, frozen=True):
     """Whether the request wants the usage at the end of the stream."""
     turns: int = 1
     """The number of the user's messages. 1 for a prompt without messages."""
+    opening: str = ""
+    """The text of the first of the user's messages. Empty if there is only one."""
     asked: AskedSchema | None = None
     """The schema that the answer must fit. None if the request asks for none."""
 
@@ -79,12 +81,13 @@ def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
     for name, value, limit in (("n", n, _MAX_CHOICES), ("max_tokens", max_tokens, None)):
         if value is not None and not _is_count(value, limit):
             return f"Invalid value for '{name}'"
+    users = [message for message in content if message.get("role") == "user"] if is_chat else []
     model = body.get("model")
     streams = body.get("stream") is True and endpoint in _WITH_CHOICES
     return RehearsalRequest(
         endpoint=endpoint,
         model=model if isinstance(model, str) else "",
-        prompt=_prompt(content) if is_chat else _text(content),
+        prompt=_text((users or content)[-1].get("content")) if is_chat else _text(content),
         content=content,
         canonical=_encoder.encode(content),
         n=1 if n is None else n,
@@ -92,7 +95,8 @@ def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
         cap=cap,
         streams=streams,
         wants_usage=streams and _wants_usage(body.get("stream_options")),
-        turns=sum(message.get("role") == "user" for message in content) if is_chat else 1,
+        turns=len(users) if is_chat else 1,
+        opening=_text(users[0].get("content")) if len(users) > 1 else "",
         asked=None if endpoint == "/v1/embeddings" else asked_schema(body, content),
     )
 
@@ -107,11 +111,6 @@ def _is_messages(content: object) -> bool:
 
 def _is_count(value: object, limit: int | None) -> bool:
     return type(value) is int and value >= 1 and (limit is None or value <= limit)
-
-
-def _prompt(messages: list[Json]) -> str:
-    users = [message for message in messages if message.get("role") == "user"]
-    return _text((users or messages)[-1].get("content"))
 
 
 def _text(content: object) -> str:

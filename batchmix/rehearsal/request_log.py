@@ -36,6 +36,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     """Whether a whole answer was sent. The client should not send this body again then."""
     turns: int = 1
     """The number of the user's messages in the request. One that asks for a repair has one more than the first."""
+    opening: str = ""
+    """The text of the first of them, which shows the row of a repair. Empty if there is only one."""
     asked: str = ""
     """How the request asks for a schema: a value of `asked_schema.SchemaWay`. Empty if it asks for none."""
     max_tokens: int | None = None

@@ -56,6 +56,7 @@ async def test_records_say_what_was_asked(calling):
         (1, "", 9),
         (1, "", None),
     ]
+    assert [(record["opening"], record["prompt"]) for record in records[1:3]] == [("", "Hi"), ("Hi", "Again")]
 
 
 async def test_the_prompt_of_a_malformed_request_is_its_body(calling):
