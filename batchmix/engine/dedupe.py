@@ -124,22 +124,22 @@ class DedupingLog:
         late.sort(key=lambda pair: pair[0])  # parts are read in order
         unanswered = []
         while late:
-            exchanges = await asyncio.to_thread(self._answers, late)
-            for (row, request), exchange in zip(late, exchanges, strict=False):
-                if not (exchange and self._log.reuse(request, ReusedAnswer(self._run, exchange))):
+            answers = await asyncio.to_thread(self._answers, late)
+            for (row, request), answer in zip(late, answers, strict=False):
+                if not self._log.reuse(request, answer):
                     unanswered.append((row, request))
-            late = late[len(exchanges) :]
+            late = late[len(answers) :]
         return unanswered
 
-    def _answers(self, late: list[tuple[int, Request]]) -> list[Exchange | None]:
+    def _answers(self, late: list[tuple[int, Request]]) -> list[ReusedAnswer | None]:
         """Return the answers for the first few late rows: as many as can be looked up in `_SLICE_S`."""
         until = time.monotonic() + _SLICE_S
-        exchanges: list[Exchange | None] = []
+        answers: list[ReusedAnswer | None] = []
         for row, request in late:
-            exchanges.append(self._shards.answer((row, request.model, request.sample), request.hash, self._parts))
+            answers.append(self._shards.answer((row, request.model, request.sample), request.hash, self._parts))
             if time.monotonic() > until:
                 break
-        return exchanges
+        return answers
 
     def sent(self, request: Request, at_ms: int) -> None:
         """Record that a request is about to be sent."""

@@ -106,8 +106,11 @@ class PartAnswers:
         self._group: pa.Table = pa.table({})
         self._at: dict[Key, int] = {}
 
-    def answer(self, path: Path, key: Key, hash_: str) -> Exchange | None:
-        """Return a part's answer to a request, as the provider sent it. None if the part has none."""
+    def answer(self, path: Path, key: Key, hash_: str) -> tuple[Exchange, bool] | None:
+        """Return a part's answer to a request, as the provider sent it, and whether it is kept without being valid.
+
+        None if the part has none.
+        """
         try:
             part = path, path.stat().st_ino
             if self._part != part or key not in self._at:
@@ -117,14 +120,16 @@ class PartAnswers:
         at = self._at.get(key)
         if at is None:
             return None
-        row = {name: self._group[name][at].as_py() for name in EXCHANGE_COLUMNS}
-        return exchange_of(row) if row["request_hash"] == hash_ and row["raw"] is not None else None
+        row = {name: self._group[name][at].as_py() for name in ("error_type", *EXCHANGE_COLUMNS)}
+        if row["request_hash"] != hash_ or row["raw"] is None:
+            return None
+        return exchange_of(row), row["error_type"] is not None
 
     def _read(self, part: tuple[Path, int], key: Key) -> None:
         """Load the answers of the row group that contains a key."""
         with open_part(part[0]) as file:
             for group in _groups(file.metadata, key[0]):
-                table = file.read_row_group(group, columns=["row", "model", "status", *EXCHANGE_COLUMNS])
+                table = file.read_row_group(group, columns=["row", "model", "status", "error_type", *EXCHANGE_COLUMNS])
                 self._group, self._part = (
                     table.filter(compute().equal(table["status"], Status.OK)).combine_chunks(),
                     part,

@@ -151,16 +151,20 @@ class LaneLog:
         return state.status is Status.OK and state.hash == request.hash
 
     def reuse(self, request: Request, reused: ReusedAnswer | None) -> bool:
-        """Finish a request with the answer of another run. Return False if there is no usable answer."""
+        """Finish a request with the answer of another run or row. Return False if there is no usable answer."""
         if reused is None:
             return False
         opened = self._open[request.row // self._shard_rows]
         exchange = with_inputs(reused.exchange, request) if request.inputs else reused.exchange
         outcome = opened.shard.classifier.outcome(exchange, request.path)
-        if not isinstance(outcome, Completion):
+        reused = msgspec.structs.replace(reused, exchange=exchange)
+        if isinstance(outcome, Completion):
+            self._record_reused(opened, request, reused, outcome)
+            self.finished(request, None)
+        elif reused.is_kept and isinstance(outcome, InvalidAnswer) and outcome.failure.action is FailureAction.KEEP:
+            self.reuse_invalid(request, reused, outcome)
+        else:
             return False
-        self._record_reused(opened, request, ReusedAnswer(reused.run, exchange), outcome)
-        self.finished(request, None)
         return True
 
     def reuse_invalid(self, request: Request, reused: ReusedAnswer, invalid: InvalidAnswer) -> None:

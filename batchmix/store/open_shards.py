@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from batchmix.errors import BatchmixError, NoSpace, PartDamaged
-from batchmix.records import Exchange, Key, Status
+from batchmix.records import Key, Status
 from batchmix.responses.classify import Classifier
 from batchmix.store.filesystem import Reserve
 from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
@@ -20,6 +20,7 @@ from batchmix.store.ledger import ShardLeftOpen
 from batchmix.store.parts import list_parts, part_path
 from batchmix.store.result_feed import ResultListener
 from batchmix.store.result_rows import ResultRows
+from batchmix.store.reuse import ReusedAnswer
 from batchmix.store.row_state import CacheMemory
 from batchmix.store.run_folder import Layout
 from batchmix.store.sealing import ShardSpec, seal_shard
@@ -171,14 +172,16 @@ class OpenShards:
         else:
             self._to_seal.put_nowait(self._open[index])
 
-    def answer(self, key: Key, hash_: str, parts: PartAnswers) -> Exchange | None:
+    def answer(self, key: Key, hash_: str, parts: PartAnswers) -> ReusedAnswer | None:
         """Return the run's answer to a request, read from the journals or parts. None if there is no answer."""
         index = key[0] // self._spec.shard_rows
         shard = self._open.get(index) or self._read_unopened(index)
-        event = shard.answer(key) if shard else None
-        if event is not None:
-            return event.exchange() if event.hash == hash_ else None
-        return parts.answer(part_path(self._layout.data, index), key, hash_)
+        found = shard.answer(key) if shard else None
+        if found is not None:
+            event, is_kept = found
+            return ReusedAnswer(self._spec.header.job, event.exchange(), is_kept) if event.hash == hash_ else None
+        answer = parts.answer(part_path(self._layout.data, index), key, hash_)
+        return answer and ReusedAnswer(self._spec.header.job, *answer)
 
     def _read_unopened(self, index: int) -> Shard | None:
         """Return a shard that no lane has open, because none has reached it or because it was left unfinished.

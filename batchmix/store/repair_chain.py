@@ -78,7 +78,11 @@ class RepairChain(msgspec.Struct, gc=False):
     def follow(self, hash_: str) -> None:
         """Begin anew, unless a response to the request `hash_` follows on `turns`."""
         if self.gave_up or self.hash != hash_:
-            self.past, self.turns = (*self.past, *self.turns), ()
+            self.leave()
+
+    def leave(self) -> None:
+        """Let no request follow on `turns`."""
+        self.past, self.turns = (*self.past, *self.turns), ()
 
     def add(
         self, event: ResponseReceived, position: LinePosition, invalid: InvalidAnswer, *, is_new: bool

@@ -27,11 +27,13 @@ _ROW_BITS = 32
 
 
 class ReusedAnswer(msgspec.Struct, frozen=True):
-    """An answer from another run."""
+    """An answer from another run, or of another row with the same request."""
 
     run: str
-    """The folder of the other run, as the job names it."""
+    """The folder of the other run, as the job names it, or the name of this run."""
     exchange: Exchange
+    is_kept: bool = False
+    """Whether the other row counts as answered although the answer does not fit the job's schema."""
 
 
 class ReusableAnswers:

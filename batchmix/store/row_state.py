@@ -165,6 +165,8 @@ class RowState(msgspec.Struct, gc=False):
         else:
             is_new = False
         self.last_response = position
+        if self.chain and event.reused_from:
+            self.chain.leave()
         if isinstance(outcome, InvalidAnswer):
             if event.reused_from is None:  # an answer of another row counts as none if it does not fit
                 self._add_invalid(event, position, outcome, is_new=is_new)

@@ -18,7 +18,7 @@ from batchmix.answers.typed import INVALID, TypedAnswers
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Key, Outcome, RejectedRow, Request, Status, Usage
 from batchmix.responses.classify import Classifier
-from batchmix.store.events import Event, JournalHeader, LinePosition, ResponseReceived
+from batchmix.store.events import Event, JournalHeader, LinePosition, ResponseReceived, RowFailed
 from batchmix.store.filesystem import PRIVATE, replace_file, set_mode, sync_folder
 from batchmix.store.journal import Journal, encode_line
 from batchmix.store.journal_reader import Damage, Line, decode_line, open_journal, read_own_lines
@@ -171,16 +171,23 @@ class Shard:
         """Classify a response in the journals by the rules of this version."""
         return self.classifier.outcome(event.exchange(), event.path)
 
-    def answer(self, key: Key) -> ResponseReceived | None:
-        """Return the answer to a key in the journals. None if there is none. Any thread may call this."""
+    def answer(self, key: Key) -> tuple[ResponseReceived, bool] | None:
+        """Return the answer to a key in the journals, and whether it is kept although it does not fit the schema.
+
+        None if there is none. Any thread may call this.
+        """
         state = self.states.get(key)
-        position = state.result if state and state.status is Status.OK else None
-        if position is None:
+        if state is None or state.status is not Status.OK or state.result is None:
             return None
+        result, shown = self._reread(state.result), state.shown_response
+        is_kept = isinstance(result, RowFailed)
+        event = self._reread(shown) if is_kept and shown else result
+        return (event, is_kept) if isinstance(event, ResponseReceived) else None
+
+    def _reread(self, position: LinePosition) -> Event | JournalHeader | None:
         # The journal is opened once more, because the sealing thread closes the other file and removes the journals.
         with contextlib.suppress(FileNotFoundError), open_journal(self._journals[position.lane]) as file:
-            event = decode_line(os.pread(file.fileno(), position.length, position.offset))
-            return event if isinstance(event, ResponseReceived) else None
+            return decode_line(os.pread(file.fileno(), position.length, position.offset))
         return None
 
     def need_work(self, requests: Sequence[Request | RejectedRow], *, retry_rejected: bool) -> list[bool]:
