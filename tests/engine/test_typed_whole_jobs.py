@@ -42,18 +42,17 @@ CHAINS = (
     (Turn("", "content_filter"),),
 )
 ROWS = len(CHAINS)
-CUT_TWICE = 6
-ENDS: list[tuple[str, bool | None, str | None, str | None]] = [
-    ("ok", False, None, None),
-    ("ok", True, None, None),
-    ("ok", False, None, None),
-    ("ok", True, None, None),
-    ("failed", None, "/mood", '/mood: "great" is not one of "good" or "bad"'),
-    *[("ok", False, None, None)] * 4,
-    ("failed", None, "", "the model refused: No."),
-    ("failed", None, "", "the model refused: content_filter"),
+ENDS: list[tuple[bool | None, str | None, str | None]] = [
+    (False, None, None),
+    (True, None, None),
+    (False, None, None),
+    (True, None, None),
+    (None, "/mood", '/mood: "great" is not one of "good" or "bad"'),
+    *[(False, None, None)] * 4,
+    (None, "", "the model refused: No."),
+    (None, "", "the model refused: content_filter"),
 ]
-"""The status of each row after two repairs, whether its answer was healed, and the code and message of its error."""
+"""What each row has after two repairs: whether its answer was healed, and the code and the message of its error."""
 CHAT, RESPONSES = "/chat/completions", "/responses"
 
 
@@ -90,27 +89,26 @@ def check_account(view: View, provider: ChainProvider) -> None:
     assert totals.attempts == len(provider.answered) + len(provider.failed)
 
 
-def check_rows(bench: Bench, provider: ChainProvider, *, is_called: bool = False) -> None:
-    """Compare the rows, whose chains are those of `CHAINS` to their ends, with what the provider has answered."""
+def check_rows(bench: Bench, provider: ChainProvider, *, is_called: bool = False, is_kept: bool = False) -> None:
+    """Compare the rows, whose chains are those of `CHAINS` to their ends, with what the provider has answered.
+
+    `is_called` says that the answers are calls of a tool, `is_kept` that the job keeps invalid ones.
+    """
     for row in bench.rows():
-        status, healed, code, message = ENDS[row["row"] % ROWS]
+        healed, code, message = ENDS[row["row"] % ROWS]
         chain = CHAINS[row["row"] % ROWS]
+        is_valid = code is None
+        is_ok = is_valid or is_kept
         text, found = chain[-1].text, row["response"]
         if is_called and text is not None and chain[-1].finish == "stop":
             (call,) = json.loads(row["tool_calls"])
             found = call.get("function", call)["arguments"]
         assert (found or None) == (text or None)
-        assert (row["status"], row["healed"], row["error_code"], row["error_message"]) == (
-            status,
-            healed,
-            code,
-            message,
-        )
-        assert row["answer"] == (VALUE if status == "ok" else None)
-        assert row["error_type"] == ("schema" if status == "failed" else None)
-        assert row["repairs"] == len(chain) - 1
+        assert (row["status"], row["answer"]) == ("ok" if is_ok else "failed", VALUE if is_valid else None)
+        assert (row["healed"], row["repairs"]) == (healed, len(chain) - 1)
+        assert (row["error_code"], row["error_message"]) == (code, message)
+        assert row["error_type"] == (None if is_valid else "schema")
         last = next(a for a in reversed(provider.answered) if a.row == row["row"] and a.body["model"] == row["model"])
-        is_ok = status == "ok"
         assert row["cost_usd"] == (pytest.approx(last.usd) if is_ok else None)
         assert row["completion_tokens"] == (last.completion_tokens if is_ok else None)
 
