@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.cli.summary import state_lines
+from batchmix.engine import reader
 from batchmix.errors import BatchmixError
 from batchmix.evaluation.report_page import write_report
 from batchmix.formats.amounts import usd
@@ -23,6 +24,7 @@ from tests.conftest import Bench
 from tests.wire import reply
 
 ROWS = 36
+_OF_THE_SCHEMA = (b"batchmix.schema", b"batchmix.job", b"batchmix.version")
 SCHEMA = {
     "type": "object",
     "properties": {"moods": {"type": "array", "items": {"enum": ["good", "bad"]}}, "score": {"type": "integer"}},
@@ -214,6 +216,30 @@ def test_a_path_that_an_answer_made_up_is_shown_as_text(bench: Bench, provider: 
     assert "<script" not in page
     assert "\x1b" not in page
     assert any("<script>alert(1)<" in text for text in Page(page).texts)
+
+
+def test_a_part_without_such_an_account_is_counted_once_it_is_written_again(bench: Bench, answers: Answers) -> None:
+    """What no row holds, its earlier invalid answers, is not known any more."""
+    whole = bench.run().summary()["answers"]
+    part = bench.out / "data" / "part-00000.parquet"
+    table, metadata = pq.read_table(part), pq.read_metadata(part).metadata
+    footer = json.loads(metadata[b"batchmix.part"])
+    without = footer["totals"].pop("answers")["m"]
+    kept = {key: value for key, value in (table.schema.metadata or {}).items() if key in _OF_THE_SCHEMA}
+    with pq.ParquetWriter(part, table.schema.with_metadata(kept)) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({b"batchmix.part": json.dumps(footer).encode()})
+    (bench.out / "ledger.jsonl").unlink()
+    names = ("valid", "healed", "repaired", "lost")
+    account = reader.look(bench.out).summary()["answers"]
+    assert {name: account[name] for name in names} == {name: whole[name] - without.get(name, 0) for name in names}
+    bench.settings["input"]["columns"] = ["n"]
+    answers.given.clear()
+    account = bench.run(update=True).summary()["answers"]
+    assert {name: account[name] for name in names} == {name: whole[name] for name in names}
+    invalid, missing = sum(account["invalid_paths"].values()), sum(without["invalid_paths"].values())
+    again = sum(answers.given.values())  # the failed rows were sent again
+    assert invalid == sum(whole["invalid_paths"].values()) - missing + again
 
 
 def test_a_job_without_a_schema_has_no_such_account(bench: Bench) -> None:
