@@ -136,9 +136,11 @@ class Resume:
 
     def _refuse_lost_answers(self, previous: RunFile | None, unfinished: list[int]) -> None:
         changed = dropped = 0
+        secrets = self._inventory.layout.secrets
+        before = previous.classifier(secrets) if previous and self._changed_answer(previous) else None
         for index in sorted(self._inventory.parts.keys() | self._inventory.journals.keys()):
             if index in unfinished or index >= self._comparison.count:
-                _, changed_here, dropped_here = self._comparison.compare(index)
+                _, changed_here, dropped_here = self._comparison.compare(index, before)
                 changed, dropped = changed + changed_here, dropped + dropped_here
         folder = self._inventory.layout.root
         if changed or dropped:
@@ -157,11 +159,14 @@ class Resume:
                 " folder with --out"
             )
 
-    def _changed_columns(self, previous: RunFile | None) -> str:
+    def _changed_answer(self, previous: RunFile | None) -> list[str]:
+        """Return the settings of the answers' columns that have changed since the last start."""
         answer = self._job.public().get("answer") or {}
         before = (previous.job.get("answer") or {}) if previous else answer
-        names = [f"answer.{name}" for name in ("schema", "flatten") if answer.get(name) != before.get(name)]
-        if names:
+        return [f"answer.{name}" for name in ("schema", "flatten") if answer.get(name) != before.get(name)]
+
+    def _changed_columns(self, previous: RunFile | None) -> str:
+        if names := self._changed_answer(previous):
             return f"{' and '.join(names)}, and with it the columns of the answers, have changed"
         return "the carried columns (input.columns, input.id, or a column's type) have changed"
 

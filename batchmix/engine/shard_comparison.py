@@ -61,10 +61,10 @@ class ShardComparison:
         self._samples = job.samples
         self._classifier = Classifier(typed=typed_of(job))
 
-    def shard(self, index: int) -> Shard:
+    def shard(self, index: int, classifier: Classifier | None = None) -> Shard:
         """Read a shard from the folder and close its files."""
-        part = part_path(self.inventory.layout.data, index)
-        shard = Shard(index, self.inventory.journals.get(index, {}), part, classifier=self._classifier)
+        part, journals = part_path(self.inventory.layout.data, index), self.inventory.journals.get(index, {})
+        shard = Shard(index, journals, part, classifier=classifier or self._classifier)
         shard.close()
         return shard
 
@@ -73,15 +73,20 @@ class ShardComparison:
         scan = self._dataset.scan
         return min(scan.shard_rows, scan.rows - index * scan.shard_rows) * len(self._dataset.models) * self._samples
 
-    def compare(self, index: int) -> tuple[Shard, int, int]:
+    def compare(self, index: int, before: Classifier | None = None) -> tuple[Shard, int, int]:
         """Compare a shard's answers with the job's requests.
 
-        Return the shard, the number of answers whose request has changed or that no longer fit the job's schema, and
-        the number of answers without a request.
+        `before` is what classified the answers in the journals, if the job's schema has changed since then. Return the
+        shard, the number of answers whose request has changed or that no longer fit the job's schema, and the number of
+        answers without a request.
         """
         shard = self.shard(index)
         answers = {key: state.hash for key, state in shard.states.items() if state.status is Status.OK}
         changed = sum(state.is_unfit for state in shard.states.values())
+        if before and index in self.inventory.journals:
+            lacking = shard.states.keys() - answers.keys()
+            earlier = self.shard(index, before).states
+            changed += sum(earlier[key].status is Status.OK and not shard.states[key].is_unfit for key in lacking)
         for model in self._dataset.models if index < self.count else ():
             for batch in self._dataset.requests(index, model):
                 for request in batch:
