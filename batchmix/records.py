@@ -17,7 +17,8 @@ from batchmix.errors import FailureAction
 
 CLASSIFIER_VERSION = 2
 """The version of `responses.classify`, stored in the header of each journal. Raise it when fewer responses count as
-answers. A start whose open journals have another version then warns the user before it requests answers again."""
+answers. A start whose open journals have another version then warns the user before it requests answers again. Answers
+that do not fit the job's schema are left out: they stay in the row's chain, and are not requested again."""
 RUN_FOLDER_NAMES = frozenset(
     {"data", "journal", "input", "evaluation", "run.json", "summary.json", "ledger.jsonl", "lock", "report.html"}
 )

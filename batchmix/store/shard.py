@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from batchmix.answers.typed import INVALID, TypedAnswers
 from batchmix.errors import PartDamaged
-from batchmix.records import Completion, Key, Outcome, RejectedRow, Request, Status, Usage
+from batchmix.records import Completion, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status, Usage
 from batchmix.responses.classify import Classifier
 from batchmix.store.events import Event, JournalHeader, LinePosition, ResponseReceived, RowFailed
 from batchmix.store.filesystem import PRIVATE, replace_file, set_mode, sync_folder
@@ -116,7 +116,9 @@ class Shard:
         if result is not None and result.lane == response.lane and result.offset > response.offset:
             return False
         event = self.event(response)
-        return isinstance(event, ResponseReceived) and event.fault is None and 200 <= (event.status or 0) < 300
+        if not isinstance(event, ResponseReceived) or event.fault or not 200 <= (event.status or 0) < 300:
+            return False
+        return not isinstance(self.outcome(event), InvalidAnswer)  # a repair follows on it, by any version
 
     def _read_part(self, part: Path) -> None:
         try:

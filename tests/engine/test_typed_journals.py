@@ -12,7 +12,9 @@ import pytest
 
 from batchmix.answers.typed import TypedAnswers
 from batchmix.errors import BatchmixError
+from batchmix.records import CLASSIFIER_VERSION
 from batchmix.responses.classify import Classifier
+from batchmix.store.ledger import Ledger, ShardLeftOpen
 from batchmix.store.row_state import RowState
 from batchmix.store.shard import Shard
 from tests import odd_provider
@@ -40,6 +42,12 @@ SHOWN = ("status", "answer", "healed", "repairs", "response", "cost_usd", "attem
 
 def shown(bench: Bench) -> list[dict[str, Any]]:
     return [{name: row[name] for name in SHOWN} for row in bench.rows()]
+
+
+def heard(lines: list[bytes]) -> list[int]:
+    """Return the rows of the responses in a journal, except those of the last row, whose key was refused."""
+    events = [json.loads(line) for line in lines]
+    return [event["row"] for event in events if event["e"] == "heard" and event["row"] != LAST]
 
 
 def folded(journals: dict[int, Path], part: Path) -> list[tuple[Any, ...]]:
@@ -82,7 +90,7 @@ def test_a_row_goes_on_where_the_journal_ends(stopped: Path, typed: Bench, provi
         shutil.copytree(stopped, typed.out)
         (typed.out / "journal" / journal.name).write_bytes(b"".join(lines[:number]))
         events = [json.loads(line) for line in lines[:number]]
-        provider.rows_received[:] = [event["row"] for event in events if event["e"] == "heard" and event["row"] != LAST]
+        provider.rows_received[:] = heard(lines[:number])
         view = typed.run()
         received = collections.Counter(provider.rows_received)
         assert [received[row] for row in range(len(REPLIES))] == [len(replies) for replies in REPLIES], number
@@ -130,3 +138,23 @@ def test_a_kill_between_sealing_and_removing_the_journals_changes_nothing(
     assert typed.rows() == rows
     assert len(provider.rows_received) == received
     assert after.totals == before.totals
+
+
+def test_a_row_that_waits_for_its_repair_is_no_answer_that_a_later_version_rejects(
+    stopped: Path,
+    typed: Bench,  # noqa: F811
+    provider: odd_provider.Provider,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wherever the journal ends, a later version loses none of its answers."""
+    for place in ("missing_answers", "send"):
+        monkeypatch.setattr(f"batchmix.engine.{place}.CLASSIFIER_VERSION", CLASSIFIER_VERSION + 1)
+    (journal,) = (stopped / "journal").iterdir()
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for number in range(len(lines), 0, -1):
+        shutil.copytree(stopped, typed.out)
+        (typed.out / "journal" / journal.name).write_bytes(b"".join(lines[:number]))
+        Ledger(typed.out / "ledger.jsonl", None).append(ShardLeftOpen(0))  # as it is after a kill
+        provider.rows_received[:] = heard(lines[:number])
+        assert typed.run().totals.ok == len(REPLIES), number
+        shutil.rmtree(typed.out)
