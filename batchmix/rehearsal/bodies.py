@@ -13,9 +13,9 @@ from random import Random
 
 import msgspec
 
+from batchmix.rehearsal.answer_pool import PooledAnswer, pool_of
 from batchmix.rehearsal.asked_schema import AskedSchema
 from batchmix.rehearsal.behaviour import Behaviour
-from batchmix.rehearsal.fitting_value import NoFittingValueError, fitting_value
 from batchmix.rehearsal.misfits import FittingAnswer
 from batchmix.rehearsal.reply_kind import ErrorBody, ReplyKind
 from batchmix.rehearsal.request import Json, RehearsalRequest
@@ -90,22 +90,13 @@ def _count(bits: bytes, behaviour: Behaviour) -> int:
 
 def _whole_count(request: RehearsalRequest, behaviour: Behaviour, choice: int) -> int:
     """Return the number of words in a choice that no `max_tokens` cuts off."""
-    if request.asked is not None:
-        return len(_fitting_answer(request, request.asked, behaviour, choice).text.split())
-    return _count(_bits(request, behaviour, choice), behaviour)
+    bits = _bits(request, behaviour, choice)
+    return _count(bits, behaviour) if request.asked is None else _pooled(request.asked, bits).words
 
 
-def _fitting_answer(request: RehearsalRequest, asked: AskedSchema, behaviour: Behaviour, choice: int) -> FittingAnswer:
-    """Return an answer that fits the schema a request asks for. It follows from the request, the seed and the choice.
-
-    If no value was found that fits, this is null, for any schema.
-    """
-    random, schema = Random(_bits(request, behaviour, choice)), asked.schema
-    try:
-        value = fitting_value(schema, random)
-    except NoFittingValueError:
-        value, schema = None, True
-    return FittingAnswer(value, schema, random, request.max_tokens, behaviour.needs_tokens)
+def _pooled(asked: AskedSchema, bits: bytes) -> PooledAnswer:
+    """Return an answer that fits the schema a request asks for, by the bits of request, seed and choice."""
+    return pool_of(asked.schema).answer(int.from_bytes(bits[:8]))
 
 
 def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
@@ -144,21 +135,25 @@ def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind
 def _text(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, index: int) -> tuple[str, int, str]:
     """Return a choice's text, its number of words, and its finish_reason."""
     if request.asked is not None and not kind.echoes:
-        fitting = _fitting_answer(request, request.asked, behaviour, index)
-        text, reason = kind.misfit(fitting) if kind.misfit is not None else (fitting.text, None)
-        return _capped(text, request.max_tokens, reason or request.asked.finish_reason)
+        bits = _bits(request, behaviour, index)
+        pooled = _pooled(request.asked, bits)
+        if kind.misfit is None:
+            return _capped(pooled.text, pooled.words, request.max_tokens, request.asked.finish_reason)
+        fitting = FittingAnswer(pooled.text, pooled.schema, Random(bits), request.max_tokens, behaviour.needs_tokens)
+        text, reason = kind.misfit(fitting)
+        return _capped(text, len(text.split()), request.max_tokens, reason or request.asked.finish_reason)
     answer = request.prompt.split() if kind.echoes else words(request, behaviour, index)
     if request.max_tokens is not None and len(answer) > request.max_tokens:
         return " ".join(answer[: request.max_tokens]), request.max_tokens, "length"
     return request.prompt if kind.echoes else " ".join(answer), len(answer), "stop"
 
 
-def _capped(text: str, max_tokens: int | None, finish_reason: str) -> tuple[str, int, str]:
+def _capped(text: str, words: int, max_tokens: int | None, finish_reason: str) -> tuple[str, int, str]:
     """Return a text up to its last word that `max_tokens` allows, with its spaces, as `_text` returns it."""
-    ends = [word.end() for word in _WORD.finditer(text)]
-    if max_tokens is None or len(ends) <= max_tokens:
-        return text, len(ends), finish_reason
-    return text[: ends[max_tokens - 1]], max_tokens, "length"
+    if max_tokens is None or words <= max_tokens:
+        return text, words, finish_reason
+    *_, last = itertools.islice(_WORD.finditer(text), max_tokens)
+    return text[: last.end()], max_tokens, "length"
 
 
 def _message(request: RehearsalRequest, kind: ReplyKind, text: str, index: int) -> tuple[Json, str | None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from typing import Any
 
 from batchmix.rehearsal.asked_schema import Schema
 from batchmix.rehearsal.pattern_text import pick
-from batchmix.rehearsal.schema_check import fits, property_rules, same, types
+from batchmix.rehearsal.schema_check import MALFORMED, fits, property_rules, same, types
 from batchmix.rehearsal.schema_merge import both, flat_schema
 from batchmix.rehearsal.string_value import made_string, one_word
 
@@ -31,6 +33,8 @@ _CHECKED = frozenset(
     )
 )  # fmt: skip
 """Keywords that the making of a value does not assure, so that the value is checked."""
+_LENGTHS = frozenset(("minLength", "maxLength"))
+"""Keywords that the making of a value does not assure beside a `format`."""
 _TYPE_SIGNS = {
     "object": ("properties", "required", "additionalProperties", "minProperties", "patternProperties"),
     "array": ("items", "prefixItems", "minItems", "maxItems", "contains", "uniqueItems"),
@@ -46,14 +50,13 @@ class NoFittingValueError(ValueError):
 def fitting_value(schema: Schema, random: Random) -> Any:
     """Return a JSON value that fits a schema, with random words and numbers. Raises `NoFittingValueError`."""
     try:
-        return _ValueMaker(schema, random).make(schema, 0)
-    except (
-        ArithmeticError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ) as error:  # a keyword has a value that no schema may have
-        raise NoFittingValueError(f"this is not a schema: {error}") from error
+        for _ in range(_TRIES):
+            value = _ValueMaker(schema, random).make(schema, 0)
+            if fits(value, schema, schema):
+                return value
+    except MALFORMED as error:
+        raise NoFittingValueError(f"this is not a schema, or a rule in it is not known: {error}") from error
+    raise NoFittingValueError("all values that were made up break a rule")
 
 
 class _ValueMaker:
@@ -92,6 +95,7 @@ class _ValueMaker:
 
     def _fitting(self, branch: dict[str, Any], whole: dict[str, Any], depth: int) -> Any:
         checked = not _CHECKED.isdisjoint(whole) or not _CHECKED.isdisjoint(branch)
+        checked = checked or ("format" in branch and not _LENGTHS.isdisjoint(branch))
         for _ in range(_TRIES if checked else 1):
             value = self._of_type(branch, depth)
             if not checked or (fits(value, whole, self._root) and fits(value, branch, self._root)):
@@ -146,23 +150,20 @@ class _ValueMaker:
 
     def _integer(self, schema: dict[str, Any]) -> int:
         low, high = self._bounds(schema)
-        step = schema.get("multipleOf", 1)
+        step = Fraction(str(schema.get("multipleOf", 1))).numerator  # the least multiple that is an integer
         least, most = math.ceil(low / step), math.floor(high / step)
         least += least * step == schema.get("exclusiveMinimum")
         most -= most * step == schema.get("exclusiveMaximum")
         if least > most:
             raise NoFittingValueError("there is no integer between the bounds")
-        found = (least + int(self._random.random() * (most - least + 1))) * step
-        if found != int(found):
-            raise NoFittingValueError("the multiple is no integer")
-        return int(found)
+        return (least + int(self._random.random() * (most - least + 1))) * step
 
     def _number(self, schema: dict[str, Any]) -> float:
         low, high = self._bounds(schema)
         step = schema.get("multipleOf")
         if step is not None:
             least, most = math.ceil(low / step), math.floor(high / step)
-            return float(round((least + int(self._random.random() * (most - least + 1))) * step, 10))
+            return float((least + int(self._random.random() * (most - least + 1))) * Decimal(str(step)))
         if low > high:
             raise NoFittingValueError("there is no number between the bounds")
         found = low + (high - low) * self._random.random()
@@ -187,7 +188,8 @@ class _ValueMaker:
 
     def _item(self, schema: dict[str, Any], before: list[Any], depth: int) -> Any:
         place, first = len(before), schema.get("prefixItems", [])
-        rule = first[place] if place < len(first) else schema.get("items", True)
+        rest = schema.get("items", schema.get("unevaluatedItems", True))
+        rule = first[place] if place < len(first) else rest
         if "contains" in schema and place < max(schema.get("minContains", 1), len(first)):
             rule = {"allOf": [rule, schema["contains"]]}
         for _ in range(4 * _TRIES):
@@ -199,36 +201,72 @@ class _ValueMaker:
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
         named, required = schema.get("properties", {}), schema.get("required", [])
         most = schema.get("maxProperties", math.inf)
-        found = {}
-        spare = most - len(set(required))
-        for name, rule in named.items():
+        found: dict[str, Any] = {}
+        spare, names = most - len(set(required)), schema.get("propertyNames", True)
+        for name in named:
             if name in required:
-                found[name] = self.make(rule, depth + 1)
-            elif spare > 0 and depth < _DEEP and self._random.random() < _OPTIONAL_SHARE:
-                try:
-                    found[name] = self.make(rule, depth + 1)
-                    spare -= 1
-                except NoFittingValueError:
-                    continue
+                found[name] = self._property(name, schema, depth)
+            elif (
+                spare > 0
+                and depth < _DEEP
+                and self._random.random() < _OPTIONAL_SHARE
+                and fits(name, names, self._root)
+            ):
+                spare -= self._add(found, name, schema, depth)
         for name in required:
             if name not in found:
-                found[name] = self.make({"allOf": property_rules(name, schema)}, depth + 1)
+                found[name] = self._property(name, schema, depth)
+        for name in (present := [*found]):
+            for needed in _needed_beside(name, schema):
+                if needed not in found:
+                    found[needed] = self._property(needed, schema, depth)
+                    present.append(needed)
         self._fill(found, schema, depth)
         return found
+
+    def _property(self, name: str, schema: dict[str, Any], depth: int) -> Any:
+        rules = property_rules(name, schema)
+        return self.make(rules[0] if len(rules) == 1 else {"allOf": rules}, depth + 1)
+
+    def _add(self, found: dict[str, Any], name: str, schema: dict[str, Any], depth: int) -> bool:
+        """Add a property that need not be there. Return whether a value was found for it."""
+        try:
+            found[name] = self._property(name, schema, depth)
+        except NoFittingValueError:
+            return False
+        return True
 
     def _fill(self, found: dict[str, Any], schema: dict[str, Any], depth: int) -> None:
         """Add properties that the schema does not name: as many as it needs, or some to an object of such ones only."""
         least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
-        rest = schema.get("additionalProperties", True)
+        rest, wanted = schema.get("additionalProperties", True), least
         if isinstance(rest, dict) and not schema.get("properties") and depth < _DEEP:
-            least = max(least, min(most, 1 + int(self._random.random() * 3)))
-        for name, rule in schema.get("properties", {}).items():
+            wanted = max(least, min(most, 1 + int(self._random.random() * 3)))
+        for name in schema.get("properties", {}):
             if len(found) < least and name not in found:
-                found[name] = self.make(rule, depth + 1)
-        for _ in range(10 * _TRIES):
-            if len(found) >= least:
+                self._add(found, name, schema, depth)
+        for _ in range(10 * _TRIES if least > len(found) else _TRIES):
+            if len(found) >= wanted:
                 return
-            name = one_word(self._random)
+            name = self._new_name(schema, depth)
             if name not in found:
-                found[name] = self.make({"allOf": property_rules(name, schema)}, depth + 1)
-        raise NoFittingValueError("too few properties were found")
+                self._add(found, name, schema, depth)
+        if len(found) < least:
+            raise NoFittingValueError("too few properties were found")
+
+    def _new_name(self, schema: dict[str, Any], depth: int) -> str:
+        """Return a name for a property that the schema does not name."""
+        rules = schema.get("propertyNames")
+        if isinstance(rules, dict):
+            return str(self.make({"allOf": [{"type": "string"}, rules]}, depth + 1))
+        patterns = list(schema.get("patternProperties", ()))
+        if patterns and schema.get("additionalProperties") is False:
+            return made_string({"pattern": pick(patterns, self._random)}, self._random)
+        return one_word(self._random)
+
+
+def _needed_beside(name: str, schema: dict[str, Any]) -> list[str]:
+    """Return the names of the properties that must be there if the one called `name` is."""
+    other = schema.get("dependentSchemas", {}).get(name)
+    listed = other.get("required", []) if isinstance(other, dict) else []
+    return [*schema.get("dependentRequired", {}).get(name, []), *listed]

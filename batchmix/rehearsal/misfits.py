@@ -14,7 +14,7 @@ import msgspec
 
 from batchmix.rehearsal.asked_schema import Schema
 from batchmix.rehearsal.pattern_text import pick
-from batchmix.rehearsal.schema_check import fits, property_rules
+from batchmix.rehearsal.schema_check import MALFORMED, fits, property_rules
 from batchmix.rehearsal.schema_merge import flat_schema
 from batchmix.rehearsal.string_value import one_word
 
@@ -27,7 +27,8 @@ _LOOP_WORDS = 2000
 class FittingAnswer(msgspec.Struct, frozen=True):
     """An answer that fits, before a kind of reply changes it."""
 
-    value: Any
+    text: str
+    """JSON."""
     schema: Schema
     random: Random
     """A source of random numbers. The same request gets the same ones."""
@@ -36,9 +37,9 @@ class FittingAnswer(msgspec.Struct, frozen=True):
     """The option of the same name."""
 
     @property
-    def text(self) -> str:
-        """The answer as JSON."""
-        return as_json(self.value)
+    def value(self) -> Any:
+        """The JSON value."""
+        return json.loads(self.text)
 
     @property
     def is_allowed(self) -> bool:
@@ -97,9 +98,9 @@ def _first_half(answer: FittingAnswer) -> str:
 
 def wrong_enum(answer: FittingAnswer) -> tuple[str, None]:
     """Replace a value that is listed in the schema by one that is not."""
-    places = [place for place in _places(answer) if place[2].keys() & {"enum", "const"}]
     words = [one_word(answer.random) for _ in range(3)]
-    return _misfitting(answer, (_set(answer.value, keys, word) for keys, _, _ in places for word in words))
+    listed = (keys for keys, _, schema in _places(answer) if schema.keys() & {"enum", "const"})
+    return _misfitting(answer, (_set(answer.value, keys, word) for keys in listed for word in words))
 
 
 def extra_key(answer: FittingAnswer) -> tuple[str, None]:
@@ -131,13 +132,16 @@ def wrong_type(answer: FittingAnswer) -> tuple[str, None]:
 def _misfitting(answer: FittingAnswer, candidates: Iterator[Any]) -> tuple[str, None]:
     """Return one of the candidates that does not fit the schema, or else a value with a wrong type somewhere.
 
-    If any value fits the schema, the text is not JSON.
+    If any value fits the schema, or if it can't be told which do, the text is not JSON.
     """
-    wrong = [value for value in candidates if not fits(value, answer.schema, answer.schema)]
-    if not wrong:
-        retyped = ((keys, other) for keys, found, _ in _places(answer) for other in _other_types(found))
-        values = (_set(answer.value, keys, other) for keys, other in retyped)
-        wrong = [value for value in values if not fits(value, answer.schema, answer.schema)]
+    try:
+        wrong = [value for value in candidates if not fits(value, answer.schema, answer.schema)]
+        if not wrong:
+            retyped = ((keys, other) for keys, found, _ in _places(answer) for other in _other_types(found))
+            values = (_set(answer.value, keys, other) for keys, other in retyped)
+            wrong = [value for value in values if not fits(value, answer.schema, answer.schema)]
+    except MALFORMED:
+        wrong = []
     return (as_json(pick(wrong, answer.random)) if wrong else f"It is {one_word(answer.random)}.", None)
 
 
@@ -153,9 +157,9 @@ def _other_types(value: Any) -> list[Any]:
     ]
 
 
-def _places(answer: FittingAnswer) -> list[Place]:
-    """Return all values in an answer, inner ones first."""
-    return sorted(_walk((), answer.value, answer.schema, answer.schema), key=lambda place: -len(place[0]))
+def _places(answer: FittingAnswer) -> Iterator[Place]:
+    """Yield all values in an answer, inner ones first."""
+    yield from sorted(_walk((), answer.value, answer.schema, answer.schema), key=lambda place: -len(place[0]))
 
 
 def _walk(keys: tuple[str | int, ...], value: Any, schema: object, root: Schema) -> Iterator[Place]:

@@ -16,6 +16,9 @@ _CLASSES = {"d": _DIGITS, "w": _LETTERS, "s": " ", "D": _LETTERS, "W": "-", "S":
 _OTHERS = f"{_LETTERS}{_LETTERS.upper()}{_DIGITS} -_"
 """The characters that a negated class chooses from."""
 _QUANTIFIER = re.compile(r"(?:\{(\d+)(,?)(\d*)\}|([*+?]))\??")
+_GROUP_NAME = re.compile(r"P?<\w+>")
+_CODE = re.compile(r"x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}")
+"""What follows the backslash of a character that is given by its number."""
 _MORE = 3
 """The most repetitions beyond the least, where an expression allows any number of them."""
 
@@ -25,12 +28,13 @@ def pick(options: Sequence[_Value], random: Random) -> _Value:
     return options[int(random.random() * len(options))]
 
 
-def matching_text(pattern: str, random: Random) -> str | None:
+def matching_text(pattern: str, random: Random, least: int = 0) -> str | None:
     """Return a text that matches a regular expression. None if the expression is too complex.
 
-    It may have literals, classes, groups, alternatives, quantifiers, and anchors at its ends.
+    It may have literals, classes, groups, alternatives, quantifiers, and anchors at its ends. It has `least` characters
+    if a part may be repeated so often.
     """
-    reader = _PatternReader(pattern)
+    reader = _PatternReader(pattern, max(_MORE, least))
     try:
         text = reader.alternatives()(random)
     except (_TooComplexError, IndexError):
@@ -45,8 +49,9 @@ class _TooComplexError(Exception):
 class _PatternReader:
     """Turns a regular expression into a function that makes up a text."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, more: int) -> None:
         self._pattern = pattern
+        self._more = more
         self._at = 0
 
     @property
@@ -66,12 +71,11 @@ class _PatternReader:
         return lambda random: "".join(part(random) for part in parts)
 
     def _repeated(self, part: _Maker) -> _Maker:
-        match = _QUANTIFIER.match(self._pattern, self._at)
+        match = self._takes(_QUANTIFIER)
         if not match:
             return part
-        self._at = match.end()
         least = int(match[1] or match[4] == "+")
-        most = least + _MORE
+        most = least + self._more
         if match[4] == "?":
             most = 1
         elif match[1] and (match[3] or not match[2]):
@@ -85,7 +89,7 @@ class _PatternReader:
             case ".":
                 return _one_of(_LETTERS)
             case "\\":
-                return _one_of(self._escaped())
+                return (lambda random: "") if self._take("b") else _one_of(self._escaped())
             case "[":
                 return _one_of(self._class())
             case "(":
@@ -96,7 +100,7 @@ class _PatternReader:
                 return lambda random: literal
 
     def _group(self) -> _Maker:
-        if self._take("?") and not self._take(":"):
+        if self._take("?") and not (self._take(":") or self._takes(_GROUP_NAME)):
             raise _TooComplexError
         inner = self.alternatives()
         if not self._take(")"):
@@ -121,6 +125,8 @@ class _PatternReader:
 
     def _escaped(self) -> str:
         """Return the characters that an escape stands for, whose backslash has been read."""
+        if code := self._takes(_CODE):
+            return chr(int(code.group().lstrip("xu"), 16))
         char = self._next()
         if char.isalnum() and char not in _CLASSES:
             raise _TooComplexError
@@ -129,6 +135,11 @@ class _PatternReader:
     def _next(self) -> str:
         self._at += 1
         return self._pattern[self._at - 1]
+
+    def _takes(self, expression: re.Pattern[str]) -> re.Match[str] | None:
+        match = expression.match(self._pattern, self._at)
+        self._at = match.end() if match else self._at
+        return match
 
     def _take(self, text: str) -> bool:
         taken = self._pattern.startswith(text, self._at)

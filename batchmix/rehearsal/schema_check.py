@@ -1,27 +1,41 @@
 """Decides whether a JSON value fits a JSON Schema, for answers that the rehearsal makes up.
 
-The rules are those of draft 2020-12 (https://json-schema.org/draft/2020-12), without `unevaluatedItems` and remote
-references. It is not the validator that batchmix checks answers with, so that the two can be tested on each other.
+The rules are those of draft 2020-12 (https://json-schema.org/draft/2020-12), without remote references. It is not the
+validator that batchmix checks answers with, so that the two can be tested on each other.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from batchmix.rehearsal.asked_schema import Schema
+from batchmix.rehearsal.format_check import has_format
 
+_ELSEWHERE = frozenset(("$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "contains"))
+"""Keywords whose schemas may speak of items and properties too."""
 Rule = Callable[[Any, dict[str, Any], Schema], bool]
 """A function of a value, of the schema with the keyword, and of the root schema, in which references point."""
+_NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
+"""The beginning of a named group, which Python writes with a P."""
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
+MALFORMED = (ArithmeticError, TypeError, AttributeError, ValueError, KeyError, RecursionError, re.error)
+"""What may be raised for a keyword with a value that no schema may have, and for a pattern that Python can't read."""
+
+
 def fits(value: object, schema: object, root: Schema) -> bool:
-    """Return whether a JSON value fits a schema. `root` is the schema in which references are looked up."""
+    """Return whether a JSON value fits a schema. `root` is the schema in which references are looked up.
+
+    Raises one of `MALFORMED` if that can't be told.
+    """
     if not isinstance(schema, dict):
         return schema is not False
     return all(_RULES[keyword](value, schema, root) for keyword in schema if keyword in _RULES)
@@ -46,9 +60,17 @@ def same(one: object, other: object) -> bool:
 
 
 def _key(value: object) -> bytes:
+    return _encoder.encode(_with_integers(value))
+
+
+def _with_integers(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return _encoder.encode(value)
+        return int(value)
+    if isinstance(value, list):
+        return [_with_integers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _with_integers(inner) for name, inner in value.items()}
+    return value
 
 
 def type_of(value: object) -> str:
@@ -91,15 +113,16 @@ def _size_rule(keyword: str, kind: type[str | list[Any] | dict[str, Any]], holds
 
 
 def _is_multiple(value: float, step: float) -> bool:
-    quotient = value / step
-    return abs(quotient - round(quotient)) < 1e-9 * max(1.0, abs(quotient))
+    return (Fraction(str(value)) / Fraction(str(step))).denominator == 1
 
 
 def _matches(value: object, pattern: str) -> bool:
-    try:
-        return not isinstance(value, str) or re.search(pattern, value) is not None
-    except re.error:
-        return True
+    """Return whether a text matches a pattern. Raises `re.error` for one that Python can't read."""
+    return not isinstance(value, str) or re.search(_NAMED_GROUP.sub("(?P<", pattern), value, re.ASCII) is not None
+
+
+def _format(value: object, schema: dict[str, Any], root: Schema) -> bool:
+    return not isinstance(value, str) or has_format(value, schema["format"])
 
 
 def _pattern(value: object, schema: dict[str, Any], root: Schema) -> bool:
@@ -134,6 +157,16 @@ def _contains(value: object, schema: dict[str, Any], root: Schema) -> bool:
     return bool(schema.get("minContains", 1) <= found <= schema.get("maxContains", len(value)))
 
 
+def _rest_is_known(value: object, schema: dict[str, Any], root: Schema, *, keyword: str) -> bool:
+    """Return whether what a schema does not speak of fits `unevaluated…`. Raises `KeyError` if other schemas may."""
+    if not _ELSEWHERE.isdisjoint(schema):
+        raise KeyError(keyword)
+    if keyword == "unevaluatedItems":
+        return "items" in schema or _items(value, {**schema, "items": schema[keyword]}, root)
+    rest = schema.get("additionalProperties", schema[keyword])
+    return _properties(value, {**schema, "additionalProperties": rest}, root)
+
+
 def _dependent(value: object, schema: dict[str, Any], root: Schema) -> bool:
     needed = schema["dependentRequired"]
     return not isinstance(value, dict) or all(set(needed.get(name, ())) <= value.keys() for name in value)
@@ -157,6 +190,7 @@ _RULES: dict[str, Rule] = {
     "minLength": _size_rule("minLength", str, lambda size, bound: size >= bound),
     "maxLength": _size_rule("maxLength", str, lambda size, bound: size <= bound),
     "pattern": _pattern,
+    "format": _format,
     "minItems": _size_rule("minItems", list, lambda size, bound: size >= bound),
     "maxItems": _size_rule("maxItems", list, lambda size, bound: size <= bound),
     "uniqueItems": lambda value, schema, root: (
@@ -171,6 +205,7 @@ _RULES: dict[str, Rule] = {
     "properties": _properties,
     "patternProperties": _properties,
     "additionalProperties": _properties,
+    **{name: partial(_rest_is_known, keyword=name) for name in ("unevaluatedItems", "unevaluatedProperties")},
     "propertyNames": lambda value, schema, root: (
         not isinstance(value, dict) or all(fits(name, schema["propertyNames"], root) for name in value)
     ),

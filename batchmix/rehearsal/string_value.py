@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Callable
 from random import Random
@@ -26,20 +27,24 @@ def one_word(random: Random) -> str:
 
 
 def made_string(schema: dict[str, Any], random: Random) -> str:
-    """Return a string for a schema of type `string`. One for a pattern that is too complex may not match it."""
+    """Return a string for a schema of type `string`. It may fail to fit a pattern, or a format beside another rule."""
     form = _FORMATS.get(schema.get("format", ""))
-    if "pattern" in schema:
-        text = matching_text(str(schema["pattern"]), random)
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    if least > _MAX_CHARS:
+        raise OverflowError(f"minLength is over {_MAX_CHARS}")
+    if "pattern" in schema and (form is None or random.random() < 0.5):
+        text = matching_text(str(schema["pattern"]), random, least)
+        while text is not None and len(text) < least and not schema["pattern"].endswith("$"):
+            text += f" {one_word(random)}"
         if text is not None:
             return text
     elif form is not None:
         return form(random)
-    least, most = schema.get("minLength", 0), schema.get("maxLength")
-    if least > _MAX_CHARS:
-        raise OverflowError(f"minLength is over {_MAX_CHARS}")
     text = " ".join(one_word(random) for _ in range(1 + int(random.random() * 3)))
     while len(text) < least:
         text += f" {one_word(random)}"
+    if schema.get("contentEncoding") == "base64":
+        return base64.b64encode(text.encode()).decode()
     return text if most is None else text[:most]
 
 

@@ -23,7 +23,9 @@ WRONG = {"wrong_enum": "enum", "extra_key": "additionalProperties", "missing_key
 def broken(name, schema, seed=0, max_tokens=None, needs_tokens=512):
     random = Random(seed)
     value = fitting_value(schema, random)
-    return getattr(misfits, name)(misfits.FittingAnswer(value, schema, random, max_tokens, needs_tokens))
+    return getattr(misfits, name)(
+        misfits.FittingAnswer(misfits.as_json(value), schema, random, max_tokens, needs_tokens)
+    )
 
 
 def is_valid(schema, text):
@@ -31,7 +33,7 @@ def is_valid(schema, text):
         value = json.loads(text)
     except ValueError:
         return False
-    return jsonschema_rs.validator_for(schema).is_valid(value)
+    return jsonschema_rs.validator_for(schema, validate_formats=True).is_valid(value)
 
 
 @pytest.mark.parametrize(
