@@ -17,7 +17,7 @@ from batchmix.records import BYTES_PER_TOKEN, Completion, Failure, InvalidAnswer
 
 INVALID = "schema"
 """The `error_type` of rows whose answer does not fit the schema."""
-_CUT_OFF = "the answer was cut off by its limit of tokens; raise max_tokens"
+_CUT_OFF = "the answer was cut off by its limit of tokens"
 
 
 class TypedAnswers:
@@ -81,7 +81,9 @@ class TypedAnswers:
         if is_refused:
             sentence = f"the model refused: {answer.refusal or 'content_filter'}"
         else:
-            sentence = found.sentence if isinstance(found, Problem) and not is_cut_off else _CUT_OFF
+            sentence = (
+                found.sentence if isinstance(found, Problem) and not is_cut_off else f"{_CUT_OFF}; raise max_tokens"
+            )
         path = found.path if isinstance(found, Problem) and not (is_refused or is_cut_off) else ""
         action = FailureAction.KEEP if self._keep_invalid else FailureAction.RETRY
         message = f"{path}: {sentence}" if path else sentence
@@ -107,6 +109,8 @@ class TypedAnswers:
             return None
         answer, failure = invalid.completion, invalid.failure
         sentence = f"at {failure.message}" if failure.code else failure.message
+        if invalid.is_cut_off:
+            sentence = f"{_CUT_OFF}, so it must be shorter"
         encoded = json_bytes(with_repair(body, request.path, answer.response, answer.tool_calls, sentence))
         more = max(0, len(encoded) - len(request.body)) // BYTES_PER_TOKEN
         return msgspec.structs.replace(request, body=encoded, prompt_tokens=request.prompt_tokens + more)

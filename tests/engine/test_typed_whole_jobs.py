@@ -53,6 +53,9 @@ ENDS: list[tuple[bool | None, str | None, str | None]] = [
     (None, "", "the model refused: content_filter"),
 ]
 """What each row has after two repairs: whether its answer was healed, and the code and the message of its error."""
+SAID = {WRONG: 'at /mood: "great" is not one of "good" or "bad". ', "no JSON": "there is no valid JSON in it. "}
+"""What the request for a repair says of some texts."""
+CUT_SHORT = "the answer was cut off by its limit of tokens, so it must be shorter. "
 CHAT, RESPONSES = "/chat/completions", "/responses"
 
 
@@ -144,6 +147,9 @@ def test_each_row_takes_its_chain_once_in_each_form(bench: Bench, chained: Chain
         turns = received.body.get("messages") or received.body["input"]
         asked = [turn for turn in turns if str(turn.get("content")).startswith("Your answer does not fit")]
         assert len(asked) == received.place - is_raised
+        if asked:
+            before = CHAINS[received.row][received.place - 1]
+            assert f": {SAID.get(before.text, CUT_SHORT if before is CUT_OFF else '')}" in asked[-1]["content"]
 
 
 def test_models_and_samples_take_their_own_chains(bench: Bench, chained: ChainProvider) -> None:
