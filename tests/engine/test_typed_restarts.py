@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from batchmix.engine.run_status import Phase
 from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import BatchmixError, Interrupted, RunError
 from batchmix.store.view import View
@@ -88,6 +89,7 @@ def test_an_interruption_in_mid_chain(
         if (row, place) == at:
             for _ in range(1 + is_cut):
                 stop.stop(Interrupted("interrupted", signal.SIGINT))
+            wait_until(lambda: kept.run_status.phase is not Phase.SENDING)
             assert not is_cut or ended.wait(60)
 
     chained.faults = {at: [HANG]} if is_cut else {}
