@@ -150,17 +150,19 @@ def kill_until_done(
     return outcome
 
 
-def kill_after(call: list[str], url: str, out: Path, requests: tuple[int, ...]) -> Outcome:
-    """Kill a run whenever the provider has received so many requests in all, and then let it finish."""
+def kill_after(
+    call: list[str], url: str, out: Path, requests: tuple[int, ...], number: int = signal.SIGKILL
+) -> Outcome:
+    """Signal a run whenever the provider has received so many requests in all, and then let it finish."""
     outcome, kills = Outcome(), []
     unlisted: list[dict[str, Any]] = []
-    for number in requests:
+    for received in requests:
         process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(functools.partial(_has_received, number, process, url))
+        wait_until(functools.partial(_has_received, received, process, url))
         assert process.poll() is None, "it ended too early"
-        process.kill()
+        process.send_signal(number)
         kills.append(time.monotonic())
-        process.wait()
+        assert process.wait() in (-number, 128 + number)
         unlisted += _compare_status(outcome, url, out, kills[-1])
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -259,7 +260,8 @@ def test_only_some_paths_are_counted_by_themselves() -> None:
     assert sum(whole.invalid_paths.values()) == 402
 
 
-def test_the_account_is_exact_after_kills(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_account_is_exact_after_kills(tmp_path: Path, number: int) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps({"type": "object", "properties": {"mood": {"enum": ["good"]}}, "required": ["mood"]}))
     settings = {
@@ -267,12 +269,15 @@ def test_the_account_is_exact_after_kills(tmp_path: Path) -> None:
         "prices.m": "{input = 1, output = 2}",
     }  # fmt: skip
     pairs = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    killing.write_rows(tmp_path / "rows.jsonl", 150)
+    killing.write_rows(tmp_path / "rows.jsonl", 100)
     out = tmp_path / "out"
     with killing.provider("latency=0.05-0.2&fenced=0.2&wrong_enum=0.4&max_faults=100") as url:
         call = killing.command(url, tmp_path / "rows.jsonl", out, "--concurrency", "20", *pairs)
-        outcome = killing.kill_after(call, url, out, (100, 200))
+        outcome = killing.kill_after(call, url, out, (60, 120), number)
+        account = killing.fetch(url, "account")
     assert (outcome.repeated, outcome.unnamed) == ([], [])
+    if number == signal.SIGINT:
+        assert (account["again"], account["retries"]) == (0, 0)
     rows = pq.read_table(out / "data").to_pylist()
     lost = [row for row in rows if row["error_type"] == "schema"]
     valid = [row for row in rows if row["error_type"] is None]
