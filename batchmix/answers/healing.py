@@ -1,9 +1,10 @@
 """Reads the one JSON value in an answer's text. Heals the text only where there is a single way to read it.
 
 What is healed, alone or combined: a code fence, text around one value, a comma after the last element, reasoning in
-front (`<think>…</think>`, or all text up to a lone `</think>`; `[THINK]` and the like too), a byte-order mark. All
-else is refused: several different values, a value that is cut off or malformed, or beside one that is, anything inside
-of such a value, and brackets that may be mere punctuation (`- [ ]`, `x[0]`). The time is linear in the text's length.
+front (`<think>…</think>` and the like, or all text up to a lone `</think>`), a byte-order mark. All else is refused:
+several different values, a value that is cut off or malformed, or beside one that is, anything inside of such a value,
+and brackets that may be mere punctuation (`- [ ]`, `x[0]`). The time is linear in the text's length, and its brackets
+are limited, since an answer is read while others wait.
 """
 
 from __future__ import annotations
@@ -18,22 +19,15 @@ from typing import Any
 import msgspec
 
 from batchmix.answers.punctuation import holds_object, may_be_punctuation
+from batchmix.answers.reasoning import NOT_IN_FRONT, REASONING, STRING, RefusedTextError, after_reasoning, bracket_end
 from batchmix.formats.display import quoted
 from batchmix.formats.lenient_json import MAX_DEPTH
 from batchmix.formats.text import utf8
 
 _BLANK = " \t\r\n\f\v\ufeff\u00a0\u200b\u2028\u2029\u3000"
 """What is stripped from both ends: white space, the byte-order mark, spaces without width."""
-_STRING = r'"(?:[^"\\]++|\\.)*+"'
 _BRACKET = re.compile(r"[\[{\]}]")
-_TAG = "(?:[a-z]++:)?+(?:think(?:ing)?+|thought)>"
-_INSIDE = re.compile(rf'{_STRING}|["\[{{\]}}]|</{_TAG}', re.DOTALL)
-"""What matters inside of brackets. A quotation mark by itself opens a string that never ends."""
-_REASONED = re.compile(rf"</{_TAG}|[\[{{]")
-_REASONING = re.compile(rf"<{_TAG}|\[THINK\]|◁think▷", re.IGNORECASE)
-_OPENING = re.compile(rf"\s*+({_REASONING.pattern})", re.IGNORECASE)
-_FIRST_STRING = re.compile(rf"\s*+(?:{_STRING}|(?P<open>\"))", re.DOTALL)
-_COMMAS = re.compile(rf'{_STRING[:-1]}(?:"|\\?\Z)|[\[{{][ \t\r\n]*+,|,(?=[ \t\r\n]*+[\]}}])', re.DOTALL)
+_COMMAS = re.compile(rf'{STRING[:-1]}(?:"|\\?\Z)|[\[{{][ \t\r\n]*+,|,(?=[ \t\r\n]*+[\]}}])', re.DOTALL)
 """A comma after the last element. Strings, and commas without any element, match too, so that they are left alone."""
 _LIKE_OBJECT = re.compile(r"\{(?:\s*+(?:[\"'“‘]|/[/*])|[^{}:]*+:)")
 """The beginning of what was meant as an object, unlike a `{placeholder}`."""
@@ -45,8 +39,12 @@ _FENCE_ON_ONE_LINE = re.compile(r"(`{3,}+|~{3,}+)(?:[a-zA-Z]\w*+[ \t])?(?P<conte
 _MOST_DIGITS = int(math.log10(sys.float_info.max))
 """The most digits of which a double can represent any whole number, if only nearly."""
 _DIGIT = re.compile("[0-9]")
-_LONG_NUMBER = re.compile(rf'(?:{_STRING}|\.[0-9]++|[0-9]{{1,{_MOST_DIGITS}}}+(?![0-9])|[^"0-9])*+[0-9]', re.DOTALL)
+_LONG_NUMBER = re.compile(rf'(?:{STRING}|\.[0-9]++|[0-9]{{1,{_MOST_DIGITS}}}+(?![0-9])|[^"0-9])*+[0-9]', re.DOTALL)
 """JSON text up to a number with more digits in front of its point."""
+_MOST_SIGNS = {"{": 50_000, "[": 50_000, "<": 50_000, '"': 250_000}
+"""How often a text that is not JSON as a whole may have these, since looking for values takes time for each."""
+_MOST_PARTS = 1_000
+"""The outermost brackets that are read one by one."""
 _TOO_LARGE = "a number is too large"
 _TOO_DEEP = f"its JSON is nested more than {MAX_DEPTH} levels deep"
 _CUT = "its JSON is cut off, or the brackets don't match"
@@ -69,10 +67,6 @@ class _MalformedError(ValueError):
     """The text is not JSON."""
 
 
-class _RefusedError(ValueError):
-    """The text is JSON, or begins like it, but its value is not used. The message says why."""
-
-
 def json_of(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
     """Return the JSON value of a text, or why there is none. Never raises.
 
@@ -81,7 +75,7 @@ def json_of(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
     """
     try:
         return FoundJson(_strict(text), healed=False)
-    except _RefusedError as error:
+    except RefusedTextError as error:
         return NoJson(str(error))
     except _MalformedError:
         pass
@@ -89,7 +83,7 @@ def json_of(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
         return json_of(utf8(text) or "", root_types)
     try:
         return _healed(text, root_types)
-    except _RefusedError as error:
+    except RefusedTextError as error:
         return NoJson(str(error))
 
 
@@ -97,14 +91,14 @@ def _strict(text: str) -> Any:
     try:
         value = msgspec.json.decode(text)
     except msgspec.ValidationError as error:
-        raise _RefusedError(_TOO_LARGE) from error
+        raise RefusedTextError(_TOO_LARGE) from error
     except msgspec.DecodeError as error:
         raise _MalformedError(str(error).removeprefix("JSON is malformed: ")) from error
     except RecursionError as error:
-        raise _RefusedError(_TOO_DEEP) from error
+        raise RefusedTextError(_TOO_DEEP) from error
     # So many digits in a row have one at each of these positions that they span. Looking there is cheap.
     if len(text) > _MOST_DIGITS and _DIGIT.search(text[_MOST_DIGITS :: _MOST_DIGITS + 1]) and _LONG_NUMBER.match(text):
-        raise _RefusedError(_TOO_LARGE)
+        raise RefusedTextError(_TOO_LARGE)
     if _may_repeat_keys(text, _key_count(value, 1)):
         _exact(text)
     return value
@@ -115,7 +109,7 @@ def _key_count(value: Any, level: int) -> int:
     if type(value) is not dict and type(value) is not list:
         return 0
     if level > MAX_DEPTH:
-        raise _RefusedError(_TOO_DEEP)
+        raise RefusedTextError(_TOO_DEEP)
     count = len(value) if type(value) is dict else 0
     for part in value.values() if type(value) is dict else value:
         if type(part) is dict or type(part) is list:
@@ -147,14 +141,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for key, value in pairs:
         if members.setdefault(key, value) != value:
-            raise _RefusedError(f"the key {quoted(key)} is there twice, with different values")
+            raise RefusedTextError(f"the key {quoted(key)} is there twice, with different values")
     return members
 
 
 def _healed(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
-    start = _after_reasoning(text)
-    if start is None:
-        return NoJson("the text ends within <think>, before an answer")
+    if any(text.count(sign) > most for sign, most in _MOST_SIGNS.items()):
+        raise RefusedTextError("it is not valid JSON, and has too many brackets or quotation marks to look for a value")
+    start = after_reasoning(text)
     rest = text[start:].strip(_BLANK)
     if not rest:
         return NoJson("there is nothing after the reasoning" if start else "the text is empty")
@@ -163,7 +157,7 @@ def _healed(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
     except _MalformedError as error:
         reason = f"it is not valid JSON: {error}" if rest[0] in "{[" else "there is no valid JSON in it"
     candidates: list[tuple[str, Any]] = []
-    if root_types - {"object", "array"} and not _REASONING.search(rest):
+    if root_types - {"object", "array"} and not REASONING.search(rest):
         candidates, rest = _fenced(text[start:])
     if not candidates or root_types & {"object", "array"}:
         candidates += _bracketed(rest, root_types, found_any=bool(candidates))
@@ -178,56 +172,6 @@ def _healed(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
     return FoundJson(value, healed=True)
 
 
-def _after_reasoning(text: str) -> int | None:
-    """Return where the reasoning in front of an answer ends: 0 if there is none, None if it doesn't end.
-
-    A `</think>` in a string of a JSON value is text. Behind a `<think>` in front, the first one ends the reasoning.
-    """
-    start = at = 0
-    while True:
-        if at == start:
-            if opening := _OPENING.match(text, at):
-                closing_sign = f"{opening[1][0]}/{opening[1][1:]}"
-                closing = text.find(closing_sign, opening.end())
-                if closing < 0:
-                    return None
-                start = at = closing + len(closing_sign)
-                continue
-            if string := _FIRST_STRING.match(text, at):
-                if string["open"]:
-                    return start
-                at = string.end()
-        sign = _REASONED.search(text, at)
-        if not sign:
-            return start
-        closes, end = (True, sign.end()) if sign[0].startswith("</") else _bracket_end(text, sign.start())
-        if end is None:
-            return start
-        start, at = (end, end) if closes else (start, end)
-
-
-def _bracket_end(text: str, start: int) -> tuple[bool, int | None]:
-    """Return where the bracket that opens at `start` is closed; or True, and the end of a `</think>` before that.
-
-    None if it isn't closed, or not by its own kind.
-    """
-    wanted: list[str] = []
-    for sign in _INSIDE.finditer(text, start):
-        found = sign[0]
-        if found.startswith("</"):
-            return True, sign.end()
-        if found in "{[":
-            wanted.append("}" if found == "{" else "]")
-        elif found in "}]":
-            if found != wanted.pop():
-                return False, None
-            if not wanted:
-                return False, sign.end()
-        elif found == '"':
-            return False, None
-    return False, None
-
-
 def _fenced(text: str) -> tuple[list[tuple[str, Any]], str]:
     """Return the JSON text and the value of each code fence that holds nothing else, and the text around these."""
     line = _FENCE_ON_ONE_LINE.fullmatch(text.strip(_BLANK))
@@ -239,7 +183,7 @@ def _fenced(text: str) -> tuple[list[tuple[str, Any]], str]:
             continue
         is_number = isinstance(found[1], int | float) and not isinstance(found[1], bool)
         if is_number and not line and fence["open"] is not None and not content.endswith("\n"):
-            raise _RefusedError("the number at its end may be cut off")
+            raise RefusedTextError("the number at its end may be cut off")
         values.append(found)
         around.append(text[at : fence.start()])
         at = len(text) if line else fence.end()
@@ -249,12 +193,15 @@ def _fenced(text: str) -> tuple[list[tuple[str, Any]], str]:
 def _bracketed(text: str, root_types: frozenset[str], *, found_any: bool) -> Iterator[tuple[str, Any]]:
     """Yield the JSON text and the value of each outermost object or list that counts. Refuses what is unclear."""
     at, malformed, clear = 0, False, found_any
-    while bracket := _BRACKET.search(text, at):
+    for _ in range(_MOST_PARTS):
+        bracket = _BRACKET.search(text, at)
+        if not bracket:
+            break
         start = bracket.start()
         _refuse_reasoning(text, at, start)
-        closes, end = (True, None) if bracket[0] in "]}" else _bracket_end(text, start)
+        closes, end = (True, None) if bracket[0] in "]}" else bracket_end(text, start)
         if closes or end is None or text[at:start].rstrip().endswith('":'):
-            raise _RefusedError(_CUT)
+            raise RefusedTextError(_CUT)
         span = text[start:end]
         _refuse_reasoning(span, 0, len("[THINK]"))
         at = end
@@ -267,11 +214,13 @@ def _bracketed(text: str, root_types: frozenset[str], *, found_any: bool) -> Ite
             found_any = True
             clear = clear or not may_be_punctuation(found[1], text, start, end)
             yield found
+    else:
+        raise RefusedTextError(f"there are more than {_MOST_PARTS:,} brackets side by side in it")
     _refuse_reasoning(text, at, len(text))
     if found_any and malformed:
-        raise _RefusedError("a second value in it is malformed")
+        raise RefusedTextError("a second value in it is malformed")
     if found_any and not clear:
-        raise _RefusedError("the brackets in it may not be meant as JSON")
+        raise RefusedTextError("the brackets in it may not be meant as JSON")
 
 
 def _without_citations(candidates: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -282,8 +231,8 @@ def _without_citations(candidates: list[tuple[str, Any]]) -> list[tuple[str, Any
 
 
 def _refuse_reasoning(text: str, start: int, end: int) -> None:
-    if _REASONING.search(text, start, end):
-        raise _RefusedError("the text ends within <think>, before an answer")
+    if REASONING.search(text, start, end):
+        raise RefusedTextError(NOT_IN_FRONT)
 
 
 def _with_commas(text: str) -> tuple[str, Any] | None:

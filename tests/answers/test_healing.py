@@ -92,9 +92,9 @@ def test_roots_of_other_types_are_healed_too(text: str, types: frozenset[str], v
         ("\ufeff \n", "the text is empty"),
         ("<think>a</think> ", "there is nothing after the reasoning"),
         ("I can't say.", "there is no valid JSON in it"),
-        ('<think>{"a": 1}', "the text ends within <think>, before an answer"),
-        ('Well <think> {"a": 1}', "the text ends within <think>, before an answer"),
-        ('{"a": 1}\n<think>', "the text ends within <think>, before an answer"),
+        ('<think>{"a": 1}', "the text ends within its reasoning, before an answer"),
+        ('Well <think> {"a": 1}', "its reasoning never ends, or is not in front of the answer"),
+        ('{"a": 1}\n<think>', "its reasoning never ends, or is not in front of the answer"),
         ('{"a": 1} or {"a": 2}', "it has several different JSON values, and only one is wanted"),
         ('{"a": 1} or {"a": true}', "it has several different JSON values, and only one is wanted"),
         ('{"a": 1} or {"a": "1"}', "it has several different JSON values, and only one is wanted"),
@@ -105,9 +105,9 @@ def test_roots_of_other_types_are_healed_too(text: str, types: frozenset[str], v
         ('Such as {"a": 1}. Answer: {„a“: 2}', "a second value in it is malformed"),
         ('"a": {"b": 1}, "c": "cut', "its JSON is cut off, or the brackets don't match"),
         ("printf('{}', x)", "the brackets in it may not be meant as JSON"),
-        ('<thinking>Maybe {"a": 1}', "the text ends within <think>, before an answer"),
-        ('[THINK]Maybe {"a": 1}', "the text ends within <think>, before an answer"),
-        ('So [THINK]Maybe {"a": 1}', "the text ends within <think>, before an answer"),
+        ('<thinking>Maybe {"a": 1}', "the text ends within its reasoning, before an answer"),
+        ('[THINK]Maybe {"a": 1}', "the text ends within its reasoning, before an answer"),
+        ('So [THINK]Maybe {"a": 1}', "its reasoning never ends, or is not in front of the answer"),
         ('◁think▷{"a": 1}◁/think▷', "there is nothing after the reasoning"),
         ('{"a": {"b": 1}', "its JSON is cut off, or the brackets don't match"),
         ('Here: {"a": "</think> {}', "its JSON is cut off, or the brackets don't match"),
@@ -265,3 +265,27 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str, front
         return best
 
     assert seconds(50_000) < 40 * seconds(5_000) + 0.01
+
+
+TOO_MANY = "it is not valid JSON, and has too many brackets or quotation marks to look for a value"
+
+
+@pytest.mark.parametrize(
+    ("piece", "sentence"),
+    [
+        ("{}", TOO_MANY),
+        ("[1] ", TOO_MANY),
+        ("<", TOO_MANY),
+        ('"', TOO_MANY),
+        ("</think>", TOO_MANY),
+        ("</think>" + 20 * "-", "it has too many brackets or tags to tell which of them are JSON"),
+        ('{"a": 1}' + 200 * " ", "there are more than 1,000 brackets side by side in it"),
+    ],
+)
+def test_the_brackets_that_are_looked_at_are_limited(piece: str, sentence: str) -> None:
+    """Each costs some time, in which no other answer is read."""
+    assert json_of(1_000_000 // len(piece) * piece + '.{"a": 1}', OBJECT) == NoJson(sentence)
+
+
+def test_a_valid_answer_may_have_any_number_of_brackets() -> None:
+    assert json_of(json.dumps([{"a": 1}] * 60_000), ARRAY) == FoundJson([{"a": 1}] * 60_000, healed=False)
