@@ -190,6 +190,10 @@ class RowState(msgspec.Struct, gc=False):
         turn = self.chain.add(event, position, invalid, is_new=is_new)
         if turn is None or not is_new:
             return
+        if (
+            self.status is Status.REJECTED
+        ):  # the provider refuses it no longer, so that the next start goes on from here
+            self.status, self.hash, self.result = None, "", None
         if invalid.completion.lacks_usage:
             self.unreported += EstimatedUsage.of(invalid.completion, self.prompt_tokens)
         else:

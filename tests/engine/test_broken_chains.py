@@ -171,3 +171,27 @@ def test_a_row_whose_request_has_changed_begins_anew(broken: Bench, provider: od
     assert collections.Counter(provider.rows_received) == dict.fromkeys(range(ROWS), 1)
     assert {row["repairs"] for row in broken.rows()} == {0}
     assert not list((broken.out / "journal").iterdir())
+
+
+def test_a_rejected_row_that_got_an_invalid_answer_goes_on_with_its_repair(
+    typed: Bench,  # noqa: F811
+    provider: odd_provider.Provider,
+) -> None:
+    """Also without --retry-rejected: its request is rejected no longer."""
+    typed.write(3)
+    filtered = reply(400, b'{"error":{"message":"filtered","code":"content_filter"}}')
+    provider.answer = lambda row, attempt, _: filtered if row == 1 else said(GOOD)
+    typed.run()
+    assert [row["status"] for row in typed.rows()] == ["ok", "rejected", "ok"]
+    key = reply(401, b'{"error":{"message":"key"}}')
+    provider.answer = lambda row, attempt, _: said(WRONG) if attempt == 2 else key
+    with pytest.raises(BatchmixError, match="key"):
+        typed.run(retry_rejected=True)
+    assert reader.look(typed.out).summary()["unanswered"] == 1
+    provider.bodies_received.clear()
+    provider.answer = lambda row, attempt, _: said(GOOD)
+    typed.run()
+    (body,) = provider.bodies_received
+    assert messages(body)[0] == WRONG
+    assert [(row["status"], row["repairs"]) for row in typed.rows()] == [("ok", 0), ("ok", 1), ("ok", 0)]
+    assert paid(typed) == pytest.approx(4 * EACH)
