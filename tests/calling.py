@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchmix.cli import main
+from tests import forking
 
 MARKER = "sk-MARKER-9f8e7d6c5b4a"
 """A key that must appear nowhere."""
@@ -24,10 +25,7 @@ def batchmix(
     """Run the program in its own process; its environment has no key unless `env` has one."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIHUBMIX")}
     clean |= {"https_proxy": "http://127.0.0.1:9"}  # nothing leaves this machine
-    return subprocess.run(
-        [sys.executable, "-m", "batchmix", *call],
-        capture_output=True, text=True, input=stdin if stdin is not None else "", cwd=cwd, env=clean | env, check=False,
-    )  # fmt: skip
+    return forking.run([sys.executable, "-m", "batchmix", *call], stdin or "", cwd=cwd, env=clean | env)
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *call: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests import forking
 from tests.polling import first_line, wait_until
 
 if TYPE_CHECKING:
@@ -78,9 +79,8 @@ def command(url: str, source: Path, out: Path, *more: str) -> list[str]:
 
 def status(out: Path) -> dict[str, Any]:
     """Return the output of `batchmix status --json`."""
-    found = subprocess.run(
-        [sys.executable, "-m", "batchmix", "status", str(out), "--json"], capture_output=True, text=True, check=True
-    )
+    found = forking.run([sys.executable, "-m", "batchmix", "status", str(out), "--json"])
+    found.check_returncode()
     record: dict[str, Any] = json.loads(found.stdout)
     return record
 
@@ -117,7 +117,7 @@ def kill_until_done(
     seed: int,
     *,
     number: int = signal.SIGKILL,
-    wait: tuple[float, float] = (0.6, 1.6),
+    wait: tuple[float, float] = (0.2, 1.2),
 ) -> Outcome:
     """Run each command again and again, and signal it after a random delay, until it exits with 0 by itself.
 
@@ -130,7 +130,7 @@ def kill_until_done(
     unlisted: list[dict[str, Any]] = []
     for call in calls:
         for kill in itertools.count():
-            process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = forking.Fork(call)
             try:
                 code = process.wait(rng.uniform(*wait) * 1.1**kill)
             except subprocess.TimeoutExpired:
@@ -157,20 +157,20 @@ def kill_after(
     outcome, kills = Outcome(), []
     unlisted: list[dict[str, Any]] = []
     for received in requests:
-        process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = forking.Fork(call)
         wait_until(functools.partial(_has_received, received, process, url))
         assert process.poll() is None, "it ended too early"
-        process.send_signal(number)
+        os.kill(process.pid, number)
         kills.append(time.monotonic())
         assert process.wait() in (-number, 128 + number)
         unlisted += _compare_status(outcome, url, out, kills[-1])
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    done = forking.run(call)
     assert done.returncode == 0, done.stderr
     _judge(outcome, url, kills, unlisted)
     return outcome
 
 
-def _has_received(requests: int, process: subprocess.Popen[bytes], url: str) -> bool:
+def _has_received(requests: int, process: forking.Fork, url: str) -> bool:
     return process.poll() is not None or fetch(url, "totals").get("requests", 0) >= requests
 
 

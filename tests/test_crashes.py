@@ -6,12 +6,12 @@ import dataclasses
 import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.conftest import Provider
 from tests.damaging import damage_page
 from tests.killing import command, fetch, results, write_rows
@@ -20,7 +20,7 @@ from tests.killing import command, fetch, results, write_rows
 def killed_at(call: list[str], number: int) -> bool:
     """Run a command that is killed at its n-th change of a file; return whether it got that far."""
     crashing = [call[0], "-m", "tests.crashing", str(number), *call[3:]]
-    done = subprocess.run(crashing, capture_output=True, check=False)
+    done = forking.run(crashing)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
 
@@ -43,7 +43,7 @@ def fresh(root: Path, url: str) -> None:
 
 def begun(root: Path, url: str, *more: str) -> None:
     fresh(root, url)
-    subprocess.run(command(url, root / "rows.jsonl", root / "run", *SETTINGS, *more), check=False, capture_output=True)
+    forking.run(command(url, root / "rows.jsonl", root / "run", *SETTINGS, *more))
 
 
 def appended(root: Path, url: str) -> None:
@@ -97,7 +97,7 @@ def crash_everywhere(scene: Scene, tmp_path: Path, standin: Provider, steps: ran
             break
         # An accepted loss is recorded: the same command resumes with --update, and from then on without.
         again = [word for word in call if word != "--update"] if _accepted(root / "run", scene) else call
-        done = subprocess.run(again, capture_output=True, text=True, check=False)
+        done = forking.run(again)
         assert done.returncode == 0, f"step {step}: {done.stderr}"
         table = results(root / "run")
         expected = table if expected is None else expected

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests import forking
 from tests.conftest import Bench
 from tests.killing import command, write_rows
 from tests.serving import llmock_report, llmock_serving, tiny_model_serving
@@ -27,7 +28,7 @@ def llmock() -> Iterator[str]:
 def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path, stream: str) -> None:
     write_rows(tmp_path / "rows.jsonl", 200)
     call = command(f"{llmock}/v1", tmp_path / "rows.jsonl", tmp_path / "run", "--set", f"params.stream={stream}")
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    done = forking.run(call)
     assert done.returncode == 0, done.stderr
     rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
     assert [row["row"] for row in rows] == list(range(200))
@@ -53,7 +54,7 @@ def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path, stream: str) 
             "--concurrency",
             "4",
         )
-        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        done = forking.run(call)
         assert done.returncode == 0, done.stderr
         rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
         assert [(row["row"], row["status"]) for row in rows] == [(n, "ok") for n in range(40)]

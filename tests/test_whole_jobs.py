@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests import forking
 from tests.conftest import Provider
 from tests.killing import command, kill_after, results
 
@@ -76,13 +76,13 @@ def test_a_whole_job_survives_two_kills(kind: str, tmp_path: Path, standin: Prov
     outcome = kill_after(call, standin.url, tmp_path / "run", (ROWS // 3, 2 * ROWS // 3))
     assert not outcome.repeated
     assert outcome.named
-    again = subprocess.run(call, capture_output=True, text=True, check=False)
+    again = forking.run(call)
     assert again.returncode == 0, again.stderr
     found = results(tmp_path / "run")
     assert found["row"].to_pylist() == list(range(ROWS))
     standin.behave("seed=5")
     whole = [str(tmp_path / "whole") if word == str(tmp_path / "run") else word for word in call]
-    done = subprocess.run(whole, capture_output=True, text=True, check=False)
+    done = forking.run(whole)
     assert done.returncode == 0, done.stderr
     assert found.equals(results(tmp_path / "whole"))
     assert duckdb.sql(f"select count(distinct response) from '{tmp_path}/run/data/*.parquet'").fetchall() == [(ROWS,)]

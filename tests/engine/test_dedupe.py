@@ -189,7 +189,7 @@ def test_no_answered_request_is_sent_again_after_kills(tmp_path: Path) -> None:
         killing.kill_until_done(calls[0], url, outs[0], 0, wait=(60, 60))
         assert killing.fetch(url, "totals")["requests"] == 301
         killing.fetch(url, "reset", "")
-        outcome = killing.kill_until_done(calls[1], url, outs[1], 3, wait=(1.5, 2.2))
+        outcome = killing.kill_until_done(calls[1], url, outs[1], 3, wait=(1.0, 1.7))
     assert outcome.kills
     assert not outcome.repeated
     assert killing.results(outs[1]).equals(killing.results(outs[0]))

@@ -223,7 +223,7 @@ def test_a_killed_judge_resumes_and_pays_for_nothing_twice(tmp_path: Path) -> No
         )
         fetch(url, "reset", "")
         judge = tmp_path / "run" / "evaluation" / "judge-judge" / "run"
-        outcome = kill_until_done([call, alone], url, judge, 5, number=signal.SIGKILL, wait=(1.0, 1.8))
+        outcome = kill_until_done([call, alone], url, judge, 5, number=signal.SIGKILL, wait=(0.6, 1.4))
         assert outcome.kills
         assert not outcome.repeated
         assert not outcome.unnamed

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import forking
 from tests.conftest import Provider
 from tests.killing import write_rows
 
@@ -38,11 +39,11 @@ class ScheduleBench:
 
     def call(self, now: str, *jobs: Path, mode: str = "once") -> list[str]:
         """Return the command of a scheduler whose clock starts at `now`."""
-        return [sys.executable, "-u", "-m", "tests.scheduling", now, str(self.state), mode, *map(str, jobs)]
+        return [sys.executable, "-m", "tests.scheduling", now, str(self.state), mode, *map(str, jobs)]
 
     def once(self, now: str, *jobs: Path) -> subprocess.CompletedProcess[str]:
         """Run the jobs that are due."""
-        return subprocess.run(self.call(now, *jobs), capture_output=True, text=True, check=False)
+        return forking.run(self.call(now, *jobs))
 
     @property
     def state(self) -> Path:

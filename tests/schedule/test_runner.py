@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from batchmix.store.lock import take_lock
+from tests import forking
 from tests.polling import WITHIN_S, first_line, read_pipe, wait_until
 from tests.schedule.conftest import ScheduleBench
 
@@ -49,12 +50,12 @@ def test_no_scheduled_run_is_lost_repeated_or_paid_twice_after_random_kills(sche
     kills = 0
     for day in (29, 30):
         while True:
-            process = subprocess.Popen(schedule_bench.call(f"2026-03-{day}T06:00:00Z", job), stdout=subprocess.DEVNULL)
+            process = forking.Fork(schedule_bench.call(f"2026-03-{day}T06:00:00Z", job))
             try:
-                assert process.wait(rng.uniform(0.2, 1.8) + kills / 20) == 0
+                assert process.wait(rng.uniform(0.1, 1.4) + kills / 20) == 0
                 break
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.kill(process.pid, signal.SIGKILL)
                 process.wait()
                 kills += 1
     assert 3 <= kills < 100
