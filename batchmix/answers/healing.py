@@ -41,7 +41,7 @@ _MOST_DIGITS = int(math.log10(sys.float_info.max))
 _DIGIT = re.compile("[0-9]")
 _LONG_NUMBER = re.compile(rf'(?:{STRING}|\.[0-9]++|[0-9]{{1,{_MOST_DIGITS}}}+(?![0-9])|[^"0-9])*+[0-9]', re.DOTALL)
 """JSON text up to a number with more digits in front of its point."""
-_MOST_SIGNS = {"{": 50_000, "[": 50_000, "<": 50_000, '"': 250_000}
+_MOST_SIGNS = {"{": 20_000, "[": 20_000, "<": 20_000, '"': 200_000}
 """How often a text that is not JSON as a whole may have these, since looking for values takes time for each."""
 _MOST_PARTS = 1_000
 """The outermost brackets that are read one by one."""
