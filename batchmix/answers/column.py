@@ -188,7 +188,7 @@ def _untyped(schema: dict[str, Any], node: dict[str, Any]) -> _Shape:
     """Return how to store values whose schema names no type, but may say it in other words."""
     if "const" in node or "enum" in node:
         shapes = [
-            _PYTHON_TYPES.get(type(value), _JSON)
+            _JSON if type(value) is int and value not in _INT64 else _PYTHON_TYPES.get(type(value), _JSON)
             for value in ([node["const"]] if "const" in node else node["enum"])
             if value is not None
         ]

@@ -160,6 +160,7 @@ def _plain(value: Any) -> dict[str, Any]:
 
 def _checked(schema: dict[str, Any]) -> dict[str, Any]:
     for place, node in _nodes(schema):
+        _check_name(place)
         _check_references(schema, place, node)
     try:
         jsonschema_rs.validator_for(schema, validate_formats=True, offline=True)
@@ -182,6 +183,12 @@ def _nodes(schema: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
         place, node = waiting.pop()
         yield place, node
         waiting += [((*place, *keys), inner) for keys, inner in subschemas(node)]
+
+
+def _check_name(place: Place) -> None:
+    """Raise `JobError` if the place is that of a property whose name programs would read as another one."""
+    if place[-2:-1] == ("properties",) and "\0" in place[-1]:
+        raise JobError(f"{_shown(place)}the name has a NUL character, where DuckDB and others end it; rename it")
 
 
 def _check_references(schema: dict[str, Any], place: Place, node: Any) -> None:

@@ -76,6 +76,8 @@ def test_a_schema_with_one_type_has_its_arrow_type(schema: dict[str, Any], type_
         {"allOf": [{"type": "string"}, {"maxLength": 3}]},
         {"enum": ["a", 1]},
         {"enum": [True, 1]},
+        {"enum": [2**63, 1]},
+        {"const": -(2**63) - 1},
         {"const": {"a": 1}},
     ],
 )
@@ -186,6 +188,7 @@ LEAVES = st.one_of(
     fitting({"type": "boolean"}, st.booleans()),
     fitting({}, JSON),
     fitting({"enum": ["a", None, "b"]}, st.sampled_from(["a", None, "b"])),
+    fitting({"enum": [2**63, 1]}, st.sampled_from([2**63, 1])),
     fitting({"enum": [1, 2.5, 3.0]}, st.sampled_from([1, 2.5, 3.0, 3])),
     fitting({"type": ["string", "integer", "null"]}, st.none() | st.text() | st.integers()),
 )

@@ -163,6 +163,7 @@ def test_a_name_of_no_known_kind_is_refused() -> None:
         ({"type": "string", "pattern": "("}, "/pattern: is not a JSON Schema"),
         ({"$schema": "http://127.0.0.1:9/none"}, "is not a JSON Schema: Unknown meta-schema"),
         ({"const": datetime.date(2024, 1, 1)}, "holds what JSON can't"),
+        ({"items": {"properties": {"a\0b": True}}}, "/items/properties/a\\x00b: the name has a NUL character"),
         ({"enum": []}, "allows no value at all"),
         ({"type": "object", "required": ["a"], "properties": {"a": False}}, "allows no value at all"),
         ({"items": {"$ref": "http://127.0.0.1:9/x"}}, "/items: $ref http://127.0.0.1:9/x leads nowhere; it must lead to #/$defs/…"),
