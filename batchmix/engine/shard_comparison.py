@@ -9,9 +9,10 @@ import msgspec
 
 from batchmix.engine.answers import typed_of
 from batchmix.job import CheckedJob
-from batchmix.load import STREAMING, Dataset
+from batchmix.load import Dataset
 from batchmix.records import Status
 from batchmix.responses.classify import Classifier
+from batchmix.responses.streaming import STREAMING
 from batchmix.store.inventory import Inventory
 from batchmix.store.parts import part_path
 from batchmix.store.shard import Shard

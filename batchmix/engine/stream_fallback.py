@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from batchmix.formats.lenient_json import json_bytes, read_json
 from batchmix.records import Failure, Request
-
-_STREAMING = ("stream", "stream_options")
+from batchmix.responses.streaming import unstreamed
 
 
 class StreamFallback:
@@ -37,10 +33,3 @@ class StreamFallback:
         if self.is_off:
             self._on_off()
         return unstreamed(request)
-
-
-def unstreamed(request: Request) -> Request:
-    """Return the same request without streaming. The hash stays the same, because it does not cover streaming."""
-    body = read_json(request.body)
-    plain = {key: value for key, value in body.items() if key not in _STREAMING}
-    return msgspec.structs.replace(request, body=json_bytes(plain), streamed_choices=0, streams_by_default=False)

@@ -13,7 +13,6 @@ The endpoints that Batch lines may name are listed in `responses/endpoints.py`.
 
 from batchmix.load.dataset import Dataset, open_dataset
 from batchmix.load.files import STDIN
-from batchmix.load.parameters import STREAMING
 from batchmix.load.scan import Scan, ScanOptions, ShardRange
 from batchmix.load.sources import find_sources
 from batchmix.load.spool import is_spool, remove_spool
@@ -22,7 +21,6 @@ from batchmix.load.template_check import RESULT_NAMES, check_rubrics, rubric, ru
 __all__ = [
     "RESULT_NAMES",
     "STDIN",
-    "STREAMING",
     "Dataset",
     "Scan",
     "ScanOptions",

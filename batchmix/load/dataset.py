@@ -16,7 +16,7 @@ from batchmix.errors import InputChanged, InputError
 from batchmix.job import CheckedJob, Model
 from batchmix.load.carried_columns import carried_columns
 from batchmix.load.decompress import piped
-from batchmix.load.parameters import STREAMING, warn_unsent_columns
+from batchmix.load.parameters import warn_unsent_columns
 from batchmix.load.prompt_sources import PromptSources
 from batchmix.load.prompts import Mode
 from batchmix.load.requests import RequestBuilder
@@ -27,6 +27,7 @@ from batchmix.load.sources import open_reader
 from batchmix.load.spool import drop_others, remove_spool
 from batchmix.load.template_check import check_template_columns
 from batchmix.records import RejectedRow, Request
+from batchmix.responses.streaming import STREAMING
 
 _BATCH_REQUESTS = 128
 

@@ -1,4 +1,4 @@
-"""Parameters of request bodies: columns that are sent beside a row's messages, and the keys that request streaming."""
+"""Parameters of request bodies: columns that are sent beside a row's messages, and what is wrong with a `stream`."""
 
 from __future__ import annotations
 
@@ -74,11 +74,6 @@ _SUSPECTED_BESIDE_PROMPT = _SUSPECTED | {
 }  # fmt: skip
 _TYPES = {**CHAT_PARAMETERS, **EXTRA_PARAMETERS}
 _CAPS = ("max_tokens", "max_completion_tokens")
-STREAMING = ("stream", "stream_options")
-"""The keys of a body that decide how the response is transferred. They don't change the response itself."""
-STREAMED_ABOVE_TOKENS = 8192
-"""A request with a higher cap on tokens is streamed. Its response may take minutes, and gateways drop connections that
-are silent for so long, but bill the response."""
 _logger = logging.getLogger(__name__)
 
 
@@ -144,16 +139,6 @@ def _is(expected: str, value: Any) -> bool:
     return isinstance(value, python_type) and (expected == _SWITCH or not isinstance(value, bool))
 
 
-def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
-    """Return how many choices of a request are streamed. 0 if the response is not requested as a stream."""
-    stream = body.get("stream")
-    if not endpoint_of(path).can_stream or not (_is_long(body) if stream is None else stream):
-        return 0
-    prompt, choices = body.get("prompt"), body.get("n")
-    prompts = len(prompt) if isinstance(prompt, list) and not any(type(item) is int for item in prompt[:1]) else 1
-    return max(1, prompts) * (choices if type(choices) is int and choices > 0 else 1)
-
-
 def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
     """Return a message that says why a body's `stream` can't be sent. None if it can be sent."""
     stream = body.get("stream")
@@ -165,17 +150,3 @@ def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
             " take stream out of its body"
         )
     return None
-
-
-def as_stream(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body with the keys that request a stream, which ends with the usage unless the body refuses it."""
-    given = body.get("stream_options")
-    options = {"include_usage": True, **(given if isinstance(given, dict) else {})}
-    return {**body, "stream": True, "stream_options": options}
-
-
-def _is_long(body: Mapping[str, Any]) -> bool:
-    # OpenAI can't stream `best_of`: the best of several is known only at the end.
-    return "best_of" not in body and any(
-        type(most) is int and most > STREAMED_ABOVE_TOKENS for most in map(body.get, _CAPS)
-    )

@@ -14,12 +14,12 @@ from batchmix.answers.asking import Asking, can_be_typed, tool_clash
 from batchmix.errors import FailureAction
 from batchmix.formats.display import clean
 from batchmix.job import Model
-from batchmix.load.parameters import STREAMING, as_stream, streamed_choices
 from batchmix.load.prompts import PromptSource
 from batchmix.load.template import BadRowError
 from batchmix.load.token_estimate import prompt_tokens
 from batchmix.records import BYTES_PER_TOKEN, Failure, RejectedRow, Request
 from batchmix.responses.endpoints import CHAT, endpoint_of
+from batchmix.responses.streaming import STREAMING, as_stream, streamed_choices
 
 _CAP_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _encoder = msgspec.json.Encoder()

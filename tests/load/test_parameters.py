@@ -10,7 +10,7 @@ import pytest
 
 from batchmix.errors import JobError
 from batchmix.job import Limits, Model
-from batchmix.load.parameters import STREAMED_ABOVE_TOKENS, as_stream, streamed_choices
+from batchmix.responses.streaming import STREAMED_ABOVE_TOKENS, as_stream, streamed_choices
 from tests.load.conftest import all_requests, make_job, open_rows
 
 CHAT = "/chat/completions"
