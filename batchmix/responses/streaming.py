@@ -36,6 +36,16 @@ def as_stream(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "stream": True, "stream_options": options}
 
 
+def streamed_if_long(request: Request) -> Request:
+    """Return a request as a stream if its answer may be long, unless its body says whether it is streamed."""
+    body = read_json(request.body)
+    choices = 0 if body.get("stream") is not None else streamed_choices(request.path, body)
+    if not choices:
+        return request
+    body = json_bytes(as_stream(body))
+    return msgspec.structs.replace(request, body=body, streamed_choices=choices, streams_by_default=True)
+
+
 def unstreamed(request: Request) -> Request:
     """Return the same request without streaming. The hash stays the same, because it does not cover streaming."""
     body = read_json(request.body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from batchmix.records import Exchange, Failure, InvalidAnswer, Request
+from batchmix.responses.streaming import streamed_if_long
 from batchmix.store.events import ResponseReceived
 from batchmix.store.repair_chain import InvalidTurn
 from batchmix.store.shard import Shard
@@ -15,7 +16,8 @@ def follow_up(shard: Shard, request: Request, invalid: InvalidAnswer) -> Request
     typed = shard.classifier.typed
     assert typed is not None
     turns = shard.states[request.key].to_continue(request.hash)
-    return typed.follow_up(request, invalid, [turn.is_cut_off for turn in turns])
+    following = typed.follow_up(request, invalid, [turn.is_cut_off for turn in turns])
+    return following and streamed_if_long(following)
 
 
 def continued(shard: Shard, request: Request) -> Request | Failure:
@@ -32,7 +34,7 @@ def continued(shard: Shard, request: Request) -> Request | Failure:
         following = typed.follow_up(request, found[1], [turn.is_cut_off for turn in turns[:number]])
         if following is None:
             return found[1].failure
-        request = following
+        request = streamed_if_long(following)
     return request
 
 

@@ -165,6 +165,22 @@ def test_models_and_samples_take_their_own_chains(bench: Bench, chained: ChainPr
     assert chained.places() == {row: sorted([*range(len(chain))] * 4) for row, chain in enumerate(CHAINS)}
 
 
+@pytest.mark.parametrize(
+    ("own", "streams"), [({}, [None, True, True]), ({"stream": False}, [False] * 3), ({"stream": True}, [True] * 3)]
+)
+def test_an_answer_whose_raised_limit_makes_it_long_is_streamed(
+    bench: Bench, chained: ChainProvider, own: dict[str, bool], streams: list[bool | None]
+) -> None:
+    chained.chain_of = lambda row: (CUT_OFF, Turn(WRONG), Turn(GOOD))
+    write_batch(bench, CHAT, {"max_tokens": 5001, **own}, 3)
+    view = bench.run()
+    sent = {place: [a.body for a in chained.answered if a.place == place] for place in range(3)}
+    assert [[body["max_tokens"] for body in bodies] for bodies in sent.values()] == [[5001] * 3, *[[10002] * 3] * 2]
+    assert [[body.get("stream") for body in bodies] for bodies in sent.values()] == [[stream] * 3 for stream in streams]
+    assert [row["answer"] for row in bench.rows()] == [VALUE] * 3
+    check_account(view, chained)
+
+
 FAULTS = {
     "throttled": reply(429, error("slow down"), "Retry-After: 0"),
     "server error": reply(500, error("broken")),
