@@ -36,6 +36,8 @@ class Scene:
 
 SETTINGS = ("--set", "output.shard_rows=10", "--concurrency", "8", "--set", "name=crash", "--set", "retry.attempts=1")
 
+TYPED = ("--set", 'answer.schema={type="object", properties={mood={enum=["good", "bad"]}}, required=["mood"]}')
+
 
 def fresh(root: Path, url: str) -> None:
     write_rows(root / "rows.jsonl", 25)
@@ -57,6 +59,14 @@ def failed(root: Path, url: str) -> None:
     fetch(url, "behaviour", "")
 
 
+def broken(root: Path, url: str) -> None:
+    """Let rows fail between an invalid answer and its repair. The journals keep these answers."""
+    fetch(url, "behaviour", "wrong_enum=0.4&500=0.3&seed=3")
+    begun(root, url, *TYPED)
+    fetch(url, "behaviour", "")
+    assert list((root / "run" / "journal").iterdir())
+
+
 def limited(root: Path, url: str) -> None:
     begun(root, url, "--limit", "13")
 
@@ -73,6 +83,7 @@ SCENES = {
     "a first run": Scene(fresh),
     "appended rows": Scene(appended),
     "failed rows": Scene(failed),
+    "repairs that failed": Scene(broken, more=TYPED),
     "a limit that is lifted": Scene(limited),
     "a changed model": Scene(begun, more=("--model", "other", "--update")),
     "a changed prompt": Scene(begun, more=("--prompt", "Tell {{ text }}", "--update")),
