@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import socketserver
+import threading
 from collections.abc import Callable
 
 from tests.wire import GOOD, reply
@@ -30,6 +31,8 @@ class Provider(socketserver.ThreadingTCPServer):
         """Whether the provider closes the connection after each answer."""
         self.rows_received: list[int] = []
         self.bodies_received: list[str] = []
+        self.current = threading.local()
+        """Its attribute `body` is the body of the request that `answer` is called for."""
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -47,6 +50,7 @@ class _Connection(socketserver.StreamRequestHandler):
             row = re.search(r"row (\d+)", body)
             assert row
             self.server.bodies_received.append(body)
+            self.server.current.body = body
             self.server.rows_received.append(int(row[1]))
             answer = self.server.answer(int(row[1]), self.server.rows_received.count(int(row[1])), nth)
             if answer is None:

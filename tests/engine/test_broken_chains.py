@@ -195,3 +195,32 @@ def test_a_rejected_row_that_got_an_invalid_answer_goes_on_with_its_repair(
     assert messages(body)[0] == WRONG
     assert [(row["status"], row["repairs"]) for row in typed.rows()] == [("ok", 0), ("ok", 1), ("ok", 0)]
     assert paid(typed) == pytest.approx(4 * EACH)
+
+
+def test_the_repairs_of_a_stopped_model_are_sent_once_it_is_back(
+    typed: Bench,  # noqa: F811
+    provider: odd_provider.Provider,
+) -> None:
+    """Its other rows fail meanwhile, so that the shard with the answers of the other model is finished."""
+    del typed.settings["model"]
+    typed.settings |= {"models": [{"id": "m"}, {"id": "n"}], "prices": {"n": {"input": 1.0, "output": 2.0}}}
+    typed.write(3)
+    gone = reply(404, b'{"error":{"message":"The model `n` does not exist","code":"model_not_found"}}')
+
+    def answer(row: int, attempt: int, nth: int) -> bytes:
+        request = json.loads(provider.current.body)
+        if request["model"] == "m":
+            return said(GOOD)
+        return said(WRONG) if len(request["messages"]) == 1 and row == 0 else gone
+
+    provider.answer = answer
+    typed.settings["limits"] = {"concurrency": 1}
+    with pytest.raises(BatchmixError, match="does not exist"):
+        typed.run()
+    assert [(row["model"], row["error_type"]) for row in typed.rows()] == [("m", None), ("n", "model_stopped")] * 3
+    provider.bodies_received.clear()
+    provider.answer = lambda row, attempt, _: said(GOOD)
+    typed.run()
+    sent = [messages(body)[:1] for body in provider.bodies_received]
+    assert sorted(sent) == [[], [], [WRONG]]
+    assert [row["repairs"] for row in typed.rows() if row["model"] == "n"] == [1, 0, 0]
