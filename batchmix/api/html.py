@@ -18,7 +18,7 @@ from batchmix.formats.display import clean
 from batchmix.formats.html import Html, joined, tag
 from batchmix.formats.text import text_of
 from batchmix.load.template import Template
-from batchmix.progress.folder_text import short_message, state_of
+from batchmix.progress.folder_text import checked_text, short_message, state_of
 from batchmix.progress.lines import span_text
 from batchmix.records import Status
 from batchmix.store.view import View
@@ -75,6 +75,7 @@ def _figures(folder: Path, view: View) -> Html:
     rows = {
         "rows": f"{view.run.rows:,}" + several * f" ({view.run.results:,} results)",
         "answers": ", ".join(_counts(view)),
+        **({"checked": checked_text(view.answers)} if view.answers else {}),
         "cost": "unknown" if totals.cost_usd is None else usd(totals.cost_usd),
         "tokens": f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out",
         "time": _time(view),

@@ -12,7 +12,7 @@ from typing import Any
 from batchmix.cli.output import printable
 from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.formats.amounts import counted, usd
-from batchmix.progress.folder_text import headline, short_message, state_of
+from batchmix.progress.folder_text import checked_text, headline, short_message, state_of
 from batchmix.progress.lines import model_lines, span_text
 from batchmix.progress.speeds import ModelProgress, left_s
 from batchmix.records import Status
@@ -76,8 +76,8 @@ def _total_lines(view: View) -> list[str]:
 def _checked_lines(answers: dict[str, Any]) -> list[str]:
     """Return lines that say how the answers fared in the check by the job's schema: in all, by model and by path."""
     models = answers["models"] if len(answers["models"]) > 1 else {}
-    lines = [summary_row("checked", _checked(answers))]
-    lines += [summary_row("", f"{_checked(of_model)}: {model}") for model, of_model in models.items()]
+    lines = [summary_row("checked", checked_text(answers))]
+    lines += [summary_row("", f"{checked_text(of_model)}: {model}") for model, of_model in models.items()]
     paths = answers["invalid_paths"] | {
         path: 0 for path in answers["lost_paths"] if path not in answers["invalid_paths"]
     }
@@ -88,13 +88,6 @@ def _checked_lines(answers: dict[str, Any]) -> list[str]:
     if len(paths) > _MAX_PATHS:
         lines.append(summary_row("", f"and others at {len(paths) - _MAX_PATHS:,} more places (summary.json)"))
     return lines
-
-
-def _checked(answers: dict[str, Any]) -> str:
-    return (
-        f"{answers['valid']:,} valid at once, {answers['healed']:,} healed, {answers['repaired']:,} repaired,"
-        f" {answers['lost']:,} lost"
-    )
 
 
 def _repairs(answers: dict[str, Any]) -> str:
@@ -182,6 +175,7 @@ def progress_of_models(view: View) -> list[ModelProgress]:
                 cost.usd if cost and cost.priced else None,
                 limited or ("done" if finished >= each > 0 else ""),
                 limited in set(Idle),
+                (totals.answers or {}).get(model),
             )
         )
     return models

@@ -14,7 +14,8 @@ import msgspec
 
 from batchmix.records import Bottleneck, Status, Usage
 from batchmix.redact import Secrets
-from batchmix.store.lane_log import RowCounts
+from batchmix.store.answer_totals import AnswerTotals, totals_of
+from batchmix.store.row_counts import RowCounts
 
 
 class Phase(enum.StrEnum):
@@ -136,10 +137,14 @@ class LaneStatus(RowCounts):
         """Record that the lane sends nothing more, and the reason; None if the lane has finished."""
         self.idle = why
 
-    def settle(self, usd: float | None, counts: Mapping[str, int] | None) -> None:
-        """Replace the counters by the summary's figures: the cost of all answers and, if given, the rows by status."""
+    def settle(self, usd: float | None, counts: Mapping[str, int] | None, checked: AnswerTotals | None) -> None:
+        """Replace the counters by the summary's figures: the cost of all answers and, if given, the rows.
+
+        `counts` are the rows by status, and `checked` says how their answers fared.
+        """
         self.usd_of, self.earlier_usd = None, usd
         if counts is not None:
+            self.checked = checked
             self.ok, self.failed, self.rejected = (
                 counts.get(status, 0) for status in (Status.OK, Status.FAILED, Status.REJECTED)
             )
@@ -178,6 +183,11 @@ class RunStatus(msgspec.Struct):
     def failed(self) -> int:
         """Number of results that failed in this start."""
         return sum(lane.failed for lane in self.lanes)
+
+    @property
+    def checked(self) -> AnswerTotals | None:
+        """How the answers fared in the check. None if the job has no schema."""
+        return totals_of(lane.checked for lane in self.lanes)
 
     @property
     def finished(self) -> int:

@@ -29,6 +29,7 @@ from batchmix.job import Budget, Model
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.records import CLASSIFIER_VERSION, Status
 from batchmix.redact import Secrets
+from batchmix.store.answer_totals import AnswerTotals
 from batchmix.store.events import JournalHeader
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.result_feed import ResultFeed
@@ -108,6 +109,7 @@ class _Sending:
             LaneStatus(
                 model.name,
                 results=drawn.get(model.name, 0) if self._prepared.canary else of_each,
+                checked=AnswerTotals() if self._job.answer else None,
                 usd_of=self._prepared.prices.usd_of_sums(model.name),
             )
             for model in self._prepared.dataset.models
@@ -119,7 +121,8 @@ class _Sending:
                 continue  # its rows are counted when the lanes read them again
             for lane in lanes:
                 counts = footer.totals.models.get(lane.model, {})
-                lane.count_earlier(counts.get(Status.OK, 0), counts.get(Status.REJECTED, 0))
+                checked = (footer.totals.answers or {}).get(lane.model)
+                lane.count_earlier(counts.get(Status.OK, 0), counts.get(Status.REJECTED, 0), checked)
                 if (cost := footer.totals.costs.get(lane.model)) and cost.priced:
                     lane.count_earlier_usd(cost.usd)
         return lanes, work.run.results

@@ -13,6 +13,7 @@ from batchmix.engine.prepare import PreparedRun
 from batchmix.engine.run_status import RunStatus
 from batchmix.engine.signals import SignalExit
 from batchmix.errors import BatchmixError, NoSpace
+from batchmix.store.answer_totals import AnswerTotals
 from batchmix.store.run_folder import Start, now_text
 from batchmix.store.view import View, read_view
 
@@ -70,7 +71,9 @@ class StartRecord:
         totals, rows = view.totals, not self._prepared.options.canary
         for lane in self._run_status.lanes:
             cost = totals.costs.get(lane.model)
-            lane.settle(cost.usd if cost and cost.priced else None, totals.models.get(lane.model, {}) if rows else None)
+            usd = cost.usd if cost and cost.priced else None
+            checked = None if totals.answers is None else totals.answers.get(lane.model, AnswerTotals())
+            lane.settle(usd, totals.models.get(lane.model, {}) if rows else None, checked)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from batchmix.store.answer_totals import Fared
 from batchmix.store.view import View
 
 _MAX_MESSAGE = 240
@@ -26,6 +30,11 @@ def state_of(view: View) -> str:
         return "not finished; the last process was killed; the same command resumes it"
     reason = f": {last.reason}" if last.reason else ""
     return f"not finished; stopped at {last.ended_at}{reason}"
+
+
+def checked_text(answers: Mapping[str, Any]) -> str:
+    """Return how answers fared in the check by the job's schema, given totals of `summary.json`."""
+    return ", ".join(f"{answers[fared]:,} {'valid at once' if fared is Fared.VALID else fared}" for fared in Fared)
 
 
 def short_message(text: str, max_chars: int = _MAX_MESSAGE) -> str:

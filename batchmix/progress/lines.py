@@ -12,6 +12,7 @@ from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
 from batchmix.progress.speeds import ModelProgress, Rates, left_s, model_progress, pause_end, shown_text
 from batchmix.records import Bottleneck
+from batchmix.store.answer_totals import AnswerTotals, Fared
 
 _MIN_BAR = 8
 """Columns of the shortest bar that is drawn."""
@@ -32,7 +33,8 @@ def bar_lines(run_status: RunStatus, rates: Rates, width: int, height: int) -> l
 def model_lines(models: list[ModelProgress], width: int, max_lines: int) -> list[str]:
     """Return a line of at most `width` columns for each model. If they are too many, only the fastest have a line."""
     shown = busiest(models, max_lines)
-    lines = _first_fitting(lambda narrow: _aligned(shown, narrow), range(6), width)
+    of_answers = any(model.checked for model in shown)
+    lines = _first_fitting(lambda narrow: _aligned(shown, narrow), range(-2 if of_answers else 0, 6), width)
     if len(shown) < len(models):
         lines.append(and_more(models, shown))
     return [_cut(line, width) for line in lines[: max(0, max_lines)]]
@@ -52,8 +54,11 @@ def and_more(models: list[ModelProgress], shown: list[ModelProgress]) -> str:
 
 
 def _aligned(models: list[ModelProgress], narrow: int) -> list[str]:
-    """Return a line for each model with aligned cells. The higher `narrow`, the fewer and shorter the cells."""
-    name_room = (_MAX_NAME, _MAX_NAME, 20, 14, 14, _MIN_NAME)[narrow]
+    """Return a line for each model with aligned cells. The higher `narrow`, the fewer and shorter the cells.
+
+    If it is below 0, there are cells for how the answers fared.
+    """
+    name_room = (_MAX_NAME, _MAX_NAME, 20, 14, 14, _MIN_NAME)[max(0, narrow)]
     names, *columns = zip(*(_cells(model, narrow, name_room) for model in models), strict=True)
     room = max(map(_width, names))
     padded = [[name + " " * (room - _width(name)) for name in names]]
@@ -75,9 +80,15 @@ def _cells(model: ModelProgress, narrow: int, name_room: int) -> tuple[str, ...]
         f"{model.finished:,}/{model.results:,}" if has_total and narrow < 4 else f"{model.finished:,}",
         "" if left is None else span_text(left) + (" left" if narrow < 2 else ""),
         "" if model.cost_usd is None else usd(model.cost_usd),
-        f"{model.answers_per_s:,.1f} answers/s" if narrow < 1 else "",
+        f"{model.answers_per_s:,.1f} answers/s" if narrow < 1 and narrow != -1 else "",
         f"{model.failed:,} failed" if narrow < 1 else "",
+        *(f"{count:,} {fared}" if narrow < 0 else "" for fared, count in fared_counts(model.checked).items()),
     )
+
+
+def fared_counts(checked: AnswerTotals | None) -> dict[Fared, int]:
+    """Return how many answers were healed, repaired and lost."""
+    return {fared: getattr(checked, fared, 0) for fared in (Fared.HEALED, Fared.REPAIRED, Fared.LOST)}
 
 
 def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -> str:
@@ -90,11 +101,11 @@ def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -
     done, results = run_status.finished, run_status.results
 
     def lines_for(narrow: int) -> list[str]:
-        rows = f"{done:,}/{results:,}" if narrow < 7 else f"{done:,}"
+        rows = f"{done:,}/{results:,}" if narrow < 9 else f"{done:,}"
         return [f"{rows} {_joined(run_status, rates, narrow, limits=limits)}".rstrip()]
 
     head = percent(done, results)
-    (rest,) = _first_fitting(lines_for, range(8), width - len(head) - 1)
+    (rest,) = _first_fitting(lines_for, range(10), width - len(head) - 1)
     room = width - len(head) - _width(rest) - 4
     drawn = f" |{'█' * round(room * min(1.0, done / results)):<{room}}|" if room >= _MIN_BAR else ""
     return _cut(f"{head}{drawn} {rest}", width)
@@ -119,8 +130,15 @@ def last_line(run_status: RunStatus, width: int) -> str:
 
 def last_parts(run_status: RunStatus) -> list[str]:
     """Return what a run's last line says beside its rows."""
-    cost = run_status.cost_usd
-    return [*([] if cost is None else [usd(cost)]), f"{run_status.failed + run_status.rejected:,} failed"]
+    cost, fared = run_status.cost_usd, _fared(run_status)
+    failed = f"{run_status.failed + run_status.rejected:,} failed"
+    return [*([] if cost is None else [usd(cost)]), failed, *([fared] if fared else [])]
+
+
+def _fared(run_status: RunStatus, *, short: bool = False) -> str:
+    """Return how many answers were healed, repaired and lost. Empty if none was. `short` leaves out the healed ones."""
+    counts = fared_counts(run_status.checked).items()
+    return ", ".join(f"{count:,} {fared}" for fared, count in counts if count and not (short and fared is Fared.HEALED))
 
 
 def _joined(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> str:
@@ -137,26 +155,32 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
     lanes, cost = run_status.lanes, run_status.cost_usd
     failed = f"{run_status.failed + run_status.rejected:,} failed"
     limited = _limited(run_status, short=narrow > 5) if limits else ""
-    spent = "" if cost is None else usd(cost)
+    spent, fared = "" if cost is None else usd(cost), _fared(run_status, short=narrow > 6)
     if run_status.phase is Phase.SEALING:
-        parts = [(9, "writing the last parts" if narrow < 6 else "writing parts"), (9, spent), (6, failed)]
+        parts = [
+            (10, "writing the last parts" if narrow < 6 else "writing parts"),
+            (10, spent),
+            (6, failed),
+            (8, fared),
+        ]
     elif run_status.phase is not Phase.DRAINING and lanes and all(lane.tail is not None or lane.idle for lane in lanes):
         waiting = _tail([lane for lane in lanes if not lane.idle], time.monotonic())
-        parts = [(9, spent), (9, waiting), (3, failed), (2, limited)]
+        parts = [(10, spent), (10, waiting), (3, failed), (8, fared), (2, limited)]
     else:
         retrying = sum(lane.retrying for lane in lanes)
         in_flight = sum(lane.in_flight for lane in lanes)
         if run_status.phase is Phase.DRAINING:
             limited = "draining: no new requests (interrupt again to cut)" if narrow < 6 else "draining; ^C cuts"
         parts = [
-            (9, _time_left(run_status, rates)),
-            (9, spent),
+            (10, _time_left(run_status, rates)),
+            (10, spent),
             (5, f"{sum(answers for answers, _ in rates):,.1f} answers/s"),
             (1, f"{sum(tokens for _, tokens in rates):,.0f} tokens/s"),
-            (9 if run_status.phase is Phase.DRAINING else 2, f"{in_flight:,} in flight"),
+            (10 if run_status.phase is Phase.DRAINING else 2, f"{in_flight:,} in flight"),
             (4, failed),
+            (8, fared),
             (3, f"{retrying:,} waiting to retry" if retrying else ""),
-            (9, limited),
+            (10, limited),
         ]
     return [text for until, text in parts if text and narrow < until]
 

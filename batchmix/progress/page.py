@@ -10,8 +10,18 @@ from collections.abc import Sequence
 from batchmix.engine.run_status import Idle, Phase, RunStatus
 from batchmix.formats.amounts import usd
 from batchmix.formats.html import Html, joined, tag
-from batchmix.progress.lines import and_more, busiest, last_parts, percent, run_parts, span_text, summary_line
+from batchmix.progress.lines import (
+    and_more,
+    busiest,
+    fared_counts,
+    last_parts,
+    percent,
+    run_parts,
+    span_text,
+    summary_line,
+)
 from batchmix.progress.speeds import ModelProgress, Rates, model_progress, shown_text
+from batchmix.store.answer_totals import Fared
 
 NOTHING_SENT = "nothing was sent"
 """The last state of a run that was complete before, or that was refused."""
@@ -25,8 +35,9 @@ _PAGE = "max-width: 60em; overflow-x: auto; margin: 0.2em 0; line-height: 1.5"
 _FRAME = f"display: flex; height: 0.6em; background-color: {_EMPTY}; border-radius: 0.3em; overflow: hidden"
 _CELL = "padding: 0.1em 1em 0.1em 0; vertical-align: middle; text-align"
 _TABLE = "margin: 0.3em 0; border-collapse: collapse; table-layout: auto; font-variant-numeric: tabular-nums"
-_COLUMNS = ("model", "bar", "rows", "time left", "cost", "answers/s", "failed", "limited by")
-_LAST_COLUMNS = ("model", "bar", "rows", "cost", "failed", "state")
+_FARED = tuple(fared.value for fared in fared_counts(None))
+_COLUMNS = ("model", "bar", "rows", "time left", "cost", "answers/s", "failed", *_FARED, "limited by")
+_LAST_COLUMNS = ("model", "bar", "rows", "cost", "failed", *_FARED, "state")
 _ENDS = frozenset({"done", *Idle})
 """What may be the state of a model at the end."""
 _UNNAMED, _LEFT_ALIGNED = frozenset({"bar", "state"}), frozenset({"model", "limited by", "state"})
@@ -39,7 +50,8 @@ def progress_page(run_status: RunStatus, rates: Rates) -> Html:
     several = len(run_status.lanes) > 1
     parts = run_parts(run_status, rates, limits=not several)
     models = model_progress(run_status, rates) if several else []
-    return tag("div", *_head(run_status, parts, _BUSY), _model_table(models, _COLUMNS), style=_PAGE)
+    columns = _columns(_COLUMNS, run_status)
+    return tag("div", *_head(run_status, parts, _BUSY), _model_table(models, columns), style=_PAGE)
 
 
 def final_page(run_status: RunStatus, elapsed_s: float) -> Html:
@@ -49,7 +61,14 @@ def final_page(run_status: RunStatus, elapsed_s: float) -> Html:
     colour = _DONE if run_status.finished >= run_status.results else _BUSY
     head = _head(run_status, parts, colour) if run_status.results else [tag("div", NOTHING_SENT)]
     warnings = [tag("div", f"Warning: {shown_text(run_status, text)}") for text in run_status.warnings]
-    return tag("div", *head, _model_table(models, _LAST_COLUMNS), *warnings[:_MAX_WARNINGS], style=_PAGE)
+    return tag(
+        "div", *head, _model_table(models, _columns(_LAST_COLUMNS, run_status)), *warnings[:_MAX_WARNINGS], style=_PAGE
+    )
+
+
+def _columns(names: Sequence[str], run_status: RunStatus) -> list[str]:
+    """Return the columns of a table of models. How answers fared is told only if the job has a schema for them."""
+    return [name for name in names if run_status.checked is not None or name not in set(Fared)]
 
 
 def _head(run_status: RunStatus, parts: Sequence[str], colour: str) -> list[Html]:
@@ -88,7 +107,8 @@ def _cell(column: str) -> str:
 def _text(model: ModelProgress, column: str) -> str:
     """Return what the table says about a model in a column."""
     failed, colour = model.failed, _DONE if model.limited_by == "done" else _BUSY
-    texts = {
+    fared = {name.value: f"{count:,}" for name, count in fared_counts(model.checked).items()}
+    texts = fared | {
         "model": model.model,
         "bar": _bar(model.finished - failed, failed, model.results, colour, "6em"),
         "rows": f"{model.finished:,}/{model.results:,}" if model.results else f"{model.finished:,}",

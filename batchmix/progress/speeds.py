@@ -12,6 +12,7 @@ from batchmix.engine.bottlenecks import bottleneck_of
 from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.formats.display import clean
 from batchmix.records import Bottleneck
+from batchmix.store.answer_totals import AnswerTotals
 
 _SPAN_S = 10.0
 """Seconds over which rates are averaged."""
@@ -35,6 +36,8 @@ class ModelProgress(msgspec.Struct, frozen=True):
     limited_by: str
     idle: bool = False
     """Whether no more requests are sent to the model."""
+    checked: AnswerTotals | None = None
+    """How its answers fared in the check. None if the job has no schema."""
 
     @property
     def left_s(self) -> float | None:
@@ -57,6 +60,7 @@ def model_progress(run_status: RunStatus, rates: Rates) -> list[ModelProgress]:
             if lane.finished >= lane.results > 0
             else bottleneck_of(run_status, lane) + pause_end([lane], " until {}"),
             bool(lane.idle) or run_status.phase is not Phase.SENDING,
+            lane.checked,
         )
         for lane, (answers_per_s, _) in zip(
             run_status.lanes, [*rates, *[(0.0, 0.0)] * len(run_status.lanes)], strict=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -18,6 +19,24 @@ OTHER_PATHS = "other"
 """Stands for all paths beyond the first ones. No JSON pointer reads like this, since each begins with a slash."""
 _INDEX = re.compile(r"/[0-9]+(?=/|$)")
 _CHECKED = ("model", "status", "healed", "repairs", "error_type", "error_code", "cost_usd")
+
+
+class Fared(enum.StrEnum):
+    """How the answer of a finished row fared. The values are the names of counts in `AnswerTotals`."""
+
+    VALID = "valid"
+    HEALED = "healed"
+    REPAIRED = "repaired"
+    LOST = "lost"
+
+    @classmethod
+    def of(cls, *, healed: bool | None, repairs: int | None, error_type: str | None = None) -> Fared | None:
+        """Return how the answer of a row fared, given three of its columns. None if it was not checked."""
+        if error_type == INVALID:
+            return cls.LOST
+        if healed is None or repairs is None:
+            return None
+        return cls.REPAIRED if repairs else cls.HEALED if healed else cls.VALID
 
 
 class AnswerTotals(msgspec.Struct):
@@ -75,6 +94,10 @@ class AnswerTotals(msgspec.Struct):
         for path, number in other.invalid_paths.items():
             _count(self.invalid_paths, path, number)
 
+    def count(self, fared: Fared) -> None:
+        """Add a finished row."""
+        setattr(self, fared, getattr(self, fared) + 1)
+
     def add_invalid(self, path: str) -> None:
         """Add an invalid answer that is wrong at `path`."""
         _count(self.invalid_paths, general(path))
@@ -87,20 +110,19 @@ class AnswerTotals(msgspec.Struct):
     def add_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Add result rows, each given as the values of the columns in `_CHECKED`."""
         for _, status, healed, repairs, error_type, error_code, usd in rows:
-            if error_type == INVALID:
-                self.lost += 1
+            fared = Fared.of(healed=healed, repairs=repairs, error_type=error_type)
+            if fared:
+                self.count(fared)
+            if fared is Fared.LOST:
                 _count(self.lost_paths, general(error_code or ""))
                 self.kept_repairs += status == Status.OK and repairs > 0
-            elif status == Status.OK and repairs is not None:
-                name = "repaired" if repairs else "healed" if healed else "valid"
-                setattr(self, name, getattr(self, name) + 1)
             if status == Status.OK and repairs and usd is not None:
                 self.last_repairs_usd += usd
 
     def as_json(self, *, is_priced: bool) -> dict[str, Any]:
         """Return the totals for `summary.json`. Without `is_priced`, the cost is unknown."""
         return {
-            **{name: getattr(self, name) for name in ("valid", "healed", "repaired", "lost")},
+            **{name.value: getattr(self, name) for name in Fared},
             "lost_paths": _most_first(self.lost_paths),
             "invalid_paths": _most_first(self.invalid_paths),
             "repairs": self.repairs,
@@ -113,11 +135,18 @@ _SUMS = (
 )  # fmt: skip
 
 
+def totals_of(parts: Iterable[AnswerTotals | None]) -> AnswerTotals | None:
+    """Return the sum of the totals of several models. None if none has any."""
+    known = [part for part in parts if part is not None]
+    whole = AnswerTotals()
+    for part in known:
+        whole.add(part)
+    return whole if known else None
+
+
 def answers_as_json(answers: Mapping[str, AnswerTotals], priced: Collection[str]) -> dict[str, Any]:
     """Return the totals of all models and of each for `summary.json`. `priced` are the models with a known price."""
-    whole = AnswerTotals()
-    for of_model in answers.values():
-        whole.add(of_model)
+    whole = totals_of(answers.values()) or AnswerTotals()
     models = {model: of_model.as_json(is_priced=model in priced) for model, of_model in sorted(answers.items())}
     return whole.as_json(is_priced=bool(priced)) | {"models": models}
 

@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from batchmix.answers.typed import INVALID
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status
+from batchmix.store.answer_totals import Fared
 from batchmix.store.events import AttemptSent, LinePosition, RowFailed
 from batchmix.store.journal import Journal, response_received
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.repair_requests import continued, follow_up, refused_repair
 from batchmix.store.result_rows import ResultRows
 from batchmix.store.reuse import ReusedAnswer
+from batchmix.store.row_counts import RowCounts
 from batchmix.store.shard import Shard
-
-
-class RowCounts(msgspec.Struct):
-    """The finished rows of one lane, by status.
-
-    Rows of earlier starts are included as far as the run folder has been read.
-    """
-
-    model: str
-    ok: int = 0
-    failed: int = 0
-    rejected: int = 0
-    earlier_usd: float | None = None
-    """The cost of the answers of earlier starts. None if no answer has a price."""
-
-    @property
-    def finished(self) -> int:
-        """The number of finished rows of any status."""
-        return self.ok + self.failed + self.rejected
-
-    def count(self, status: Status | None) -> None:
-        """Count a finished row by its status. A status of None is not counted."""
-        if status is Status.OK:
-            self.ok += 1
-        elif status is Status.FAILED:
-            self.failed += 1
-        elif status is Status.REJECTED:
-            self.rejected += 1
-
-    def count_earlier(self, ok: int, rejected: int) -> None:
-        """Count the answers and the rejected rows of a sealed part."""
-        self.ok += ok
-        self.rejected += rejected
-
-    def count_earlier_usd(self, usd: float) -> None:
-        """Add to the cost of the answers of earlier starts."""
-        self.earlier_usd = (self.earlier_usd or 0.0) + usd
 
 
 class _LaneShard:
@@ -130,7 +96,7 @@ class LaneLog:
         needed = opened.shard.need_work(requests, retry_rejected=self._retry_rejected)
         for request, needs_work in zip(requests, needed, strict=True):
             if not needs_work:
-                self._counts.count(opened.states[request.key].status)
+                self._count(opened, request)
                 if opened.rows:
                     self._tell(opened.rows, request.key)
             elif isinstance(request, Request):
@@ -183,7 +149,7 @@ class LaneLog:
         needed = opened.shard.need_work(requests, retry_rejected=False)
         for request, needs_work in zip(requests, needed, strict=True):
             if not needs_work:
-                self._counts.count(opened.states[request.key].status)
+                self._count(opened, request)
                 if opened.rows:
                     self._tell(opened.rows, request.key)
         return any(needed)
@@ -236,7 +202,7 @@ class LaneLog:
         index = request.row // self._shard_rows
         opened = self._open[index]
         if failure is None:
-            self._counts.count(Status.OK)
+            self._count(opened, request)
             if opened.rows:
                 self._tell(opened.rows, request.key)
         else:
@@ -252,9 +218,13 @@ class LaneLog:
         event = RowFailed(*request.key, state.attempts, request.hash, status, failure.type, message, failure.code)
         offset, length = (opened.journal or self._new_journal(opened)).append(event)
         state.failed(event, LinePosition(self._lane, offset, length))
-        self._counts.count(status)
+        self._counts.count(status, Fared.LOST if failure.type == INVALID else None)
         if opened.rows:
             self._tell(opened.rows, request.key)
+
+    def _count(self, opened: _LaneShard, request: Request | RejectedRow) -> None:
+        state = opened.states[request.key]
+        self._counts.count(state.status, state.fared)
 
     def _tell(self, rows: ResultRows, key: Key) -> None:
         if self._shards.listener:

@@ -23,6 +23,7 @@ from batchmix.records import (
     Tokens,
     Usage,
 )
+from batchmix.store.answer_totals import Fared
 from batchmix.store.events import AttemptSent, Event, LinePosition, ResponseReceived, RowFailed
 from batchmix.store.repair_chain import InvalidTurn, RepairChain
 from batchmix.store.totals import EstimatedUsage
@@ -91,6 +92,8 @@ class RowState(msgspec.Struct, gc=False):
     """The billed model and the usage of each attempt in the journals that was billed without an answer."""
     chain: RepairChain | None = None
     """The invalid answers in the journals. None if there are none."""
+    fared: Fared | None = None
+    """How the row's answer fared in the check. None if the job has no schema, or if there is no result."""
     wanted: bool = False
     """Whether the job contains this result now."""
     cached: tuple[ResponseReceived, Completion] | None = None
@@ -137,7 +140,7 @@ class RowState(msgspec.Struct, gc=False):
 
     def becomes_unfit(self, bill: tuple[str | None, Usage] | None) -> None:
         """Record that the part's answer does not fit the job's schema, and is no result. It stays paid for."""
-        self.status = None
+        self.status = self.fared = None
         if bill:
             self.billed_failures += (bill,)
 
@@ -174,6 +177,7 @@ class RowState(msgspec.Struct, gc=False):
             if self.chain:
                 self.chain.follow(event.hash)
             self.status, self.hash, self.result = Status.OK, event.hash, position
+            self.fared = Fared.of(healed=outcome.healed, repairs=self.repairs)
             self.cached = (event, outcome) if cache else None
             reported = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
             if is_new and None in reported and event.reused_from is None:
@@ -213,6 +217,7 @@ class RowState(msgspec.Struct, gc=False):
             self.chain.end(event.hash, event.attempt)
         if not is_answered:
             self.status, self.hash, self.result, self.cached = event.status, event.hash, position, None
+            self.fared = Fared.LOST if event.type == INVALID else None
             if event.status is Status.OK and self.chain and (last := self.chain.keep_last()):
                 self._keep(last)
 

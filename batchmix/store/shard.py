@@ -18,6 +18,7 @@ from batchmix.answers.typed import INVALID, TypedAnswers
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status, Usage
 from batchmix.responses.classify import Classifier
+from batchmix.store.answer_totals import Fared
 from batchmix.store.events import Event, JournalHeader, LinePosition, ResponseReceived, RowFailed
 from batchmix.store.filesystem import PRIVATE, replace_file, set_mode, sync_folder
 from batchmix.store.journal import Journal, encode_line
@@ -262,14 +263,22 @@ def _read_states(part: Path, damage: list[str], typed: TypedAnswers | None) -> d
     columns = ["row", "model", "sample", "status", "request_hash", "attempts", "maybe_billed"]
     states: dict[Key, RowState] = {}
     for group in row_groups(part, None, damage):
-        rows = zip(*(group.column(name).to_pylist() for name in columns), strict=True)
-        for row, model, sample, status, hash_, attempts, maybe_billed in rows:
+        rows = zip(*(group.column(name).to_pylist() for name in columns), _fared(group), strict=True)
+        for row, model, sample, status, hash_, attempts, maybe_billed, fared in rows:
             states[row, model, sample] = RowState(
-                _STATUSES.get(status), hash_, attempts=attempts, maybe_billed=maybe_billed
+                _STATUSES.get(status), hash_, attempts=attempts, maybe_billed=maybe_billed, fared=fared
             )
         for key, bill in _unfit(group, typed) if typed else ():
             states[key].becomes_unfit(bill)
     return states
+
+
+def _fared(group: pa.Table) -> list[Fared | None]:
+    """Return how the answer of each row fared in the check by the job's schema."""
+    if "repairs" not in group.schema.names:
+        return [None] * len(group)
+    rows = zip(*(group.column(name).to_pylist() for name in ("healed", "repairs", "error_type")), strict=True)
+    return [Fared.of(healed=healed, repairs=repairs, error_type=error_type) for healed, repairs, error_type in rows]
 
 
 def _unfit(group: pa.Table, typed: TypedAnswers) -> Iterator[tuple[Key, tuple[str | None, Usage] | None]]:

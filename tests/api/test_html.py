@@ -90,6 +90,15 @@ def test_a_finished_run_shows_its_figures_five_rows_and_its_failures(folder: Pat
     assert "resume" not in page.text
 
 
+def test_a_run_with_typed_answers_says_how_they_fared(tmp_path: Path) -> None:
+    answer = {"schema": {"type": "object", "properties": {"mood": {"enum": ["good"]}}, "required": ["mood"]}}
+    kinds = {"fenced": 3, "wrong_enum": 2, "wrong_enumx1": 4}
+    rows = [{"text": f"[[rehearsal:{kind}]] {row}"} for kind, count in kinds.items() for row in range(count)]
+    folder = ran(tmp_path / "typed", rows, answer=answer)
+    assert ["checked", "0 valid at once, 3 healed, 6 repaired, 0 lost"] in Tables(run_html(folder)).rows
+    assert not any(row[0] == "checked" for row in Tables(run_html(ran(tmp_path / "plain", rows))).rows)
+
+
 def test_text_from_outside_is_escaped_and_cut(folder: Path) -> None:
     (row,) = [row for row in Tables(run_html(folder)).rows if row[0] == "1"]
     assert row[1].startswith("<script>alert('x')</script> & \\x1b[2J long long")

@@ -15,10 +15,11 @@ import pytest
 
 from batchmix.cli.summary import state_lines
 from batchmix.engine import reader
+from batchmix.engine.run_status import LaneStatus
 from batchmix.errors import BatchmixError
 from batchmix.evaluation.report_page import write_report
 from batchmix.formats.amounts import usd
-from batchmix.store.answer_totals import OTHER_PATHS, AnswerTotals
+from batchmix.store.answer_totals import OTHER_PATHS, AnswerTotals, Fared
 from batchmix.store.shard import Shard
 from tests import killing, odd_provider
 from tests.conftest import Bench
@@ -182,6 +183,34 @@ def test_the_account_is_exact_if_parts_are_sealed_again_after_a_kill(
     view = bench.run()
     assert view.summary()["answers"] == answers.expected()
     assert Counter(row["repairs"] for row in bench.rows()) == {0: 12, 1: 6, 2: 18}
+
+
+def test_the_counts_while_a_run_goes_on_are_those_of_its_account(
+    bench: Bench, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live: list[dict[str, int]] = []
+
+    def settle(self: LaneStatus, *given: Any) -> None:  # which replaces the counts by those of the account
+        assert self.checked is not None
+        live.append({fared.value: getattr(self.checked, fared) for fared in Fared})
+        settled(self, *given)
+
+    settled = LaneStatus.settle
+    monkeypatch.setattr(LaneStatus, "settle", settle)
+    for number in (5, 17, 40, 10**9, 10**9):  # the last two find sealed parts, and rows to send again if they failed
+        answers.stop_after(number)
+        with contextlib.suppress(BatchmixError):
+            bench.run()
+        account = json.loads((bench.out / "summary.json").read_text())["answers"]
+        finished = {fared.value: account[fared] for fared in Fared}
+        if number < 10**9:  # failed rows of earlier starts were not all read again
+            finished["lost"] = live[-1]["lost"]
+        assert live[-1] == finished
+        for lane in bench.run_status.lanes:
+            assert {name.value: getattr(lane.checked, name) for name in Fared} == {
+                name: account[name] for name in Fared
+            }
+    assert sum(live[-1].values()) == ROWS
 
 
 def test_status_and_the_report_say_how_answers_fared(bench: Bench, answers: Answers) -> None:

@@ -24,7 +24,7 @@ from batchmix.progress.shown import progress_shown
 from batchmix.records import Bottleneck
 from batchmix.redact import Secrets
 from tests.polling import WITHIN_S
-from tests.progress.test_terminal import MODELS, busy, lane
+from tests.progress.test_terminal import CHECKED, MODELS, busy, lane
 
 RATES = [(40.0, 8000.0)]
 PRELUDE = """
@@ -87,6 +87,19 @@ def test_the_page_has_a_line_for_each_of_several_models() -> None:
     assert " ".join(texts[texts.index("gpt-4o-mini") :][:6]) == ("gpt-4o-mini 12,347/100,000 37 min $0.5400 40.0 2")
     assert [texts.count(words) for words in ("done", "stopped", "千问")] == [1, 1, 1]
     assert sum(text.startswith("pause until") for text in texts) == 1
+
+
+def test_the_page_shows_how_the_answers_of_each_model_fared() -> None:
+    typed = [lane(name, checked=CHECKED) for name in ("a", "b")]
+    for page, end in ((progress_page(busy(*typed), RATES), "limited by"), (final_page(busy(*typed), 9.0), "state")):
+        texts = Texts(page).texts
+        head = texts.index("failed")
+        assert texts[head : head + 4] == ["failed", "healed", "repaired", "lost"]
+        assert re.search(r"\|2\|301\|40\|4\|", "|".join(texts))
+        assert "602 healed, 80 repaired, 8 lost" in "".join(texts)
+        assert end == "state" or texts[head + 4] == end
+    plain = Texts(progress_page(busy(lane("a"), lane("b")), RATES)).texts
+    assert ("failed" in plain, "healed" in plain) == (True, False)
 
 
 def test_of_many_models_the_page_shows_the_busiest_and_counts_the_others() -> None:

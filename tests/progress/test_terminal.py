@@ -18,6 +18,7 @@ from batchmix.progress.lines import bar_lines, last_line, span_text, summary_lin
 from batchmix.progress.shown import progress_shown
 from batchmix.records import Bottleneck
 from batchmix.redact import Secrets
+from batchmix.store.answer_totals import AnswerTotals
 from tests.polling import wait_until
 
 
@@ -147,6 +148,25 @@ def test_each_of_several_models_has_a_line_at_60_columns_too() -> None:
     assert len(wide) <= 59
     assert bar_lines(busy(*MODELS), [], 79, 23)[4].endswith(f"pause until {until}")
     assert [words in first for words in ("12,347/100,000", "37 min left", "40.0 answers/s", "2 failed")] == [True] * 4
+
+
+CHECKED = AnswerTotals(valid=12_000, healed=301, repaired=40, lost=4)
+
+
+@pytest.mark.parametrize("width", [79, 119, 199])
+def test_the_bar_shows_how_answers_fared(width: int) -> None:
+    fared, few = "301 healed, 40 repaired, 4 lost", {"results": 9_000, "ok": 900}
+    for phase in (Phase.SENDING, Phase.DRAINING, Phase.SEALING):
+        line = bar_line(busy(lane(checked=CHECKED, **few), phase=phase), [(40.0, 8000.0)], width)
+        assert (fared.partition(", ")[2] in line, len(line) <= width) == (True, True), line
+        assert (fared in line) == (width > 79 or phase is Phase.SEALING), line
+    assert bar_line(busy(lane(checked=AnswerTotals(valid=9))), [], width) == bar_line(busy(), [], width)
+    assert last_line(busy(lane(checked=CHECKED)), 79) == f" 12% 12,347/100,000, $0.5400, 2 failed, {fared}"
+    both = busy(lane(checked=CHECKED), lane("b", checked=CHECKED))
+    assert "602 healed, 80 repaired, 8 lost" in summary_line(both, [])
+    lines = bar_lines(both, [(40.0, 80.0)], width, 9)
+    assert "602 healed" in lines[0]
+    assert [re.search("301 healed +40 repaired +4 lost", line) is not None for line in lines[1:]] == [width > 79] * 2
 
 
 def test_models_that_do_not_fit_are_counted_and_the_busiest_stay() -> None:
