@@ -15,7 +15,7 @@ import msgspec
 from batchmix.records import Bottleneck, Status, Usage
 from batchmix.redact import Secrets
 from batchmix.store.answer_totals import AnswerTotals, totals_of
-from batchmix.store.row_counts import RowCounts
+from batchmix.store.lane_log import RowCounts
 
 
 class Phase(enum.StrEnum):

@@ -7,15 +7,57 @@ import msgspec
 from batchmix.answers.typed import INVALID
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure, InvalidAnswer, Key, Outcome, RejectedRow, Request, Status
-from batchmix.store.answer_totals import Fared
+from batchmix.store.answer_totals import AnswerTotals, Fared
 from batchmix.store.events import AttemptSent, LinePosition, RowFailed
 from batchmix.store.journal import Journal, response_received
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.repair_requests import continued, follow_up, refused_repair
 from batchmix.store.result_rows import ResultRows
 from batchmix.store.reuse import ReusedAnswer
-from batchmix.store.row_counts import RowCounts
 from batchmix.store.shard import Shard
+
+
+class RowCounts(msgspec.Struct):
+    """The finished rows of one lane, by status, and how their answers fared.
+
+    Rows of earlier starts are included as far as the run folder has been read.
+    """
+
+    model: str
+    ok: int = 0
+    failed: int = 0
+    rejected: int = 0
+    checked: AnswerTotals | None = None
+    """How the answers fared in the check. None if the job has no schema."""
+    earlier_usd: float | None = None
+    """The cost of the answers of earlier starts. None if no answer has a price."""
+
+    @property
+    def finished(self) -> int:
+        """The number of finished rows of any status."""
+        return self.ok + self.failed + self.rejected
+
+    def count(self, status: Status | None, fared: Fared | None = None) -> None:
+        """Count a finished row by its status, and by how its answer fared. None is not counted."""
+        if fared is not None and self.checked is not None:
+            self.checked.count(fared)
+        if status is Status.OK:
+            self.ok += 1
+        elif status is Status.FAILED:
+            self.failed += 1
+        elif status is Status.REJECTED:
+            self.rejected += 1
+
+    def count_earlier(self, ok: int, rejected: int, answers: AnswerTotals | None = None) -> None:
+        """Count the answers and the rejected rows of a sealed part."""
+        self.ok += ok
+        self.rejected += rejected
+        if answers is not None and self.checked is not None:
+            self.checked.add(answers)
+
+    def count_earlier_usd(self, usd: float) -> None:
+        """Add to the cost of the answers of earlier starts."""
+        self.earlier_usd = (self.earlier_usd or 0.0) + usd
 
 
 class _LaneShard:
@@ -202,7 +244,8 @@ class LaneLog:
         index = request.row // self._shard_rows
         opened = self._open[index]
         if failure is None:
-            self._count(opened, request)
+            fared = opened.states[request.key].fared if opened.shard.classifier.typed else None
+            self._counts.count(Status.OK, fared)
             if opened.rows:
                 self._tell(opened.rows, request.key)
         else:

@@ -177,7 +177,8 @@ class RowState(msgspec.Struct, gc=False):
             if self.chain:
                 self.chain.follow(event.hash)
             self.status, self.hash, self.result = Status.OK, event.hash, position
-            self.fared = Fared.of(healed=outcome.healed, repairs=self.repairs)
+            if outcome.healed is not None:
+                self.fared = Fared.of(healed=outcome.healed, repairs=self.repairs)
             self.cached = (event, outcome) if cache else None
             reported = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
             if is_new and None in reported and event.reused_from is None:

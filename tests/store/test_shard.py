@@ -11,9 +11,8 @@ import pytest
 
 from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure, RejectedRow, Request
-from batchmix.store.lane_log import LaneLog
+from batchmix.store.lane_log import LaneLog, RowCounts
 from batchmix.store.result_rows import ResultRows
-from batchmix.store.row_counts import RowCounts
 from batchmix.store.row_slots import named
 from batchmix.store.row_state import CacheMemory
 from batchmix.store.shard import Shard
