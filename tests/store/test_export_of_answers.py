@@ -120,7 +120,7 @@ ODD_NAMES: dict[str, Any] = {
         "b": "inner", "c,d": {'e"f': [{"x": 1}], "new\nline": {"at": "2026-11-27T12:00:00Z", "n": 1.5}, "s": 'q"u,o\nte'},
     },
     "a.b": "outer", "": True, "A": "other case", "=1+1": "=1+1", "cr\r": 1, "status": "mine", "any": {"k": [1, "2"]},
-    "nul\x00": "\x00", "address.city": "from the answer",
+    "tab\t": "\x00", "address.city": "from the answer",
 }  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def test_any_name_and_text_is_in_each_format(bench: Bench, provider: odd_provide
         "answer.a.b": "outer", "answer.a.b_1": "carried", "answer.a.b_2": "inner", f'{inner}e"f': '[{"x":1}]',
         f"{inner}new\nline.at": "2026-11-27T12:00:00Z", f"{inner}new\nline.n": "1.5", f"{inner}s": 'q"u,o\nte',
         "answer.": "true", "answer.A": "other case", "answer.=1+1": "=1+1", "answer.cr\r": "1", "answer.status": "mine",
-        "answer.any": '{"k":[1,"2"]}', "answer.nul\x00": "\x00", "answer.address.city": "from the answer",
+        "answer.any": '{"k":[1,"2"]}', "answer.tab\t": "\x00", "answer.address.city": "from the answer",
     }  # fmt: skip
     assert cells[1:] == [dict.fromkeys(cells[0], "") | {"answer.a.b_1": "carried"}] * 4
     row = json.loads((bench.root / "all.jsonl").read_text().splitlines()[0])
