@@ -278,7 +278,7 @@ TOO_MANY = "it is not valid JSON, and has too many brackets or quotation marks t
         ("<", TOO_MANY),
         ('"', TOO_MANY),
         ("</think>", TOO_MANY),
-        ("</think>" + 20 * "-", "it has too many brackets or tags to tell which of them are JSON"),
+        ("</think>" + 60 * "-", "it has too many brackets or tags to tell which of them are JSON"),
         ('{"a": 1}' + 200 * " ", "there are more than 1,000 brackets side by side in it"),
     ],
 )
