@@ -137,7 +137,8 @@ def chain_provider(chain_of: Callable[[int], tuple[Turn, ...]]) -> Iterator[Chai
 
 def _place(body: dict[str, Any]) -> int:
     turns = body.get("messages") or body["input"]
-    repairs = sum(str(turn.get("content")).startswith("Your answer does not fit") for turn in turns)
+    asked = [str(turn.get("content")) for turn in turns] if isinstance(turns, list) else []
+    repairs = sum(text.startswith("Your answer does not fit") for text in asked)
     cap = next((body[name] for name in ("max_tokens", "max_completion_tokens", "max_output_tokens") if name in body), 1)
     return repairs + (cap % 2 == 0)
 
