@@ -108,6 +108,8 @@ def _loaded(given: Any, folder: Path) -> Any:
 
 def _from_file(path: Path) -> Any:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe may wait forever
+            raise OSError("it is no regular file")
         return json.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise JobError(f"there is no such file; it is looked for in {clean(str(path.parent))}") from None
@@ -139,7 +141,8 @@ def _from_module(place: str, folder: Path) -> Any:
     except ValueError:
         raise JobError(f"can't be imported: it ended its process with exit code {ended.returncode}") from None
     if "problem" in answer:
-        raise JobError(f"can't be imported: {clean(answer['problem'])}")
+        problem = str(answer["problem"])
+        raise JobError(f"can't be imported: {clean(problem, len(problem))}")  # whole: half a key can't be redacted
     return answer["schema"]
 
 

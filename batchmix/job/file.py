@@ -18,6 +18,7 @@ from batchmix.job.columns import checked_columns
 from batchmix.job.cron import scheduled_date
 from batchmix.job.eval_table import checked_eval, with_fields
 from batchmix.job.mistakes import Mistake, mistakes_in
+from batchmix.job.secrets import secrets_if_set
 from batchmix.job.settings import merged, setting_in
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
@@ -57,7 +58,7 @@ def read_job(
         table = msgspec.convert(raw, JobTable)
         source = _checked_input(table.input, _folder(path, settings, "input", "path"))
         job = _placed(_checked(table, source, path, environ, scheduled), places)
-        job = _with_answer(job, table, _folder(path, settings, "answer", "schema"))
+        job = _with_answer(job, table, _folder(path, settings, "answer", "schema"), environ)
     except JobError as error:
         setting = str(error).partition(":")[0].split(".")
         raise JobError(f"{places.prefix_for(tuple(setting))}{error}") from error.__cause__
@@ -174,11 +175,16 @@ def _folder(path: Path | None, settings: Mapping[str, Any], *setting: str) -> Pa
     return Path.cwd() if path is None or setting_in(settings, setting) is not None else path.absolute().parent
 
 
-def _with_answer(job: CheckedJob, table: JobTable, folder: Path) -> CheckedJob:
+def _with_answer(job: CheckedJob, table: JobTable, folder: Path, environ: Mapping[str, str]) -> CheckedJob:
     if table.answer is None:
         return job
     params = {"params": job.params} | {f"models.{model.name}.params": model.params for model in job.models}
-    answer = checked_answer(table.answer, folder, params)
+    try:
+        answer = checked_answer(table.answer, folder, params)
+    except JobError as error:  # it may say what the schema's module said, which can read the key
+        # The rehearsal needs no key, so that none would be looked for. The module can read it all the same.
+        provider = msgspec.structs.replace(job.provider, base_url=DEFAULT_BASE_URL)
+        raise JobError(secrets_if_set(provider, environ).redacted_text(str(error))) from error.__cause__
     return msgspec.structs.replace(job, answer=answer, eval=job.eval and with_fields(job.eval, answer))
 
 

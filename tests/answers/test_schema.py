@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,11 @@ def test_a_file_a_table_and_a_named_model_give_the_same_schema_each_time(tmp_pat
     named = read_schema("own_models:Outer.Review", tmp_path)
     assert resolved(named, named)["properties"] == REVIEW["properties"]
     assert json.dumps(named) == json.dumps(read_schema("own_models:Outer.Review", tmp_path))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "review.schema.json")
+    assert "no regular file" in refusal("review.schema.json", tmp_path)
 
 
 def test_a_named_model_is_imported_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -279,6 +279,7 @@ def test_a_stream_that_is_left_and_then_cancelled_still_drains(standin: Provider
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_stream_that_is_dropped_without_a_loop_stops_its_run(standin: Provider, at: Any, inside: bool) -> None:
+    before = threading.active_count()  # a server of another test may not have ended all its threads
     results, loop = [stream(at)], asyncio.new_event_loop()
 
     async def first() -> None:
@@ -289,7 +290,7 @@ def test_a_stream_that_is_dropped_without_a_loop_stops_its_run(standin: Provider
     results.clear()
     gc.collect()
     wait_until(lambda: bm.open(at["out"]).status != "running")
-    wait_until(lambda: threading.active_count() == 1)
+    wait_until(lambda: threading.active_count() <= before)
     assert len(bm.open(at["out"])) == standin.request_count() < 60
 
 

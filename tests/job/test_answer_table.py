@@ -146,3 +146,16 @@ def test_a_refusal_names_its_line(tmp_path: Path) -> None:
         read_job(file, {}, {})
     with pytest.raises(JobError, match=re.escape(f"{file}:8: answer.schema: x: ")):
         read_job(file, {"params": {"response_format": None}}, {})
+
+
+@pytest.mark.parametrize("base_url", ["rehearsal:", "http://localhost/v1"])
+def test_what_a_schemas_module_says_does_not_show_the_key(tmp_path: Path, base_url: str) -> None:
+    key = "sk-" + "1aB" * 12
+    (tmp_path / "telling.py").write_text(f"raise RuntimeError('boom' + ' ' * 280 + '{key}')")
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'model = "m"\n[input]\npath = "rows.jsonl"\n[answer]\nschema = "telling:Review"\n[provider]\nbase_url = "{base_url}"'
+    )
+    with pytest.raises(JobError, match="can't be imported: RuntimeError: boom") as raised:
+        read_job(job, {}, {"AIHUBMIX_API_KEY": key})
+    assert key not in str(raised.value)
