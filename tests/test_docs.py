@@ -29,7 +29,8 @@ from batchmix.progress.lines import bar_lines
 from batchmix.records import Bottleneck, Usage
 from batchmix.responses.endpoints import SUPPORTED
 from batchmix.responses.error_rules import RULES, UNKNOWN
-from batchmix.scorers.kinds import ScorerSettings
+from batchmix.scorers.kinds import KINDS
+from batchmix.scorers.settings import ScorerSettings
 from batchmix.store.result_columns import COLUMNS
 from batchmix.store.run_folder import Start
 from batchmix.store.schema import RESULT_SCHEMA
@@ -98,7 +99,7 @@ def test_the_pages_have_what_a_finished_scheduled_run_reports_and_what_limits_a_
 def test_the_pages_have_each_input_format_endpoint_and_scorer() -> None:
     words = set(quoted(without_blocks(page("jobs/input.md"))))
     assert {suffix for one in FORMATS for suffix in one.suffixes} | set(SUPPORTED) <= words
-    kinds = {str(one.__struct_config__.tag): one for one in ScorerSettings.__subclasses__()}
+    kinds = {str(one.__struct_config__.tag): one for one in KINDS}
     assert sorted(kinds) == sorted(quoted(row["kind"])[0] for row in table("jobs/evaluation.md", "kind"))
     keys = {(quoted(row["kind"])[0], quoted(row["key"])[0]) for row in table("jobs/job-file.md", "kind", "key")}
     common = set(ScorerSettings.__struct_fields__)

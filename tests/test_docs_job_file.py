@@ -15,7 +15,7 @@ import pytest
 from batchmix.job import DEFAULT_BASE_URL, merge_settings, read_job
 from batchmix.job.columns import checked_type
 from batchmix.job.table import JobTable
-from batchmix.scorers.kinds import ScorerSettings
+from batchmix.scorers.settings import ScorerSettings
 from tests.documents import PAGES, ROOT, blocks, page, quoted, table
 
 Setting = tuple[str, str, str | None]

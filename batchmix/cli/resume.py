@@ -19,7 +19,7 @@ from batchmix.cli.run import run_and_report, run_options_of
 from batchmix.errors import JobError
 from batchmix.job import CheckedJob, merge_settings, parse_setting
 from batchmix.job.call import settings_of_flags
-from batchmix.scorers.kinds import Custom
+from batchmix.scorers.indirect import Custom
 
 
 @click.command("resume")

@@ -21,7 +21,8 @@ from typing import IO, Any
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.scorers.kinds import Custom, Row, Score, target_text
+from batchmix.scorers.indirect import Custom
+from batchmix.scorers.settings import Row, Score, target_text
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("custom_process.py")

@@ -17,7 +17,7 @@ from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
 from batchmix.load import rubric
-from batchmix.scorers.kinds import Judge
+from batchmix.scorers.indirect import Judge
 from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
 

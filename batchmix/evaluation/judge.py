@@ -28,8 +28,9 @@ from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import BYTES_PER_TOKEN, Status
 from batchmix.redact import Secrets
-from batchmix.scorers.extract import grade_in
-from batchmix.scorers.kinds import Judge, Score, target_text
+from batchmix.scorers.grades import grade_in
+from batchmix.scorers.indirect import Judge
+from batchmix.scorers.settings import Score, target_text
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import judges_in

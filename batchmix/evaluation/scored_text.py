@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchmix.answers.typed import TypedAnswers
-from batchmix.scorers.kinds import ScorerSettings, target_text
+from batchmix.scorers.settings import ScorerSettings, target_text
 from batchmix.store.schema import ANSWERED
 
 SCORED_COLUMNS = ANSWERED

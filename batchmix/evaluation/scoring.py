@@ -20,7 +20,8 @@ from batchmix.formats.arrow_values import row_values
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
 from batchmix.records import Status
-from batchmix.scorers.kinds import Custom, Score, ScoreFunction, ScorerSettings, target_text
+from batchmix.scorers.indirect import Custom
+from batchmix.scorers.settings import Score, ScoreFunction, ScorerSettings, target_text
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout

@@ -13,12 +13,14 @@ import msgspec
 from batchmix.errors import JobError
 from batchmix.job.answer_table import Answer
 from batchmix.job.closest import closest
-from batchmix.scorers.kinds import Judge, ScorerSettings, Share
+from batchmix.scorers.indirect import Judge
+from batchmix.scorers.kinds import KINDS
+from batchmix.scorers.settings import ScorerSettings, Share
 
 if TYPE_CHECKING:
     Scorer = ScorerSettings
 else:  # the union of all kinds of scorers, from which msgspec picks one by the key `kind`
-    Scorer = functools.reduce(operator.or_, ScorerSettings.__subclasses__())
+    Scorer = functools.reduce(operator.or_, KINDS)
 Metric = Literal["score", "answered", "refused", "cost_usd", "latency_s", "response_chars"]
 LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"})
 

@@ -16,7 +16,7 @@ from batchmix.load.prompts import Mode
 from batchmix.load.scan import Scan
 from batchmix.load.template import Template
 from batchmix.load.template_names import NO_COLUMNS, spelt
-from batchmix.scorers.kinds import Judge
+from batchmix.scorers.indirect import Judge
 
 _BRACED = (
     r"(?<![{$#])\{\s*(?:\w+[.\[]['\"]?)?COLUMN(?:['\"]?\])?\s*(?:[!:.\[][^{}]*)?\}",

@@ -18,7 +18,7 @@ from batchmix.evaluation.evaluate_run import prepare_scorers
 from batchmix.evaluation.judge import judge_plans, score_in
 from batchmix.job import read_job
 from batchmix.load.template_check import rubric_columns
-from batchmix.scorers.kinds import Judge
+from batchmix.scorers.indirect import Judge
 from tests.conftest import Provider
 from tests.evaluation.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider

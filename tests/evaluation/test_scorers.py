@@ -18,24 +18,18 @@ from batchmix.errors import JobError
 from batchmix.evaluation.custom_scorer import CustomScorer
 from batchmix.evaluation.scoring import score_function
 from batchmix.job.eval_table import Scorer
-from batchmix.scorers.kinds import (
-    Choice,
-    Custom,
-    Exact,
-    Includes,
-    Json,
-    Judge,
-    Number,
-    Regex,
-    Score,
-    ScorerSettings,
-    Similarity,
-)
+from batchmix.scorers.choices import Choice
+from batchmix.scorers.indirect import Custom, Judge
+from batchmix.scorers.json_fields import Json
+from batchmix.scorers.kinds import KINDS
+from batchmix.scorers.numbers import Number
+from batchmix.scorers.settings import Score, ScorerSettings
+from batchmix.scorers.texts import Exact, Includes, Regex, Similarity
 from tests.polling import first_line, wait_until
 
 
 def test_each_kind_of_scorer_is_accepted_in_a_job_file_and_has_a_function() -> None:
-    kinds = set(ScorerSettings.__subclasses__())
+    kinds = set(KINDS)
     assert set(typing.get_args(Scorer)) == kinds
     for kind in kinds - {Custom, Judge}:
         assert kind.score is not ScorerSettings.score or kind.score_function is not ScorerSettings.score_function
@@ -99,7 +93,7 @@ def test_an_invalid_target_gives_no_score_and_is_reported(scorer: Scorer, target
 
 
 def test_a_pattern_that_takes_too_long_is_cut_off_and_sooner_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchmix.scorers.kinds._REGEX_S", 0.1)
+    monkeypatch.setattr("batchmix.scorers.texts._REGEX_S", 0.1)
     score = score_function(Regex(name="r", pattern=r"(a|aa)+$"), None)
     evil = "a" * 5000 + "b"
     began = time.process_time()
@@ -307,7 +301,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from batchmix.evaluation.custom_scorer import CustomScorer
-from batchmix.scorers.kinds import Custom
+from batchmix.scorers.indirect import Custom
 score = CustomScorer(Custom(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
 score("x", None, {}) if sys.argv[2] == "forks" else None
 print(score._function._process.group, flush=True)

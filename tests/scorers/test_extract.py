@@ -8,7 +8,9 @@ import time
 import pytest
 
 from batchmix.formats.lenient_json import MAX_DEPTH
-from batchmix.scorers.extract import NOTHING, choice, find_json, numbers
+from batchmix.scorers.choices import choice
+from batchmix.scorers.json_fields import NOTHING, find_json
+from batchmix.scorers.numbers import numbers
 
 
 @pytest.mark.parametrize(

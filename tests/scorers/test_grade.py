@@ -8,7 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from batchmix.scorers.extract import grade_in
+from batchmix.scorers.grades import grade_in
 
 
 @pytest.mark.parametrize(
