@@ -39,7 +39,7 @@ OWNERS = {
     "cronsim": {"job/cron.py"},
     "genai_prices": {"prices/genai_prices.py"},
     "jsonschema_rs": {"answers/"},
-    "minijinja": {"evaluation/report_page.py", "load/template"},
+    "minijinja": {"evaluation/html_page.py", "load/template"},
     "msgspec": {""},
     "multidict": {"http/"},
     "numpy": {"evaluation/"},

@@ -1,0 +1,95 @@
+"""The tables of a run's report, as text. All that comes from rows is without control characters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchmix.evaluation.comparison import Comparison
+from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
+from batchmix.evaluation.metric_text import interval, metric_name, metric_value, p_value
+from batchmix.formats.amounts import usd
+from batchmix.formats.display import clean
+from batchmix.store.answer_totals import shown_path
+
+
+def score_row(scored: ScoreMetrics) -> dict[str, str]:
+    """Return a row of the table of scores."""
+    score = scored.score
+    has_interval = score.low is not None and score.high is not None
+    return {
+        "model": clean(scored.model, 60),
+        "scorer": scored.scorer,
+        "mean": figure(score.mean),
+        "stderr": figure(score.stderr, 4),
+        "interval": f"{score.low:.3f} to {score.high:.3f}" if has_interval else "",
+        "n": f"{score.n:,}",
+        "unscored": f"{scored.unscored:,}",
+        "no_answer": f"{scored.no_answer:,}",
+        "pass_at": ", ".join(f"{k}: {value:.3f}" for k, value in scored.pass_at.items()),
+    }
+
+
+def group_table(table: Any) -> dict[str, Any]:
+    """Return a table of groups, with names and values from rows made clean."""
+    rows = [{**row, "value": "null" if row["value"] is None else clean(row["value"], 60)} for row in table["rows"]]
+    models = [clean(model, 40) for model in table["models"]]
+    return {**table, "column": clean(table["column"], 60), "models": models, "rows": rows}
+
+
+def model_row(model: ModelMetrics) -> dict[str, str]:
+    """Return a row of the table of models."""
+    latency = model.latency_s or {}
+    return {
+        "model": clean(model.model, 60),
+        "results": f"{model.results:,}",
+        **{name: f"{getattr(model, name):.1%}" for name in ("answered", "failed", "refused")},
+        **{name: f"{getattr(model, name):,}" for name in ("prompt_tokens", "completion_tokens")},
+        "cost": "" if model.cost_usd is None else usd(model.cost_usd),
+        **{point: f"{latency[point]:.2f} s" if latency else "" for point in ("p50", "p90", "p99")},
+        "chars": "" if model.response_chars is None else f"{model.response_chars:,.0f}",
+    }
+
+
+def checked_answers(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables that say how answers fared in the check by the job's schema."""
+    invalid, lost = answers["invalid_paths"], answers["lost_paths"]
+    return {
+        "models": [
+            {
+                "model": clean(model, 60),
+                **{name: f"{found[name]:,}" for name in ("valid", "healed", "repaired", "lost", "repairs")},
+                "cost": "" if found["repairs_usd"] is None else usd(found["repairs_usd"]),
+            }
+            for model, found in answers["models"].items()
+        ],
+        "paths": [
+            {
+                "path": clean(shown_path(path), 200),
+                "invalid": f"{invalid.get(path, 0):,}",
+                "lost": f"{lost.get(path, 0):,}",
+            }
+            for path in dict.fromkeys([*invalid, *lost])
+        ],
+    }
+
+
+def comparison_row(comparison: Comparison) -> dict[str, str]:
+    """Return a row of the table that compares two runs."""
+    paired = comparison.paired
+    return {
+        "verdict": comparison.verdict,
+        "tone": {"worse": "bad", "better": "good"}.get(comparison.verdict, "faint"),
+        "model": clean(comparison.model, 60),
+        "what": metric_name(comparison),
+        "before": metric_value(comparison.metric, paired.before),
+        "after": metric_value(comparison.metric, paired.after),
+        "difference": metric_value(comparison.metric, paired.difference, signed=True),
+        "interval": interval(comparison.metric, paired.low, paired.high),
+        "p": p_value(paired.p if comparison.adjusted_p is None else comparison.adjusted_p),
+        "moves": f"{paired.wins:,} / {paired.losses:,} / {paired.ties:,}",
+    }
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """Return a number with a fixed count of decimals. Empty for None."""
+    return "" if value is None else f"{value:.{digits}f}"
