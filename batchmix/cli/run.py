@@ -140,7 +140,7 @@ def run_options_of(options: dict[str, Any]) -> Options:
         reject_bad_rows=options["bad_rows"] == "reject",
         keep_going=options["keep_going"],
         models=tuple(name.strip() for name in options["models"].split(",") if name.strip()),
-        wait=options.get("scheduled", False),
+        scheduled=options.get("scheduled", False),
     )
 
 

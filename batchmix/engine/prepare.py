@@ -49,8 +49,9 @@ class Options(msgspec.Struct, frozen=True):
     are sent."""
     models: tuple[str, ...] = ()
     """Names of the models to send to. Empty: all models of the job."""
-    wait: bool = False
-    """Whether to wait for another process that works on the folder, instead of raising `RunLocked`."""
+    scheduled: bool = False
+    """Whether the scheduler starts the run. It then waits for another process that works on the folder, instead of
+    raising `RunLocked`."""
     rows: BinaryIO | None = None
     """Replaces stdin, or has the rows that the job's `input.path` says are in memory. None for the process's stdin, and
     for the run folder's copy of rows in memory. If it is empty, the run folder's copy is read in both cases."""
@@ -58,6 +59,11 @@ class Options(msgspec.Struct, frozen=True):
     """Gets each result of the run as soon as it is there, also those of earlier starts. None if they are not needed."""
     stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
     """Through it, another thread can stop the run."""
+
+    @property
+    def is_try(self) -> bool:
+        """Whether this start leaves out rows or models of the job on purpose."""
+        return bool(self.limit is not None or self.models or self.canary)
 
 
 class PreparedRun(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ def run_job(job: CheckedJob, secrets: Secrets, options: Options, run_status: Run
     """
     began = time.monotonic()
     run_status.hide(secrets)
-    with folder_lock.locked_folder(job, secrets, wait=options.wait) as layout:
+    with folder_lock.locked_folder(job, secrets, wait=options.scheduled) as layout:
         prepared = prepare.prepare(job, layout, options, run_status)
         plan.warn_of_shortage(prepared)
         answers.warn_of_schemas(prepared.schemas if prepared.work.shards else ())

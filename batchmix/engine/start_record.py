@@ -31,7 +31,10 @@ class StartRecord:
         self._run = prepared.work.run
         self._layout = prepared.layout
         self._run_status = run_status
-        self._start = Start(now_text(), os.getpid(), socket.gethostname())
+        options = prepared.options
+        self._start = Start(
+            now_text(), os.getpid(), socket.gethostname(), scheduled=options.scheduled, is_try=options.is_try
+        )
 
     def begin(self) -> None:
         """Add this start to `run.json`."""

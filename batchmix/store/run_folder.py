@@ -51,6 +51,10 @@ class Start(msgspec.Struct):
     """The models that are not streamed unless the job says so, because one of their streams had no finish reason."""
     surplus_answers: int = 0
     """How often the provider sent more than one response to a request. The surplus was dropped."""
+    scheduled: bool | None = None
+    """Whether the scheduler started it. None if an older version of batchmix wrote the file."""
+    is_try: bool = False
+    """Whether it left out rows or models on purpose: with a limit, for some models, or as a canary."""
 
     def end(self, exit_code: int, reason: str) -> None:
         """Record that the start ends now, and how."""
@@ -114,6 +118,16 @@ class RunFile(msgspec.Struct):
     def draw(self, canary: dict[str, CanaryDraw]) -> None:
         """Record the rows of a new canary, by model."""
         self.canary = canary
+
+    @property
+    def is_try(self) -> bool:
+        """Whether the last start left out rows or models on purpose."""
+        return bool(self.starts) and self.starts[-1].is_try
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the scheduler started the run, or may have: older versions of batchmix did not record it."""
+        return any(start.scheduled is not False for start in self.starts)
 
     @property
     def typed(self) -> TypedAnswers | None:
