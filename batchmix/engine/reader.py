@@ -130,7 +130,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
         return
     kept = f"{folder}: holds no raw answers (output.raw = false)"
     try:
-        dataset = _dataset(run, job, folder)
+        dataset = dataset_of(run, job, folder)
         shards = itertools.product(range(len(scan.shards)), dataset.models)
         batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
         requests = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
@@ -146,7 +146,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
 
 def _carried(run: RunFile, job: CheckedJob, folder: Path, index: int) -> list[pa.RecordBatch]:
     scan = previous_scan(run)
-    dataset = _dataset(run, job, folder)
+    dataset = dataset_of(run, job, folder)
     spans = dataset.scan.shards[index : index + 1]
     if scan is None or not spans or spans != scan.shards[index : index + 1]:
         dataset.discard()
@@ -154,7 +154,8 @@ def _carried(run: RunFile, job: CheckedJob, folder: Path, index: int) -> list[pa
     return list(dataset.carried(index))
 
 
-def _dataset(run: RunFile, job: CheckedJob, folder: Path) -> Dataset:
+def dataset_of(run: RunFile, job: CheckedJob, folder: Path) -> Dataset:
+    """Return the input of a run, which is scanned again if it has changed. Raises `UsageError` or `Stopped`."""
     return open_dataset(
         job,
         ScanOptions(

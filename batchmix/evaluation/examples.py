@@ -1,20 +1,18 @@
-"""Picks answers that are worth reading: those with the largest changes between two runs, or with the lowest scores."""
+"""Picks the answers that are worth reading in a comparison of two runs: those whose scores changed most."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluation.comparison import Diff, ScoreChange
-from batchmix.evaluation.scoring import open_scores
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Key
 from batchmix.store.run_folder import Layout
@@ -31,6 +29,7 @@ class ShownAnswer(msgspec.Struct, frozen=True):
     text: str = ""
     columns: dict[str, Any] = {}
     """The first carried columns."""
+    request_hash: str = ""
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -42,20 +41,8 @@ class Example(msgspec.Struct, frozen=True):
     after: str
     columns: dict[str, Any]
     """The first carried columns of the later run."""
-
-
-class Worst(msgspec.Struct, frozen=True):
-    """A result with one of the lowest scores."""
-
-    model: str
-    scorer: str
-    row: int
-    sample: int
-    score: float
-    target: str | None
-    extracted: str | None
-    explanation: str | None
-    answer: ShownAnswer
+    request_hashes: tuple[str, str] = ("", "")
+    """The hashes of the request in the earlier and in the later run."""
 
 
 def examples(diff: Diff, max_count: int) -> list[Example]:
@@ -78,44 +65,11 @@ def examples(diff: Diff, max_count: int) -> list[Example]:
     keys = {(change.row, change.model, change.sample) for change in chosen}
     before, after = (answers(Path(folder), keys) for folder in (diff.before, diff.after))
     return [
-        Example(change, new.custom_id, old.text, new.text, new.columns)
+        Example(change, new.custom_id, old.text, new.text, new.columns, (old.request_hash, new.request_hash))
         for change in chosen
         for key in [(change.row, change.model, change.sample)]
         for old, new in [(before.get(key, ShownAnswer()), after.get(key, ShownAnswer()))]
     ]
-
-
-def worst(folder: Path, max_count: int) -> list[Worst]:
-    """Return up to `max_count` results with the lowest scores below 1, for each model and scorer.
-
-    Of equal scores, the first rows are chosen.
-    """
-    by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    with open_scores(Layout(folder)) as file:
-        for batch in file.iter_batches(16_384):
-            for pair, rows in _lowest(batch, max_count):
-                by_pair[pair] = sorted([*by_pair.get(pair, []), *rows], key=lambda row: row["score"])[:max_count]
-    chosen = [row for pair in sorted(by_pair) for row in by_pair[pair]]
-    by_key = answers(folder, {(row["row"], row["model"], row["sample"]) for row in chosen})
-    names = [name for name in Worst.__struct_fields__ if name != "answer"]
-    return [
-        Worst(
-            **{name: row[name] for name in names},
-            answer=by_key.get((row["row"], row["model"], row["sample"]), ShownAnswer()),
-        )
-        for row in chosen
-    ]
-
-
-def _lowest(batch: pa.RecordBatch, max_count: int) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
-    imperfect = batch.filter(pc.less(batch["score"], 1.0))
-    pairs = {(row["model"], row["scorer"]) for row in imperfect.select(["model", "scorer"]).to_pylist()}
-    for model, scorer in pairs:
-        pair_rows = imperfect.filter(
-            pc.and_(pc.equal(imperfect["model"], model), pc.equal(imperfect["scorer"], scorer))
-        )
-        order = np.argsort(pair_rows["score"].to_numpy(), kind="stable")[:max_count]
-        yield (model, scorer), pair_rows.take(pa.array(order)).to_pylist()
 
 
 def answers(folder: Path, keys: Collection[Key]) -> dict[Key, ShownAnswer]:
@@ -128,10 +82,11 @@ def answers(folder: Path, keys: Collection[Key]) -> dict[Key, ShownAnswer]:
         raise RunError(f"{folder}: is not a run folder: it has no run.json")
     carried = run.carried_schema().names[1 : 1 + _MAX_COLUMNS]
     rows = pa.array(sorted({row for row, _, _ in keys}), pa.int64())
-    for batch in reader.results(folder, ["row", "custom_id", "model", "sample", *carried, *_TEXTS]):
+    for batch in reader.results(folder, ["row", "custom_id", "model", "sample", "request_hash", *carried, *_TEXTS]):
         for result in row_values(batch.filter(pc.is_in(batch["row"], value_set=rows))):
             key = (result["row"], result["model"], result["sample"])
             if key in keys:
                 text = next((result[name] for name in _TEXTS if result[name]), "")
-                by_key[key] = ShownAnswer(result["custom_id"], text, {name: result[name] for name in carried})
+                columns = {name: result[name] for name in carried}
+                by_key[key] = ShownAnswer(result["custom_id"], text, columns, result["request_hash"] or "")
     return by_key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ import msgspec
 
 from batchmix.engine import reader
 from batchmix.evaluation import panels
+from batchmix.evaluation.answers_page import answers_part
 from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.drawing import Drawing
-from batchmix.evaluation.examples import examples, worst
 from batchmix.evaluation.history import past_runs
 from batchmix.evaluation.html_page import check_page, write_page
 from batchmix.evaluation.measure import Metrics, measure, missed_thresholds, read_metrics
-from batchmix.evaluation.report_answers import changed_answer, low_answer
+from batchmix.evaluation.report_answers import Answers, changed_answers, low_answers
 from batchmix.evaluation.report_tables import (
     checked_answers,
     comparison_row,
@@ -29,11 +30,10 @@ from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.eval_table import Eval
+from batchmix.job.secrets import secrets_if_set
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
 
-_EXAMPLES = 30
-"""The approximate limit of changed answers on the page, over all models and scorers; the same for worst answers."""
 _GROUPS = 50
 """The most rows that a group table shows."""
 
@@ -46,30 +46,28 @@ def write_report(folder: Path, baseline: Path | None) -> Path:
     set_up_arrow()
     path = folder / "report.html"
     check_page(path)
-    write_page(path, "report.html", _values(folder, baseline), _file_mode(folder))
+    job = reader.job_of(folder)
+    layout = Layout(folder, mode=job.output.permissions, secrets=secrets_if_set(job.provider, os.environ))
+    write_page(path, "report.html", _values(layout, baseline), layout)
     return path
 
 
-def _file_mode(folder: Path) -> int:
-    return Layout(folder, mode=reader.job_of(folder).output.permissions).file_mode
-
-
-def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
+def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
     """Return the values that the template of the page shows, with control characters escaped."""
-    view, layout = reader.look(folder), Layout(folder)
+    folder = layout.root
+    view = reader.look(folder)
     evaluated = scores_path(layout).exists()
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
     compared = compare_runs(baseline, folder) if baseline else None
     times = panels.read_response_times(folder, view.run)
     runs = past_runs(folder.resolve().parent, metrics.name)
     past = [past_run for past_run in runs if past_run.started_at <= metrics.started_at]
-    pairs = max(1, len(metrics.models) * len(metrics.settings.scorers))
-    examples_per_pair = max(1, min(3, _EXAMPLES // pairs))
     return {
         "name": clean(metrics.name, 100),
         "started": metrics.started_at.replace("T", " ").replace("Z", " UTC"),
         "folder": clean(str(folder), 200),
         "complete": metrics.complete,
+        "rehearsal": view.run.rehearsal,
         "batchmix": metrics.batchmix,
         "missed": [clean(line) for line in missed_thresholds(metrics)],
         "tiles": list(_tiles(view, metrics, times, compared)),
@@ -90,9 +88,24 @@ def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
             for kind, failed in sorted(view.totals.failures.items(), key=lambda item: -item[1].count)
         ],
         "answers": checked_answers(view.answers) if view.answers else None,
-        "worst": [low_answer(result) for result in worst(folder, examples_per_pair)] if evaluated else [],
-        "diff": _difference(compared, examples_per_pair) if compared else None,
+        "diff": _difference(compared) if compared else None,
+        "parts": list(_answer_parts(layout, compared, evaluated=evaluated)),
     }  # fmt: skip
+
+
+def _answer_parts(layout: Layout, compared: Diff | None, *, evaluated: bool) -> Iterator[dict[str, Any]]:
+    """Yield the parts of the page that have answers to read."""
+    before, after = (clean(compared.before), clean(compared.after)) if compared else ("", "")
+    changed = changed_answers(compared) if compared else Answers([])
+    low = low_answers(layout.root) if evaluated else Answers([])
+    for name, title, found, more in (
+        ("changed-answers", "Answers that changed", changed,
+         f"batchmix diff {before} {after} --show N shows any number of them."),
+        ("low-scores", "The worst answers", low, "evaluation/scores.parquet has the scores of all."),
+    ):  # fmt: skip
+        part = answers_part(layout, name, title, found, more)
+        if found.sections:
+            yield part
 
 
 def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
@@ -142,7 +155,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _difference(compared: Diff, examples_per_pair: int) -> dict[str, Any]:
+def _difference(compared: Diff) -> dict[str, Any]:
     return {
         "before": clean(compared.before, 200),
         "paired": f"{compared.paired:,}",
@@ -152,5 +165,4 @@ def _difference(compared: Diff, examples_per_pair: int) -> dict[str, Any]:
         "charts": _drawn(list(panels.difference_charts(compared))),
         "rows": [comparison_row(comparison) for comparison in compared.comparisons],
         "worse": [comparison_row(comparison) for comparison in compared.worse],
-        "examples": [changed_answer(example) for example in examples(compared, examples_per_pair)],
     }

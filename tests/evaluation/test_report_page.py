@@ -138,3 +138,66 @@ def test_the_command_prints_the_path_of_the_report(evaluated: EvalBench) -> None
     done = batchmix("report", str(evaluated.out))
     assert done.stdout.strip() == str(evaluated.out / "report.html")
     assert batchmix("report", str(evaluated.root / "nothing")).returncode == 2
+
+
+def test_the_answers_that_are_not_shown_at_once_are_folded_and_of_many_a_page_has_all(evaluated: EvalBench) -> None:
+    made = [evaluated_run(evaluated, f"out/{name}", rows([True] * 230)) for name in ("first", "second")]
+    put_scores(made[0], [1.0] * 230)
+    put_scores(made[1], [0.0] * 23 + [1.0] * 207)
+    page = report(made[1], made[0])
+    assert "23 worse and 0 better; 3 of 23 shown; the others are folded below." in page.text
+    assert "23 with a score below 1; 3 of 23 shown" in page.text
+    assert page.text.count("row 22 (r22)") == 2, "each in its section"
+    all_changed, all_low = (made[1] / "evaluation" / f"{name}.html" for name in ("changed-answers", "low-scores"))
+    assert not all_changed.exists()
+
+    put_scores(made[1], [0.0] * 230)
+    page = report(made[1], made[0])
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == ["evaluation/changed-answers.html", "evaluation/low-scores.html"]
+    for path in (all_changed, all_low):
+        assert Page(path.read_text()).text.count("number 0") > 1
+        assert "row 229 (r229)" in Page(path.read_text()).text
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert "row 229 (r229)" not in page.text
+
+    put_scores(made[1], [1.0] * 230)
+    report(made[1], made[0])
+    assert not all_changed.exists()
+    all_low.write_text("my own notes")
+    put_scores(made[1], [0.0] * 230)
+    with pytest.raises(RunError, match=r"low-scores\.html: was not written by batchmix"):
+        report(made[1], made[0])
+    assert all_low.read_text() == "my own notes"
+
+
+def test_the_prompt_stands_beside_an_answer_as_it_was_sent(evaluated: EvalBench) -> None:
+    evaluated.settings["input"].pop("prompt")
+    evaluated.settings["input"]["messages"] = [
+        {"role": "system", "content": "Be terse: {{ said }}!"},
+        {"role": "user", "content": [{"type": "text", "text": "[[rehearsal:echo]] <b>{{ said }}</b>"}]},
+    ]
+    run = evaluated_run(evaluated, "out/first", rows([False, True]))
+    page = report(run)
+    assert "Be terse: number 0!" in page.text
+    assert "[[rehearsal:echo]] <b>number 0</b>" in page.text
+    assert "Some prompts are not shown" not in page.text
+    changed = rows([False, True])
+    changed[0]["said"] = "other"
+    evaluated.write_said(changed)
+    page = report(run)
+    assert "Be terse" not in page.text
+    assert "Some prompts are not shown: the input or the job has changed since 1 of them were sent." in page.text
+    evaluated.source.unlink()
+    assert "Some prompts are not shown: the input can't be read any more:" in report(run).text
+
+
+def test_a_rehearsed_run_is_called_so(evaluated: EvalBench) -> None:
+    evaluated.write_said(rows([True]))
+    evaluated.run()
+    assert "rehearsed: the answers" not in report(evaluated.out).text
+    evaluated.settings["provider"]["base_url"] = "rehearsal:"
+    evaluated.out = evaluated.root / "rehearsed-run"
+    evaluated.settings["output"]["path"] = str(evaluated.out)
+    evaluated.run()
+    assert "rehearsed: the answers are made up by" in report(evaluated.out).text
