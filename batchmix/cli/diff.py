@@ -52,7 +52,7 @@ def print_diff(diff: Diff, show: int, *, as_json: bool) -> int:
     else:
         for line in diff_lines(diff, chosen):
             echo(line)
-    return 1 if diff.worse or diff.missed else 0
+    return 0 if diff.passed else 1
 
 
 def diff_record(diff: Diff) -> dict[str, Any]:

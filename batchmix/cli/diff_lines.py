@@ -11,8 +11,10 @@ from batchmix.cli.tables import cell, in_columns
 from batchmix.formats.amounts import counted
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.comparison import Comparison, Diff
+    from batchmix.evaluation.alarms import Alarm
+    from batchmix.evaluation.comparison import Diff
     from batchmix.evaluation.examples import Example
+    from batchmix.evaluation.verdicts import Comparison
 
 _WIDTH = 56
 """The width of each of the two columns of answers, in characters."""
@@ -25,7 +27,7 @@ def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
     """Return a comparison as a table, followed by the old and new answers of the examples side by side."""
     lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {counted(diff.paired, 'result')} in pairs"]
     if diff.changed:
-        lines.append(f"  {diff.changed:,} left out: their request or target has changed")
+        lines.append(f"  {diff.changed:,} left out: their target has changed")
     if diff.unpaired:
         lines.append(f"  {diff.unpaired:,} left out: only in one of the runs")
     lines += [f"  left out: {cell(text, 200)}" for text in diff.left_out]
@@ -36,38 +38,29 @@ def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:
-    from batchmix.evaluation.metric_text import interval, metric_name, metric_value, p_value
+    from batchmix.evaluation.metric_text import figures, metric_name
 
-    paired = comparison.paired
+    found = figures(comparison)
+    tested = f"{found.p} ({'better' if comparison.verdict == 'better' else 'worse'})"
     return (
         comparison.verdict,
         cell(comparison.model),
         metric_name(comparison),
-        metric_value(comparison.metric, paired.before),
-        metric_value(comparison.metric, paired.after),
-        metric_value(comparison.metric, paired.difference, signed=True),
-        interval(comparison.metric, paired.low, paired.high),
-        p_value(paired.p) if comparison.adjusted_p is None else f"{p_value(comparison.adjusted_p)} (worse)",
-        f"{paired.wins:,}",
-        f"{paired.losses:,}",
-        f"{paired.ties:,}",
+        *found[:4],
+        found.p if comparison.adjusted_p is None else tested,
+        *found[5:],
     )
 
 
 def _verdict_lines(diff: Diff) -> Iterator[str]:
-    from batchmix.evaluation.metric_text import metric_name, metric_value
-
-    for comparison in diff.worse:
-        difference = metric_value(comparison.metric, comparison.paired.difference, signed=True)
-        yield f"WORSE: {cell(comparison.model)}: {metric_name(comparison)} {difference}"
-    yield from missed_lines(diff.missed)
-    if not diff.worse and not diff.missed:
+    yield from alarm_lines(diff.alarms)
+    if diff.passed:
         yield "no guarded metric is significantly worse"
 
 
-def missed_lines(missed: Sequence[str]) -> list[str]:
-    """Return a line for each threshold that a run misses."""
-    return [f"MISSED: {cell(text, 200)}" for text in missed]
+def alarm_lines(alarms: Sequence[Alarm]) -> list[str]:
+    """Return a line for each reason why a run does not pass."""
+    return [f"{alarm.kind.upper()}: {cell(alarm.text, 300)}" for alarm in alarms]
 
 
 def _example_lines(example: Example) -> Iterator[str]:

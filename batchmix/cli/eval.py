@@ -76,10 +76,10 @@ def run_evaluation(prepared: PreparedEvaluation, progress: str) -> Evaluation:
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
     """Return an evaluation as lines of text."""
-    from batchmix.cli.diff_lines import diff_lines, missed_lines
+    from batchmix.cli.diff_lines import alarm_lines, diff_lines
     from batchmix.cli.tables import metrics_lines
 
-    compared = ["", *diff_lines(evaluation.diff, [])] if evaluation.diff else missed_lines(evaluation.missed)
+    compared = ["", *diff_lines(evaluation.diff, [])] if evaluation.diff else alarm_lines(evaluation.alarms)
     return metrics_lines(evaluation.metrics) + compared
 
 
@@ -89,9 +89,10 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
 
     whole: dict[str, Any] = msgspec.to_builtins(evaluation.metrics, str_keys=True)
     compared = diff_record(evaluation.diff) if evaluation.diff else None
-    return whole | {"missed": list(evaluation.missed), "diff": compared}
+    alarms: list[Any] = msgspec.to_builtins(evaluation.alarms)
+    return whole | {"missed": list(evaluation.missed), "alarms": alarms, "diff": compared}
 
 
 def evaluation_code(evaluation: Evaluation) -> int:
-    """Return the exit code: 1 if a threshold is missed or a guarded metric is significantly worse, else 0."""
+    """Return the exit code: 1 if there is an alarm, else 0."""
     return 0 if evaluation.passed else 1

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluation.comparison import Diff, ScoreChange
+from batchmix.evaluation.comparison import Diff
+from batchmix.evaluation.pair_comparisons import ScoreChange
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Key
 from batchmix.store.run_folder import Layout

@@ -1,22 +1,24 @@
-"""Computes a run's metrics by model, scorer and group, writes `evaluation/metrics.json`, and checks thresholds."""
+"""Computes a run's metrics by model, scorer and group, and writes `evaluation/metrics.json`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.evaluation.judge import JudgeUsage
-from batchmix.evaluation.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
+from batchmix.evaluation.metrics import Bools, Estimate, Floats, Ints, estimate, pass_at, percentiles
 from batchmix.evaluation.result_arrays import Array, ResultArrays, floats, hashes, read_result_arrays
 from batchmix.evaluation.scoring import open_scores
-from batchmix.job.eval_table import Eval, Guard
+from batchmix.job.eval_table import Eval
+from batchmix.job.guards import LATENCY_POINTS
 from batchmix.store.filesystem import replace_file
 from batchmix.store.run_folder import Layout, now_text
 
@@ -58,10 +60,18 @@ class ScoreMetrics(msgspec.Struct, frozen=True):
     score: Estimate
     unscored: int
     """The number of results that could not be scored. They are left out of the mean."""
-    no_answer: int
+    no_target: int = 0
+    """The number of results whose row has no target. They are left out of everything else."""
+    no_answer: int = 0
     """The number of results without an answer. They count as wrong."""
     pass_at: dict[int, float] = {}
     """pass@k by k. Empty if there is only one sample per row, or if a score is neither 0 nor 1."""
+
+    @property
+    def unscored_share(self) -> float | None:
+        """The share of the results that could not be scored. None if there are no results to score."""
+        to_score = self.score.n + self.unscored
+        return self.unscored / to_score if to_score else None
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -151,7 +161,8 @@ def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Ite
     positions = {model: results.positions(model) for model in results.run.models}
     groups = {column: list(_groups(results.texts[column][1])) for column in settings.group_by}
     for scorer in settings.scorers:
-        scores = _ScorerScores(scorer.name, read_scores(layout, settings, scorer.name, results.count), results)
+        read = layout, settings, scorer.name, results.count
+        scores = _ScorerScores(scorer.name, read_scores(*read), read_has_target(*read), results)
         for model, in_model in positions.items():
             yield scores.metrics(model, {}, in_model)
             for column, values in groups.items():
@@ -177,6 +188,21 @@ def read_scores(layout: Layout, settings: Eval, scorer: str, count: int) -> Floa
 def read_targets(layout: Layout, settings: Eval, scorer: str, count: int) -> Ints:
     """Return hashes of a scorer's targets for the `count` results of a run. Raises `RunError`."""
     return _of_scorer(layout, settings, scorer, np.empty(count, np.int64), lambda batch: hashes(batch["target"]))
+
+
+def read_has_target(layout: Layout, settings: Eval, scorer: str, count: int) -> Bools:
+    """Return whether each result of a run can be scored: its row has a target, or the scorer needs none.
+
+    Raises `RunError`.
+    """
+    config = next(config for config in settings.scorers if config.name == scorer)
+    if settings.target_of(config) is None and not config.brings_targets:
+        return np.ones(count, np.bool_)
+    return _of_scorer(layout, settings, scorer, np.empty(count, np.bool_), _has_target)
+
+
+def _has_target(batch: pa.RecordBatch) -> Array:
+    return np.asarray(pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(batch["target"]), ""), False))  # noqa: FBT003
 
 
 def _of_scorer(
@@ -205,6 +231,7 @@ class _ScorerScores(msgspec.Struct):
 
     scorer: str
     scores: Floats
+    has_target: Bools
     results: ResultArrays
 
     def metrics(self, model: str, group: dict[str, str | None], positions: Ints) -> ScoreMetrics:
@@ -217,7 +244,8 @@ class _ScorerScores(msgspec.Struct):
             scorer=self.scorer,
             group=group,
             score=estimate(scores, rows),
-            unscored=int((~scored).sum()),
+            unscored=int((~scored & self.has_target[positions]).sum()),
+            no_target=int((~scored & ~self.has_target[positions]).sum()),
             no_answer=int((~self.results.fields["ok"][positions]).sum()),
             pass_at=pass_at(scores, rows),
         )
@@ -229,44 +257,6 @@ def _groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
     yield from ((values[code], code) for code in order[:_MAX_GROUPS])
 
 
-def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]) -> Iterator[tuple[Guard, str, str]]:
-    """Yield each guard with each model and scorer that it applies to.
-
-    The scorer is empty if the metric is not `score`.
-    """
-    for guard in guards:
-        for model in models if guard.model is None else [guard.model] * (guard.model in models):
-            if guard.metric != "score":
-                yield guard, model, ""
-            else:
-                for scorer in scorers if guard.scorer is None else [guard.scorer] * (guard.scorer in scorers):
-                    yield guard, model, scorer
-
-
-def missed_thresholds(metrics: Metrics) -> list[str]:
-    """Return a message for each `min` or `max` in `[[eval.guards]]` that a run does not meet."""
-    scorers = [scorer.name for scorer in metrics.settings.scorers]
-    lines = []
-    for guard, model, scorer in guarded(metrics.settings.guards, scorers, [model.model for model in metrics.models]):
-        value = _value(metrics, guard, model, scorer)
-        what = f"{model}: {scorer or guard.metric}"
-        if value is None:
-            lines += [f"{what} has no value"] * (guard.min is not None or guard.max is not None)
-        elif guard.min is not None and value < guard.min:
-            lines.append(f"{what} is {value:.4g}, less than {guard.min:g}")
-        elif guard.max is not None and value > guard.max:
-            lines.append(f"{what} is {value:.4g}, more than {guard.max:g}")
-    return lines
-
-
-def _value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> float | None:
-    if guard.metric == "score":
-        means = (scored.score.mean for scored in metrics.scores if (scored.model, scored.scorer) == (model, scorer))
-        return next(means, None)
-    model_metrics = next(model_metrics for model_metrics in metrics.models if model_metrics.model == model)
-    return model_value(model_metrics, guard.metric)
-
-
 def model_value(model: ModelMetrics, metric: str) -> float | None:
     """Return a metric of a model as one number: a share, the cost per result, or the mean latency or length."""
     values = {
@@ -274,6 +264,10 @@ def model_value(model: ModelMetrics, metric: str) -> float | None:
         "refused": model.refused,
         "cost_usd": None if model.cost_usd is None else model.cost_usd / max(1, model.results),
         "latency_s": model.latency_s["mean"] if model.latency_s else None,
+        **{
+            metric: model.latency_s[f"p{point}"] if model.latency_s else None
+            for metric, point in LATENCY_POINTS.items()
+        },
         "response_chars": model.response_chars,
     }
     return values[metric]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from batchmix.evaluation.comparison import Comparison
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from batchmix.evaluation.verdicts import Comparison
 
 _NAMES = {
     "answered": "answered",
@@ -10,6 +13,9 @@ _NAMES = {
     "response_chars": "characters",
     "cost_usd": "cost of 1,000",
     "latency_s": "latency",
+    "latency_p50": "latency p50",
+    "latency_p90": "latency p90",
+    "latency_p99": "latency p99",
 }
 LIMITS = {
     "": "response time",
@@ -31,7 +37,14 @@ LIMITS = {
 
 def metric_name(comparison: Comparison) -> str:
     """Return the name of the compared metric. For a score, this is the name of the scorer."""
-    return comparison.scorer or _NAMES[comparison.metric]
+    return named_metric(comparison.metric, comparison.scorer)
+
+
+def named_metric(metric: str, scorer: str) -> str:
+    """Return the name of a metric. For a score, this is the name of the scorer."""
+    if metric == "unscored":
+        return f"unscored by {scorer}"
+    return scorer or _NAMES[metric]
 
 
 def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
@@ -43,13 +56,18 @@ def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
     return f"{sign}{before}{size}{_unit(metric, signed=signed)}"
 
 
+_SECONDS = ("", 1, 3, " s")
 _FORMS = {
     "score": ("", 1, 4, ""),
     "answered": ("", 100, 1, " %"),
     "refused": ("", 100, 1, " %"),
     "response_chars": ("", 1, 1, ""),
     "cost_usd": ("$", 1000, 4, ""),
-    "latency_s": ("", 1, 3, " s"),
+    "unscored": ("", 100, 1, " %"),
+    "latency_s": _SECONDS,
+    "latency_p50": _SECONDS,
+    "latency_p90": _SECONDS,
+    "latency_p99": _SECONDS,
 }
 """By metric: the prefix, the factor, the number of decimals, and the unit."""
 
@@ -65,6 +83,37 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
         return ""
     unit = _unit(metric, signed=True)
     return f"{metric_value(metric, low, signed=True).removesuffix(unit)} to {metric_value(metric, high, signed=True)}"
+
+
+class Figures(NamedTuple):
+    """The figures of a comparison as text. All are empty if there are no pairs."""
+
+    before: str = ""
+    after: str = ""
+    difference: str = ""
+    interval: str = ""
+    p: str = ""
+    """The p-value of the verdict, or the two-sided one if the metric is not guarded."""
+    up: str = ""
+    down: str = ""
+    same: str = ""
+
+
+def figures(comparison: Comparison) -> Figures:
+    """Return the figures of a comparison as text, in the order in which tables show them."""
+    paired, metric = comparison.paired, comparison.metric
+    if paired is None:
+        return Figures()
+    return Figures(
+        metric_value(metric, paired.before),
+        metric_value(metric, paired.after),
+        metric_value(metric, paired.difference, signed=True),
+        interval(metric, paired.low, paired.high),
+        p_value(paired.p if comparison.adjusted_p is None else comparison.adjusted_p),
+        f"{paired.wins:,}",
+        f"{paired.losses:,}",
+        f"{paired.ties:,}",
+    )
 
 
 def p_value(p: float) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from batchmix.evaluation.metric_text import interval, metric_name, metric_value, p_value
+from batchmix.evaluation.metric_text import figures, metric_name
 from batchmix.formats.amounts import counted
 from batchmix.formats.display import clean
 from batchmix.formats.html import Html, joined, tag
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.comparison import Comparison, Diff
+    from batchmix.evaluation.comparison import Diff
     from batchmix.evaluation.measure import ScoreMetrics
     from batchmix.evaluation.outcome import Evaluation
+    from batchmix.evaluation.verdicts import Comparison
 
 _PAGE = "max-width: 60em; margin: 0.2em 0; line-height: 1.5"
 _CELL = "padding: 0.1em 1.2em 0.1em 0; text-align: left; vertical-align: top"
@@ -25,7 +26,7 @@ def evaluation_html(evaluation: Evaluation) -> str:
     """Return an evaluation as HTML: a table of scores, missed thresholds, and the comparison, if there is one."""
     title = tag("div", tag("b", clean(evaluation.metrics.name)), f": {counted(evaluation.metrics.results, 'result')}")
     scores = _table(("model", "scorer", "rows of", "score", "95 %", "n"), map(_score_cells, evaluation.scores))
-    missed = [tag("div", f"missed: {clean(message)}") for message in evaluation.missed]
+    missed = [] if evaluation.diff else [tag("div", f"missed: {clean(message)}") for message in evaluation.missed]
     compared = [] if evaluation.diff is None else [Html(diff_html(evaluation.diff))]
     return tag("div", title, scores, *missed, *compared, style=_PAGE)
 
@@ -34,9 +35,9 @@ def diff_html(diff: Diff) -> str:
     """Return a comparison of two runs as HTML: a table of the metrics, and what is left out."""
     title = tag("div", f"{clean(diff.before)} → {clean(diff.after)}: {counted(diff.paired, 'result')} in pairs")
     left_out = [tag("div", f"left out: {clean(message)}") for message in diff.left_out]
-    missed = [tag("div", f"missed: {clean(message)}") for message in diff.missed]
+    alarms = [tag("div", f"{alarm.kind}: {clean(alarm.text)}") for alarm in diff.alarms]
     head = ("", "model", "metric", "before", "after", "difference", "95 %", "p")
-    return tag("div", title, *left_out, _table(head, map(_metric_cells, diff.comparisons)), *missed, style=_PAGE)
+    return tag("div", title, *left_out, _table(head, map(_metric_cells, diff.comparisons)), *alarms, style=_PAGE)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
@@ -63,14 +64,4 @@ def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
 
 
 def _metric_cells(comparison: Comparison) -> tuple[str, ...]:
-    paired, metric = comparison.paired, comparison.metric
-    return (
-        comparison.verdict,
-        comparison.model,
-        metric_name(comparison),
-        metric_value(metric, paired.before),
-        metric_value(metric, paired.after),
-        metric_value(metric, paired.difference, signed=True),
-        interval(metric, paired.low, paired.high),
-        p_value(paired.p),
-    )
+    return (comparison.verdict, comparison.model, metric_name(comparison), *figures(comparison)[:5])

@@ -11,11 +11,12 @@ import msgspec
 from batchmix.engine import reader
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.run_status import RunStatus
+from batchmix.evaluation.alarms import Alarm, missed_thresholds
 from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.evaluate_run import baseline_of, evaluate_run, prepare_scorers
 from batchmix.evaluation.history import write_history
 from batchmix.evaluation.judge import JudgeContext
-from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics, missed_thresholds
+from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics
 from batchmix.evaluation.scoring import PreparedScorer
 from batchmix.formats.display import clean
 from batchmix.job import CheckedJob
@@ -44,6 +45,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """A message for each threshold (`[[eval.guards]]`) that the run misses."""
     diff: Diff | None
     """The comparison with the run that `eval.against` names. None without one."""
+    alarms: tuple[Alarm, ...]
+    """All reasons why the run does not pass."""
 
     @property
     def scores(self) -> tuple[ScoreMetrics, ...]:
@@ -57,8 +60,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether no threshold is missed, and no guarded metric is significantly worse than in the earlier run."""
-        return not self.missed and not (self.diff and self.diff.worse)
+        """Whether no threshold is missed, and every guarded metric could be compared and is not worse."""
+        return not self.alarms
 
     def _repr_html_(self) -> str:
         """Return the evaluation as HTML, which a notebook shows at the end of a cell."""
@@ -113,7 +116,9 @@ def evaluated(prepared: PreparedEvaluation) -> Evaluation:
     write_history(root.resolve().parent, Layout(root, mode=job.output.permissions).file_mode)
     baseline = baseline_of(root, job)
     compared = compare_runs(baseline, root) if baseline else None
-    return Evaluation(root, metrics, tuple(missed_thresholds(metrics)), compared)
+    missed = missed_thresholds(metrics)
+    alarms = compared.alarms if compared else tuple(missed)
+    return Evaluation(root, metrics, tuple(alarm.text for alarm in missed), compared, alarms)
 
 
 def _job_to_evaluate(folder: Path, other: CheckedJob | None, settings: Mapping[str, Any]) -> CheckedJob:

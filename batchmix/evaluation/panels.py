@@ -21,14 +21,16 @@ from batchmix.evaluation.charts import (
     rate_chart,
     tone,
 )
-from batchmix.evaluation.comparison import Comparison, Diff
+from batchmix.evaluation.comparison import Diff
 from batchmix.evaluation.drawing import Drawing
 from batchmix.evaluation.history import PastRun
 from batchmix.evaluation.measure import Metrics
 from batchmix.evaluation.metric_text import LIMITS, metric_value
 from batchmix.evaluation.metrics import Floats, percentiles
+from batchmix.evaluation.paired import Paired
 from batchmix.evaluation.result_arrays import read_result_arrays
 from batchmix.evaluation.timeline import Timeline, timeline
+from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import usd
 from batchmix.store.run_folder import RunFile
 from batchmix.store.totals import Totals
@@ -69,7 +71,7 @@ def score_charts(metrics: Metrics, compared: Diff | None) -> Iterator[Drawing]:
     before = {
         (comparison.model, comparison.scorer): comparison.paired.before
         for comparison in compared.comparisons
-        if comparison.metric == "score"
+        if comparison.metric == "score" and comparison.paired
     } if compared else {}  # fmt: skip
     tones = {found.model: tone(number) for number, found in enumerate(metrics.models)}
     for scorer in metrics.settings.scorers:
@@ -96,16 +98,15 @@ def score_charts(metrics: Metrics, compared: Diff | None) -> Iterator[Drawing]:
 
 def difference_charts(compared: Diff) -> Iterator[Drawing]:
     """Yield a chart for each scorer: the change of each model's score between the runs."""
-    scores = [comparison for comparison in compared.comparisons if comparison.metric == "score"]
-    for scorer in dict.fromkeys(comparison.scorer for comparison in scores):
-        rows = [_difference(comparison) for comparison in scores if comparison.scorer == scorer]
+    scores = [(one, one.paired) for one in compared.comparisons if one.metric == "score" and one.paired]
+    for scorer in dict.fromkeys(comparison.scorer for comparison, _ in scores):
+        rows = [_difference(comparison, paired) for comparison, paired in scores if comparison.scorer == scorer]
         drawing = interval_chart(f"Change: {scorer}", rows, lambda value: f"{value:+.4g}" if value else "0", zero=True)
         drawing.caption = "Mean paired differences with their 95 % intervals; left of zero is worse."
         yield drawing
 
 
-def _difference(comparison: Comparison) -> IntervalRow:
-    paired = comparison.paired
+def _difference(comparison: Comparison, paired: Paired) -> IntervalRow:
     text = f"{metric_value(comparison.metric, paired.difference, signed=True)} {comparison.verdict}".strip()
     tones = {"worse": "bad-mark", "better": "good-mark"}
     return IntervalRow(

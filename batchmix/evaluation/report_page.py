@@ -11,12 +11,13 @@ import msgspec
 
 from batchmix.engine import reader
 from batchmix.evaluation import panels
+from batchmix.evaluation.alarms import missed_thresholds
 from batchmix.evaluation.answers_page import answers_part
 from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.drawing import Drawing
 from batchmix.evaluation.history import past_runs
 from batchmix.evaluation.html_page import check_page, write_page
-from batchmix.evaluation.measure import Metrics, measure, missed_thresholds, read_metrics
+from batchmix.evaluation.measure import Metrics, measure, read_metrics
 from batchmix.evaluation.report_answers import Answers, changed_answers, low_answers
 from batchmix.evaluation.report_tables import (
     checked_answers,
@@ -69,7 +70,7 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
         "complete": metrics.complete,
         "rehearsal": view.run.rehearsal,
         "batchmix": metrics.batchmix,
-        "missed": [clean(line) for line in missed_thresholds(metrics)],
+        "missed": [clean(alarm.text) for alarm in missed_thresholds(metrics)],
         "tiles": list(_tiles(view, metrics, times, compared)),
         "scores": _drawn([*panels.score_charts(metrics, compared), *panels.history_charts(past, metrics)]),
         "score_rows": [score_row(found) for found in metrics.scores if not found.group],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchmix.evaluation.comparison import Comparison
 from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
-from batchmix.evaluation.metric_text import interval, metric_name, metric_value, p_value
+from batchmix.evaluation.metric_text import figures, metric_name
+from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.store.answer_totals import shown_path
@@ -75,18 +75,14 @@ def checked_answers(answers: dict[str, Any]) -> dict[str, Any]:
 
 def comparison_row(comparison: Comparison) -> dict[str, str]:
     """Return a row of the table that compares two runs."""
-    paired = comparison.paired
+    found = figures(comparison)
     return {
         "verdict": comparison.verdict,
-        "tone": {"worse": "bad", "better": "good"}.get(comparison.verdict, "faint"),
+        "tone": {"worse": "bad", "not compared": "bad", "better": "good"}.get(comparison.verdict, "faint"),
         "model": clean(comparison.model, 60),
         "what": metric_name(comparison),
-        "before": metric_value(comparison.metric, paired.before),
-        "after": metric_value(comparison.metric, paired.after),
-        "difference": metric_value(comparison.metric, paired.difference, signed=True),
-        "interval": interval(comparison.metric, paired.low, paired.high),
-        "p": p_value(paired.p if comparison.adjusted_p is None else comparison.adjusted_p),
-        "moves": f"{paired.wins:,} / {paired.losses:,} / {paired.ties:,}",
+        **{name: getattr(found, name) for name in ("before", "after", "difference", "interval", "p")},
+        "moves": f"{found.up} / {found.down} / {found.same}" if found.same else comparison.reason,
     }
 
 

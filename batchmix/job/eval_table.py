@@ -6,40 +6,22 @@ import functools
 import operator
 import re
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from batchmix.errors import JobError
 from batchmix.job.answer_table import Answer
 from batchmix.job.closest import closest
+from batchmix.job.guards import Guard, check_guard, with_default_guards
 from batchmix.scorers.indirect import Judge
 from batchmix.scorers.kinds import KINDS
-from batchmix.scorers.settings import ScorerSettings, Share
+from batchmix.scorers.settings import ScorerSettings
 
 if TYPE_CHECKING:
     Scorer = ScorerSettings
 else:  # the union of all kinds of scorers, from which msgspec picks one by the key `kind`
     Scorer = functools.reduce(operator.or_, KINDS)
-Metric = Literal["score", "answered", "refused", "cost_usd", "latency_s", "response_chars"]
-LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"})
-
-
-class Guard(msgspec.Struct, frozen=True):
-    """A bound on a metric. In each run the metric must be within `min` and `max`.
-
-    When a run is compared with another one, the metric must also not have become worse.
-    """
-
-    metric: Metric = "score"
-    scorer: str | None = None
-    """The scorer that the guard applies to, only for the metric `score`. None for every scorer."""
-    model: str | None = None
-    """The model that the guard applies to. None for every model."""
-    min: float | None = None
-    max: float | None = None
-    no_worse_by: Share = 0.0
-    """The largest worsening that a comparison of two runs accepts, even if it is statistically significant."""
 
 
 class Eval(msgspec.Struct, frozen=True):
@@ -53,6 +35,13 @@ class Eval(msgspec.Struct, frozen=True):
     against: str | None = None
     """The run that each run is compared with: `previous`, or the path of a run folder."""
     guards: tuple[Guard, ...] = ()
+    min_paired: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    """The smallest share of its rows with which a guarded metric is compared. With fewer it is `not compared`."""
+
+    @property
+    def all_guards(self) -> tuple[Guard, ...]:
+        """The guards, with those that apply without being named."""
+        return with_default_guards(self.guards, has_scorers=bool(self.scorers))
 
     def target_of(self, scorer: Scorer) -> str | None:
         """Return the name of the column with a scorer's targets. None if the scorer has no target."""
@@ -154,14 +143,5 @@ def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
             raise JobError(f"eval.scorers: {scorer.name} needs a target, the column with the right answers")
         scorer.check()
     for guard in table.guards:
-        _check_guard(guard, names, models)
+        check_guard(guard, names, models)
     return msgspec.structs.replace(table, scorers=scorers)
-
-
-def _check_guard(guard: Guard, scorers: list[str], models: tuple[str, ...]) -> None:
-    if guard.scorer is not None and guard.scorer not in scorers:
-        raise JobError(f"eval.guards.scorer: there is no scorer {guard.scorer!r}; there are {', '.join(scorers)}")
-    if guard.scorer is not None and guard.metric != "score":
-        raise JobError(f"eval.guards.scorer: {guard.metric} does not come from a scorer; take it out")
-    if guard.model is not None and models and guard.model not in models:
-        raise JobError(f"eval.guards.model: there is no model {guard.model!r}; there are {', '.join(models)}")

@@ -48,6 +48,8 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
 
     needs_target: ClassVar[bool] = True
     """Whether a scorer of this kind must have a target column."""
+    brings_targets: ClassVar[bool] = False
+    """Whether a scorer of this kind has targets that do not come from a column. A row without one is not scored."""
     name: str = ""
     """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
     target: str | None = None

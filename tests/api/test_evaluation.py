@@ -62,7 +62,7 @@ def test_missed_thresholds_and_a_baseline_are_in_the_outcome(run: bm.Run, at: An
     assert evaluation.missed == ("m: includes is 0, less than 0.5",)
     assert not evaluation.passed
     assert evaluation.diff is not None
-    assert evaluation.diff.changed == 8  # the requests differ
+    assert evaluation.diff.paired == 8
     assert "missed: m: includes is 0, less than 0.5" in repr(evaluation)
 
 
@@ -73,19 +73,22 @@ def test_a_diff_lists_what_is_worse_better_and_the_same(at: Any) -> None:
         bm.evaluate(folder, [{"kind": "regex", "pattern": pattern}])
     diff = bm.diff(first, "second")
     assert (diff.paired, diff.worse, diff.better) == (12, [], [])
-    assert [(one.metric, one.scorer, one.model) for one in diff.same] == [("score", "regex", "m")]
+    assert [(one.metric, one.scorer, one.model) for one in diff.same] == [
+        ("score", "regex", "m"),
+        ("unscored", "regex", "m"),
+        ("answered", "", "m"),
+    ]
     assert repr(diff).startswith(
-        f"<Diff {first.folder} → second: 12 results in pairs; worse: none; better: none; same: "
+        f"<Diff {first.folder} → second: 12 results in pairs; worse: none; not compared: none; better: none; same: "
     )
 
 
-def test_a_comparison_of_two_prompts_says_that_it_has_no_pairs(at: Any) -> None:
+def test_two_prompts_are_compared_row_by_row(at: Any) -> None:
     rows = [{"text": f"word {number}"} for number in range(3)]
     for folder, prompt in (("first", "Say {{ text }}"), ("second", "Sing {{ text }}")):
         bm.evaluate(bm.run(rows, prompt, **at, out=folder), [{"kind": "regex", "pattern": "."}])
     diff = bm.diff("first", "second")
-    assert (diff.paired, diff.changed) == (0, 3)
-    assert "0 results in pairs; 3 left out: their request or target has changed; worse: none" in repr(diff)
+    assert (diff.paired, diff.changed, diff.passed) == (3, 0, True)
 
 
 def test_a_run_that_was_not_evaluated_can_not_be_compared(run: bm.Run) -> None:

@@ -143,7 +143,11 @@ def test_a_stopped_judge_resumes_with_the_same_command(job: Path, standin: Provi
 
 def test_eval_of_a_run_with_masked_headers_needs_them_again_or_the_job_file(job: Path) -> None:
     text = job.read_text().replace('api_key_env = ""', 'api_key_env = ""\nheaders = {"X-Own" = "something-secret"}')
-    job.write_text(text.replace('kind = "includes"', 'kind = "judge"\nmodel = "j"\nrubric = "{{ response }}"'))
+    job.write_text(
+        text.replace(
+            'kind = "includes"', 'kind = "judge"\nmodel = "j"\nrubric = "[[rehearsal:echo]] {{ response }} score: 1"'
+        )
+    )
     batchmix("run", str(job))
     run = str(job.parent / "runs" / "night")
     again = "provider.headers.X-Own=env:NAME"

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from batchmix.errors import RunError
-from batchmix.evaluation.comparison import Comparison, Diff, compare_runs, with_verdicts
+from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.evaluate_run import baseline_of
 from batchmix.evaluation.examples import examples
 from batchmix.evaluation.history import HISTORY_SCHEMA, past_runs, previous_run, write_history
 from batchmix.evaluation.paired import compare
+from batchmix.evaluation.verdicts import Comparison, with_verdicts
 from batchmix.job import read_job
-from batchmix.job.eval_table import Guard
+from batchmix.job.guards import Guard
 from tests.benchmarks.diff import DROP, MODELS, PLANTED, first_night, next_night
 from tests.evaluation.conftest import EvalBench
 
@@ -55,15 +56,21 @@ def two_nights(bench: EvalBench, before: list[float | None], after: list[float |
 def test_wins_losses_and_ties_are_counted_and_a_clear_drop_is_worse(evaluated: EvalBench) -> None:
     found = two_nights(evaluated, [1.0] * 30 + [0.0] * 10, [0.0] * 12 + [1.0] * 18 + [1.0] * 2 + [0.0] * 8)
     score = found.comparisons[0]
+    assert score.paired is not None
     assert (score.paired.wins, score.paired.losses, score.paired.ties) == (2, 12, 26)
     assert score.paired.difference == pytest.approx(-0.25)
     assert score.verdict == "worse"
     assert found.worse == [score]
     assert [(one.row, one.after) for one in found.moved][:2] == [(0, 0.0), (1, 0.0)]
     assert len(found.moved) == 14
-    drifts = [one for one in found.comparisons if one.metric != "score"]
-    assert [one.metric for one in drifts] == ["answered", "refused", "response_chars", "latency_s"]
-    assert {one.verdict for one in drifts} == {""}
+    drifts = [(one.metric, one.verdict) for one in found.comparisons if one.metric != "score"]
+    assert drifts == [
+        ("unscored", "same"),
+        ("answered", "same"),
+        ("refused", ""),
+        ("response_chars", ""),
+        ("latency_s", ""),
+    ]
 
 
 def test_the_texts_of_changed_rows_are_shown_side_by_side(evaluated: EvalBench) -> None:
@@ -76,14 +83,15 @@ def test_the_texts_of_changed_rows_are_shown_side_by_side(evaluated: EvalBench) 
     assert examples(found, 0) == []
 
 
-def test_rows_whose_request_or_target_changed_are_left_out_and_counted(evaluated: EvalBench) -> None:
+def test_rows_whose_target_changed_are_left_out_and_counted(evaluated: EvalBench) -> None:
     before = evaluated_run(evaluated, "first", rows([True] * 6))
     changed = rows([True, True, True, True, True, False])
     changed[0]["said"] = "something else"
     after = evaluated_run(evaluated, "second", [*changed, {"id": "new", "said": "x", "answer": "x"}])
     found = compare_runs(before, after)
-    assert (found.paired, found.changed, found.unpaired) == (4, 2, 1)
-    assert found.comparisons[0].paired.n == 4
+    assert (found.paired, found.changed, found.unpaired) == (5, 1, 1)
+    assert [one.paired.n for one in found.comparisons if one.paired][:3] == [5, 5, 6]
+    assert [one.rows for one in found.comparisons][:3] == [7, 7, 7]
 
 
 def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
@@ -91,7 +99,16 @@ def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
     evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}, {"kind": "exact"}]
     found = compare_runs(before, evaluated_run(evaluated, "second", rows([True] * 3)))
     assert [text.partition(":")[0] for text in found.left_out] == ["scorer includes", "scorer exact"]
-    assert {one.metric for one in found.comparisons} == {"answered", "refused", "response_chars", "latency_s"}
+    assert [(one.scorer, one.metric) for one in found.not_compared] == [
+        ("includes", "score"),
+        ("includes", "unscored"),
+        ("exact", "score"),
+        ("exact", "unscored"),
+    ]
+    assert {one.metric for one in found.comparisons if one.paired} == {
+        "answered", "refused", "response_chars", "latency_s",
+    }  # fmt: skip
+    assert not found.passed
 
 
 def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBench) -> None:

@@ -1,0 +1,95 @@
+"""Applies guards to the comparisons of two runs: which metrics are worse, better, the same, or not compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from batchmix.evaluation.paired import Paired, holm
+from batchmix.formats.amounts import counted
+from batchmix.job.guards import LESS_IS_BETTER, Guard, guarded
+
+LEVEL = 0.05
+"""The significance level: the highest probability that a comparison reports a change although there is none."""
+VERDICTS = ("worse", "not compared", "better", "same")
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """One metric of one model in both runs."""
+
+    model: str
+    """The name of the model in the later run. Of a model that only the earlier run has, the name there."""
+    metric: str
+    scorer: str
+    """The name of the scorer. Empty if the metric does not come from a scorer."""
+    paired: Paired | None
+    """The difference, over the results that could be paired. None if there are none."""
+    group: dict[str, str | None] = {}
+    """The column and its value if only a group of rows is compared. Empty for all rows."""
+    before_model: str = ""
+    """The name of the model in the earlier run."""
+    rows: int = 0
+    """How many results there are to pair: those that have this metric, in the run that has more of them."""
+    adjusted_p: float | None = None
+    """The one-sided p-value of the verdict, adjusted for all guarded metrics (Holm). None if nothing was tested.
+
+    It is that of getting better if the verdict is `better`, and that of getting worse otherwise."""
+    verdict: str = ""
+    """`worse`, `better`, `same` or `not compared`. Empty if the metric is not guarded."""
+    reason: str = ""
+    """Why the metric could not be compared. Empty if it was."""
+    detectable: float | None = None
+    """The smallest worsening that would have been found with a probability of 80 %. None if unknown."""
+
+
+def with_verdicts(
+    comparisons: Sequence[Comparison], guards: Sequence[Guard], min_paired: float = 0.0
+) -> Iterator[Comparison]:
+    """Yield the comparisons, and add a verdict to those of guarded metrics.
+
+    A guarded metric without pairs, or with pairs for less than the share `min_paired` of its rows, is `not compared`.
+    Each other one is tested for getting worse. The p-values are adjusted (Holm), so `LEVEL` applies to all tests
+    together. Each is also tested for getting better, at the same level and only for information.
+    """
+    scorers = list(dict.fromkeys(compared.scorer for compared in comparisons if compared.scorer))
+    models = list(dict.fromkeys(compared.model for compared in comparisons))
+    guard_of = {(str(guard.metric), model, scorer): guard for guard, model, scorer in guarded(guards, scorers, models)}
+    tested: dict[int, tuple[Guard, Paired]] = {}
+    untested: dict[int, str] = {}
+    for at, compared in enumerate(comparisons):
+        guard = guard_of.get((compared.metric, compared.model, compared.scorer))
+        if guard is None:
+            continue
+        paired = compared.paired
+        if paired is None or paired.n < min_paired * compared.rows:
+            untested[at] = compared.reason or _too_few(paired, compared.rows)
+        else:
+            tested[at] = guard, paired
+    worse = dict(zip(tested, holm([_p(comparisons[at], tested[at][1], worse=True) for at in tested]), strict=True))
+    better = dict(zip(tested, holm([_p(comparisons[at], tested[at][1], worse=False) for at in tested]), strict=True))
+    for at, compared in enumerate(comparisons):
+        if at in untested:
+            yield msgspec.structs.replace(compared, verdict="not compared", reason=untested[at])
+        elif at in tested:
+            yield _tested(compared, *tested[at], worse[at], better[at])
+        else:
+            yield compared
+
+
+def _too_few(paired: Paired | None, rows: int) -> str:
+    return f"only {paired.n if paired else 0:,} of {counted(rows, 'result')} could be paired"
+
+
+def _tested(compared: Comparison, guard: Guard, paired: Paired, worse: float, better: float) -> Comparison:
+    verdict, p = "same", worse
+    if worse <= LEVEL and abs(paired.difference) > guard.allowed(paired.before):
+        verdict = "worse"
+    elif better <= LEVEL:
+        verdict, p = "better", better
+    return msgspec.structs.replace(compared, adjusted_p=p, verdict=verdict)
+
+
+def _p(compared: Comparison, paired: Paired, *, worse: bool) -> float:
+    """Return the one-sided p-value of a metric's getting worse, or of its getting better if `worse` is False."""
+    return paired.p_rise if (compared.metric in LESS_IS_BETTER) == worse else paired.p_fall
