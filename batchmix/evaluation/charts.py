@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from batchmix.evaluation.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, shortened, ticks, width_of
+from batchmix.evaluation.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, shortened, spread, ticks, width_of
 
 _ROW = 42
+_GAP = 4
+"""The least distance of lines from each other, where they have a mark."""
+_NAMES, _NAME_HEIGHT, _MOST_NAMES = 190, 19, 8
+"""The most room beside a line chart for the lines' names, the height of a name, and the most names."""
 
 Form = Callable[[float], str]
 """Formats a number."""
@@ -44,7 +48,7 @@ def interval_chart(title: str, rows: Sequence[IntervalRow], form: Form, *, zero:
             for end in (row.low, row.high):
                 drawing.line(f"span {row.tone}", (x.at(end), x.at(end)), (y - 4, y + 4))
         if row.before is not None:
-            drawing.dot("before", (x.at(row.before), y), f"before: {form(row.before)}", 4.5)
+            drawing.dot("before", (x.at(row.before), y), f"before: {form(row.before)}", 8)
         drawing.dot(f"fill {row.tone}", (x.at(row.value), y), row.text, 5)
     return drawing
 
@@ -106,28 +110,60 @@ class LineSeries(msgspec.Struct, frozen=True):
     tone: str
 
 
-def line_chart(title: str, series: Sequence[LineSeries], steps: Sequence[str], form: Form) -> Drawing:
-    """Draw one line for each series. `steps` are the labels below the chart."""
+def line_chart(
+    title: str, series: Sequence[LineSeries], steps: Sequence[str], form: Form, marks: Mapping[int, str] | None = None
+) -> Drawing:
+    """Draw one line for each series. `steps` are the labels below the chart, `marks` those of some steps above it.
+
+    Lines that would hide one another are drawn beside each other.
+    """
     present = [value for line in series for value in line.values if value is not None]
     marked = ticks(min(present), max(present))
     left, bottom = 52, 170
-    y = Scale(marked[0], marked[-1], bottom, 12)
-    x = Scale(0, max(1, len(steps) - 1), left + 8, RIGHT - 12)
-    drawing = Drawing(
-        title, height=bottom + 24, legend=[(line.tone, shortened(line.label, RIGHT - LEFT)) for line in series]
-    )
+    names_width = max(width_of(shortened(line.label, RIGHT)) for line in series) + 10
+    named = 1 < len(series) <= _MOST_NAMES and names_width <= _NAMES
+    right = RIGHT - names_width if named else RIGHT
+    y = Scale(marked[0], marked[-1], bottom, 20)
+    x = Scale(0, max(1, len(steps) - 1), left + 8, right - 12)
+    drawing = Drawing(title, height=bottom + 24)
     for tick in marked:
-        drawing.line("grid", (left, RIGHT), (y.at(tick), y.at(tick)))
+        drawing.line("grid", (left, right), (y.at(tick), y.at(tick)))
         drawing.text("scale", (left - 6, y.at(tick) + 4), form(tick), "end")
     _step_labels(drawing, x, steps, bottom)
-    for line in series:
-        points = [(x.at(at), y.at(value)) for at, value in enumerate(line.values) if value is not None]
+    for at, text in (marks or {}).items():
+        drawing.line("restart", (x.at(at), x.at(at)), (12, bottom))
+        drawing.text("scale", (x.at(at), 10), text, "middle")
+    lines = _apart(series, y)
+    for number, line in enumerate(series):
+        points = [(x.at(at), place) for at, place in lines[number].items()]
         if len(points) > 1:
             drawing.path(f"course {line.tone}", points)
-        for at, value in enumerate(line.values):
-            if value is not None:
-                drawing.dot(f"fill {line.tone}", (x.at(at), y.at(value)), f"{steps[at]}: {form(value)}", 3)
+        for at, place in lines[number].items():
+            text = f"{line.label}, {steps[at]}: {form(line.values[at] or 0.0)}"
+            drawing.marker(f"fill {line.tone}", (x.at(at), place), shortened(text, 800), number)
+    if named:
+        _names(drawing, series, [line[max(line)] for line in lines], right + 4)
+    else:
+        drawing.legend = [(line.tone, shortened(line.label, RIGHT - LEFT)) for line in series]
     return drawing
+
+
+def _apart(series: Sequence[LineSeries], y: Scale) -> list[dict[int, float]]:
+    """Return the places of each line by step. At a step, no two lines have the same place."""
+    lines: list[dict[int, float]] = [{} for _ in series]
+    for at in range(max(len(line.values) for line in series)):
+        here = [(number, value) for number, line in enumerate(series) if (value := line.values[at]) is not None]
+        for (number, _), place in zip(here, spread([y.at(value) for _, value in here], _GAP), strict=True):
+            lines[number][at] = place
+    return lines
+
+
+def _names(drawing: Drawing, series: Sequence[LineSeries], ends: Sequence[float], left: float) -> None:
+    """Write the name of each line beside its end."""
+    places = spread(ends, _NAME_HEIGHT)
+    up = max(0.0, max(places) + 8 - drawing.height)
+    for line, place in zip(series, places, strict=True):
+        drawing.text(f"name {line.tone}", (left, place + 4 - up), shortened(line.label, RIGHT))
 
 
 def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float) -> None:
@@ -212,5 +248,5 @@ def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
 
 
 def tone(number: int) -> str:
-    """Return the CSS class of the n-th colour. The colours repeat."""
-    return f"c{number % COLOURS}"
+    """Return the CSS classes of the n-th series. The colours repeat, with dashed lines and hollow marks."""
+    return f"c{number % COLOURS}" + (" again" if number // COLOURS % 2 else "")

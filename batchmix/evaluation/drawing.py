@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -18,6 +18,8 @@ With this width, two drawings fit side by side on a desktop's page, and one fits
 LEFT, RIGHT = 8, WIDTH - 8
 COLOURS = 6
 """The number of colours for series: the CSS classes `c0` to `c5`."""
+SHAPES = 4
+"""The number of shapes of markers."""
 _WIDE, _BROAD = ("W", "F"), frozenset("mwMW@%—…→")
 """The characters that are wider than the usual 10 units: East Asian width classes, and single characters."""
 
@@ -56,10 +58,23 @@ class Drawing(msgspec.Struct):
         """Draw a dot."""
         self.marks.append(Mark("circle", {"class": css, **_units({"cx": at[0], "cy": at[1], "r": radius})}, "", title))
 
-    def path(self, css: str, points: Iterable[tuple[float, float]], *, closed: bool = False) -> None:
+    def path(self, css: str, points: Iterable[tuple[float, float]], *, closed: bool = False, title: str = "") -> None:
         """Draw a line through the points. `closed` joins the last point to the first, which makes an area."""
         text = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z" * closed
-        self.marks.append(Mark("path", {"class": css, "d": text}))
+        self.marks.append(Mark("path", {"class": css, "d": text}, title=title))
+
+    def marker(self, css: str, at: tuple[float, float], title: str, shape: int) -> None:
+        """Draw a small mark whose shape is the n-th of a few, which repeat."""
+        x, y = at
+        match shape % SHAPES:
+            case 0:
+                self.dot(css, at, title, 3)
+            case 1:
+                self.box(css, (x - 3, x + 3), (y - 3, y + 3), title)
+            case 2:
+                self.path(css, [(x, y - 4), (x + 4, y), (x, y + 4), (x - 4, y)], closed=True, title=title)
+            case _:
+                self.path(css, [(x, y - 4), (x + 4, y + 3), (x - 4, y + 3)], closed=True, title=title)
 
     def text(self, css: str, at: tuple[float, float], text: str, anchor: str = "start") -> None:
         """Write text at a point. `anchor` is the part of the text that is placed there: `start`, `middle` or `end`."""
@@ -97,6 +112,27 @@ def ticks(low: float, high: float, max_steps: int = 5) -> list[float]:
     step = next(factor * 10.0**power for factor in (1, 2, 5, 10) if span / (factor * 10.0**power) <= max_steps * 1.0001)
     first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
     return [round(number * step, 1 - power) for number in range(first, max(last, first + 1) + 1)]
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Return the places moved apart as little as it takes for each two to be `gap` or more from each other."""
+    clusters: list[list[int]] = []
+    for at in sorted(range(len(places)), key=lambda at: places[at]):
+        clusters.append([at])
+        while len(clusters) > 1 and _ends(clusters[-1], places, gap)[0] - _ends(clusters[-2], places, gap)[1] < gap:
+            clusters[-2:] = [clusters[-2] + clusters[-1]]
+    moved = list(places)
+    for cluster in clusters:
+        first = _ends(cluster, places, gap)[0]
+        for number, at in enumerate(cluster):
+            moved[at] = first + number * gap
+    return moved
+
+
+def _ends(cluster: Sequence[int], places: Sequence[float], gap: float) -> tuple[float, float]:
+    """Return the first and the last place of a cluster of places that are `gap` from each other."""
+    middle, half = sum(places[at] for at in cluster) / len(cluster), (len(cluster) - 1) * gap / 2
+    return middle - half, middle + half
 
 
 def width_of(text: str) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 
 from batchmix.evaluation.charts import IntervalRow, LineSeries, interval_chart, line_chart
-from batchmix.evaluation.drawing import shortened, ticks, width_of
+from batchmix.evaluation.drawing import shortened, spread, ticks, width_of
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda number: number if abs(number) > 1e-200 else 0.0)
 
@@ -51,3 +53,29 @@ def test_all_marks_lie_within_the_drawing_for_any_numbers(values: list[tuple[flo
     for drawing in (interval_chart("t", rows, str), line_chart("t", series, steps, str)):
         places = [float(mark.attributes["cx"]) for mark in drawing.marks if mark.tag == "circle"]
         assert all(0 <= place <= 460 for place in places)
+
+
+@hypothesis.given(st.lists(st.floats(0, 1000), min_size=1, max_size=9), st.floats(0.5, 50))
+def test_places_are_spread_as_little_as_it_takes(places: list[float], gap: float) -> None:
+    moved = spread(places, gap)
+    in_order = sorted(moved)
+    assert all(after - before >= gap * 0.999 for before, after in itertools.pairwise(in_order))
+    assert sorted(range(len(places)), key=lambda at: moved[at]) == sorted(range(len(places)), key=lambda at: places[at])
+    assert sum(moved) == pytest.approx(sum(places), abs=0.01)
+    far_apart = [50.0 * number for number in range(len(places))]
+    assert spread(far_apart, 50.0) == pytest.approx(far_apart)
+
+
+def test_lines_with_the_same_values_do_not_hide_one_another_and_have_their_names() -> None:
+    series = [LineSeries(f"model {number}", [0.5, 0.5, None, 0.7], f"c{number}") for number in range(4)]
+    drawing = line_chart("t", series, ["a", "b", "c", "d"], str, {1: "data"})
+    lines = [mark.attributes["d"] for mark in drawing.marks if mark.attributes["class"].startswith("course")]
+    assert len(set(lines)) == 4
+    names = [mark for mark in drawing.marks if mark.attributes["class"].startswith("name")]
+    assert [mark.text for mark in names] == ["model 0", "model 1", "model 2", "model 3"]
+    heights = sorted(float(mark.attributes["y"]) for mark in names)
+    assert min(after - before for before, after in itertools.pairwise(heights)) >= 15
+    assert drawing.legend == []
+    assert [mark.text for mark in drawing.marks if mark.text == "data"] == ["data"]
+    crowd = [LineSeries(f"model {number}", [0.5, 0.5], "c0") for number in range(12)]
+    assert len(line_chart("t", crowd, ["a", "b"], str).legend) == 12
