@@ -15,6 +15,7 @@ import pytest
 from batchmix.job import DEFAULT_BASE_URL, merge_settings, read_job
 from batchmix.job.columns import checked_type
 from batchmix.job.table import JobTable
+from batchmix.scorers.kinds import KINDS
 from batchmix.scorers.settings import ScorerSettings
 from tests.documents import PAGES, ROOT, blocks, page, quoted, table
 
@@ -132,7 +133,12 @@ NEEDED = {
     "Top level": lambda given: given,
 }
 """The settings that make a job of one key of a table."""
-NEEDED_OF = {"regex": {"pattern": "x"}, "own": {"python": "a:b"}, "judge": {"model": "m", "rubric": "{{ response }}"}}
+NEEDED_OF = {
+    "regex": {"pattern": "x"},
+    "own": {"python": "a:b"},
+    "judge": {"model": "m", "rubric": "{{ response }}"},
+    "labels": {"path": "labels.csv"},
+}
 
 
 def test_each_example_in_the_reference_is_accepted() -> None:
@@ -144,7 +150,8 @@ def test_each_example_in_the_reference_is_accepted() -> None:
     for row in table("jobs/job-file.md", "kind", "key"):
         kind, key = quoted(row["kind"])[0], quoted(row["key"])[0]
         value = tomllib.loads(f"x = {row['example'].strip('`')}")["x"]
-        scorer = {"kind": kind, "target": "t", **NEEDED_OF.get(kind, {}), key: value}
+        takes_target = next(one.takes_target for one in KINDS if one.__struct_config__.tag == kind)
+        scorer = {"kind": kind, **({"target": "t"} if takes_target else {}), **NEEDED_OF.get(kind, {}), key: value}
         check_accepted({"eval": {"scorers": [scorer]}})
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from batchmix.engine import reader
 from batchmix.errors import JobError, RunError, disk_errors
 from batchmix.evaluation.history import previous_run
+from batchmix.evaluation.human_labels import labels_function
 from batchmix.evaluation.judge import JudgeContext, JudgeScores, JudgeUsage, judge_price, run_judge
 from batchmix.evaluation.measure import Metrics, metrics_path, write_metrics
 from batchmix.evaluation.scoring import SCORES_SCHEMA, PreparedScorer, score_function, scores_path, write_scores
@@ -18,6 +19,7 @@ from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
 from batchmix.load import rubric
 from batchmix.scorers.indirect import Judge
+from batchmix.scorers.labels import Labels
 from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
 
@@ -33,6 +35,8 @@ def prepare_scorers(job: CheckedJob) -> list[PreparedScorer]:
             rubric(scorer)
             judge_price(job, scorer)
             scorers.append(PreparedScorer(scorer, None))
+        elif isinstance(scorer, Labels):
+            scorers.append(PreparedScorer(scorer, labels_function(scorer, len(job.models), job.samples)))
         else:
             scorers.append(PreparedScorer(scorer, score_function(scorer, folder)))
     return scorers

@@ -53,7 +53,7 @@ class PreparedScorer(NamedTuple):
 
 
 def score_function(config: ScorerSettings, folder: Path | None) -> ScoreFunction:
-    """Return the function for a scorer other than a judge, given its settings. Raises `JobError`.
+    """Return the function for a scorer other than a judge or labels, given its settings. Raises `JobError`.
 
     `folder` is the folder of the job file. It is None if there is no job file. Then custom scorers are refused, because
     a run folder may come from somebody else and must not name code to run.
@@ -143,6 +143,8 @@ def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score
     """Return the score of a result without text, or without a target that is needed. None for any other result."""
     target = None if asked.column is None else result[asked.column]
     text = None if target is None else target_text(target)
+    if asked.scorer.takes_failures:
+        return None
     if target is None and asked.column is not None:
         return Score(None, None, None, "the row has no target")
     if result["status"] != Status.OK:

@@ -45,7 +45,7 @@ class Eval(msgspec.Struct, frozen=True):
 
     def target_of(self, scorer: Scorer) -> str | None:
         """Return the name of the column with a scorer's targets. None if the scorer has no target."""
-        return scorer.target if scorer.target is not None else self.target
+        return scorer.target if scorer.target is not None or not scorer.takes_target else self.target
 
     @property
     def columns(self) -> tuple[str, ...]:

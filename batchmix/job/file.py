@@ -23,6 +23,7 @@ from batchmix.job.settings import merged, setting_in
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
+from batchmix.scorers.labels import Labels
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
@@ -57,6 +58,7 @@ def read_job(
     try:
         table = msgspec.convert(raw, JobTable)
         source = _checked_input(table.input, _folder(path, settings, "input", "path"))
+        table = _with_label_paths(table, _folder(path, settings, "eval", "scorers"))
         job = _placed(_checked(table, source, path, environ, scheduled), places)
         job = _with_answer(job, table, _folder(path, settings, "answer", "schema"), environ)
     except JobError as error:
@@ -186,6 +188,20 @@ def _with_answer(job: CheckedJob, table: JobTable, folder: Path, environ: Mappin
         provider = msgspec.structs.replace(job.provider, base_url=DEFAULT_BASE_URL)
         raise JobError(secrets_if_set(provider, environ).redacted_text(str(error))) from error.__cause__
     return msgspec.structs.replace(job, answer=answer, eval=job.eval and with_fields(job.eval, answer))
+
+
+def _with_label_paths(table: JobTable, folder: Path) -> JobTable:
+    """Return the job with absolute paths of its files of labels."""
+    if table.eval is None:
+        return table
+    what = "eval.scorers.path"
+    scorers = tuple(
+        msgspec.structs.replace(scorer, path=absolute(checked_local(scorer.path, what), folder, what))
+        if isinstance(scorer, Labels)
+        else scorer
+        for scorer in table.eval.scorers
+    )
+    return msgspec.structs.replace(table, eval=msgspec.structs.replace(table.eval, scorers=scorers))
 
 
 def _checked_input(source: Input, folder: Path) -> Input:

@@ -7,12 +7,14 @@
   `column_types` and `carried_columns`.
 - Requests: `prompts` and `prompt_sources` (how rows become requests), `messages` (rows with their own messages),
   `template`, `template_names`, `template_limits` and `template_check`; `requests`, `parameters`, `token_estimate`.
+- Beside the input: `table_rows` (a small table as a whole), `label_file` (the labels that people gave to answers).
 
 The endpoints that Batch lines may name are listed in `responses/endpoints.py`.
 """
 
 from batchmix.load.dataset import Dataset, open_dataset
 from batchmix.load.files import STDIN
+from batchmix.load.label_file import HumanLabels, read_labels
 from batchmix.load.scan import Scan, ScanOptions, ShardRange
 from batchmix.load.sources import find_sources
 from batchmix.load.spool import is_spool, remove_spool
@@ -22,6 +24,7 @@ __all__ = [
     "RESULT_NAMES",
     "STDIN",
     "Dataset",
+    "HumanLabels",
     "Scan",
     "ScanOptions",
     "ShardRange",
@@ -29,6 +32,7 @@ __all__ = [
     "find_sources",
     "is_spool",
     "open_dataset",
+    "read_labels",
     "remove_spool",
     "rubric",
     "rubric_columns",

@@ -50,6 +50,10 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     """Whether a scorer of this kind must have a target column."""
     brings_targets: ClassVar[bool] = False
     """Whether a scorer of this kind has targets that do not come from a column. A row without one is not scored."""
+    takes_target: ClassVar[bool] = True
+    """Whether a scorer of this kind compares answers with `eval.target` if it names no column of its own."""
+    takes_failures: ClassVar[bool] = False
+    """Whether results without an answer are scored by the function too, rather than as wrong."""
     name: str = ""
     """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
     target: str | None = None

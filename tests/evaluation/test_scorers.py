@@ -22,6 +22,7 @@ from batchmix.scorers.choices import Choice
 from batchmix.scorers.indirect import Custom, Judge
 from batchmix.scorers.json_fields import Json
 from batchmix.scorers.kinds import KINDS
+from batchmix.scorers.labels import Labels
 from batchmix.scorers.numbers import Number
 from batchmix.scorers.settings import Score, ScorerSettings
 from batchmix.scorers.texts import Exact, Includes, Regex, Similarity
@@ -31,7 +32,7 @@ from tests.polling import first_line, wait_until
 def test_each_kind_of_scorer_is_accepted_in_a_job_file_and_has_a_function() -> None:
     kinds = set(KINDS)
     assert set(typing.get_args(Scorer)) == kinds
-    for kind in kinds - {Custom, Judge}:
+    for kind in kinds - {Custom, Judge, Labels}:
         assert kind.score is not ScorerSettings.score or kind.score_function is not ScorerSettings.score_function
 
 

@@ -1,0 +1,30 @@
+"""The settings of the scorer `labels`, whose scores people gave. `evaluation.human_labels` reads their file."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from batchmix.errors import JobError
+from batchmix.scorers.settings import ScorerSettings
+
+
+class Labels(ScorerSettings, frozen=True, kw_only=True, tag="labels"):
+    """Takes the scores that people gave to answers, from a file with one label per answer."""
+
+    needs_target: ClassVar[bool] = False
+    takes_target: ClassVar[bool] = False
+    brings_targets: ClassVar[bool] = True
+    takes_failures: ClassVar[bool] = True
+    path: str
+    """The file, absolute in a checked job: CSV, TSV, JSONL or Parquet, with `custom_id` or `row`, and the label."""
+    column: str = "label"
+    """The column with the labels."""
+    values: dict[str, float] = msgspec.field(default_factory=dict)
+    """The score of each label that is a word. Labels that are numbers need none."""
+
+    def check(self) -> None:
+        """Raise `JobError` if a target or a field of typed answers is named."""
+        if self.field is not None or self.target is not None:
+            raise JobError("eval.scorers: a label is the score itself, so labels takes no target and no field")
