@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,19 @@ class OneOf(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
+class DueTime(click.ParamType[datetime.date]):
+    """A date, or a date and a time, at which a scheduled run is due."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime.date:
+        """Return the date or the time. Raises `click.BadParameter`."""
+        try:
+            return datetime.date.fromisoformat(value) if len(value) <= 10 else datetime.datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} must be a date such as 2026-11-27, or 2026-11-27T02:30 with a time", param, ctx)
+
+
 _START_OPTIONS = [
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the input's first N rows."),
     click.option("--rpm", type=float, help="The provider's limit of requests per minute."),
@@ -55,7 +69,7 @@ _JOB_OPTIONS = [
     click.option("--schema", metavar="FILE", help="The JSON Schema that each answer must fit."),
     click.option("--base-url", help="The API's address; 'rehearsal:' for the rehearsal provider."),
     click.option("--out", metavar="DIR", help="The run folder.  [default: runs/{name}]"),
-    click.option("--date", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",
+    click.option("--date", type=DueTime(), metavar="YYYY-MM-DD[THH:MM]",
                  help="The date for {date} in the output's path.  [default: the last scheduled date, or today]"),
     *_START_OPTIONS,
 ]  # fmt: skip
@@ -108,5 +122,4 @@ def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> C
 
     `source` is a job file or an input. `settings` (from `--set`) override the job file, and `flags` override both.
     """
-    scheduled = flags["date"].date() if flags["date"] else None
-    return job_of_call(source, map(parse_setting, settings), flags, scheduled=scheduled)
+    return job_of_call(source, map(parse_setting, settings), flags, scheduled=flags["date"])

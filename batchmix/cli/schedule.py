@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import click
 
 from batchmix.cli.options import LocalPath, OneOf, verbose_option
 from batchmix.cli.output import echo_error, echo_raw, log_to_stderr
-from batchmix.job.secrets import read_secrets
+from batchmix.errors import UsageError
 from batchmix.schedule.units import UnitFormat
 
 
@@ -38,8 +37,9 @@ def command(paths: tuple[Path, ...], **options: Any) -> int:
     Exit codes: 130 and 143 interrupted, after draining; with --once the highest of its runs (see batchmix run).
     """
     log_to_stderr(options["verbose"])
-    from batchmix.schedule.jobs import scheduled_jobs
-    from batchmix.schedule.runner import SchedulerOptions, run_schedule
+    from batchmix.schedule.job_runner import SchedulerOptions
+    from batchmix.schedule.jobs import schedulable, scheduled_jobs
+    from batchmix.schedule.runner import run_schedule
     from batchmix.schedule.units import UnitPaths, unit
 
     state = options["state"].absolute()
@@ -48,13 +48,10 @@ def command(paths: tuple[Path, ...], **options: Any) -> int:
         units = [unit(UnitFormat(options["printed"]), job, unit_paths) for job in scheduled_jobs(list(paths))]
         echo_raw("\n".join(units))
         return 0
-    jobs = scheduled_jobs(list(paths))
-    for scheduled in jobs:
-        read_secrets(scheduled.job.provider, os.environ)
-    for scheduled in jobs:
-        if not scheduled.has_folder_per_run:
-            echo_error(f"{scheduled.path}: output.path has no {{date}}: each run sends only what is new since the last")
-    return run_schedule(jobs, SchedulerOptions(state, once=options["once"], report=_log))
+    for found in schedulable(list(paths)):
+        if not isinstance(found, UsageError) and not found.has_folder_per_run:
+            echo_error(f"{found.path}: output.path has no {{date}}: each run sends only what is new since the last")
+    return run_schedule(paths, SchedulerOptions(state, once=options["once"], report=_log))
 
 
 def _log(text: str) -> None:

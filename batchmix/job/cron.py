@@ -10,8 +10,10 @@ from __future__ import annotations
 import datetime
 import difflib
 import itertools
+import re
 import zoneinfo
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 from cronsim import CronSim, CronSimError
@@ -20,6 +22,11 @@ from batchmix.errors import JobError
 
 _DAY = datetime.timedelta(days=1)
 _MINUTE = datetime.timedelta(minutes=1)
+_YEAR = 366 * _DAY
+_MONTH_S = 365.25 * 86_400 / 12
+_COUNTED_TIMES = 400
+_ADDRESS = re.compile(r"https?://[^\s/]+\S*", re.IGNORECASE)
+_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 class CronFields(msgspec.Struct, frozen=True):
@@ -41,8 +48,13 @@ class Schedule(msgspec.Struct, frozen=True):
     cron: str
     """Minute, hour, day of the month, month, day of the week."""
     timezone: str = "UTC"
-    on_finish: tuple[str, ...] = ()
-    """A command with its arguments. It gets a report of each run on its standard input. Empty for no command."""
+    on_finish: tuple[str, ...] | str = ()
+    """A command with its arguments, which gets a message about each run on its standard input; or the URL to which the
+    message is posted, or `env:NAME` of the variable that holds the URL. Empty for no message."""
+    on_finish_when: Literal["always", "failed"] = "always"
+    """After which runs there is a message: after each, or only if the exit code is not 0."""
+    on_finish_format: Literal["json", "slack"] = "json"
+    """The form of the message: all that there is to say as JSON, or a text for people as Slack wants it."""
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
@@ -61,7 +73,14 @@ class Schedule(msgspec.Struct, frozen=True):
             raise JobError(f"{shown}: {str(error).lower()}") from None
         if due is None:
             raise JobError(f"{shown} never comes")
-        if self.on_finish and not self.on_finish[0].strip():
+        if isinstance(self.on_finish, str):
+            if self.on_finish and not (is_address(self.on_finish) or _VARIABLE.fullmatch(self.on_finish)):
+                raise JobError(
+                    'schedule.on_finish: must be a command as a list, such as ["notify", "--quiet"], an address that'
+                    " begins with https:// or http://, or env:NAME of the variable that holds one (the value is not"
+                    " shown in case it is a secret)"
+                )
+        elif self.on_finish and not self.on_finish[0].strip():
             raise JobError(
                 'schedule.on_finish: is a list of arguments, the command first, such as ["notify", "--quiet"]'
             )
@@ -80,6 +99,28 @@ class Schedule(msgspec.Struct, frozen=True):
         times = self._due_times(_instant(before) - _MINUTE)
         *_, latest = None, *itertools.takewhile(lambda due: _instant(due) <= _instant(moment), times)
         return latest
+
+    def runs_per_month(self, now: datetime.datetime) -> float:
+        """Return how often the job is due in a month, on average over the coming year."""
+        times = [_instant(now)]
+        for due in itertools.islice(self._due_times(now), _COUNTED_TIMES):
+            if _instant(due) > _instant(now) + _YEAR:
+                break
+            times.append(_instant(due))
+        if len(times) == 1:
+            return 12 / _YEAR.days
+        whole = _YEAR if len(times) <= _COUNTED_TIMES else times[-1] - times[0]
+        return (len(times) - 1) * _MONTH_S / whole.total_seconds()
+
+    def due_at(self, given: datetime.date | None, now: datetime.datetime) -> datetime.datetime:
+        """Return the scheduled time that is meant by a date or a time: of a date its last one, else the latest."""
+        if isinstance(given, datetime.datetime):
+            return given.astimezone(self.zone) if given.tzinfo else given.replace(tzinfo=self.zone)
+        if given is None:
+            return self.latest(now) or now.astimezone(self.zone)
+        midnight = datetime.datetime.combine(given, datetime.time(), self.zone)
+        latest = self.latest(midnight + _DAY - _MINUTE)
+        return latest if latest and latest.date() == given else midnight
 
     @property
     def fields(self) -> CronFields | None:
@@ -112,10 +153,24 @@ class Schedule(msgspec.Struct, frozen=True):
         return CronSim(self.cron, moment.astimezone(self.zone), reverse=reverse)
 
 
-def scheduled_date(schedule: Schedule | None, now: datetime.datetime) -> datetime.date:
-    """Return the value of `{date}`: the date of the last scheduled time, or without a schedule, today's date in UTC."""
-    due = schedule.latest(now) if schedule else None
-    return (due or now.astimezone(schedule.zone if schedule else datetime.UTC)).date()
+def due_words(schedule: Schedule | None, given: datetime.date | None, now: datetime.datetime) -> dict[str, str]:
+    """Return the values of `{date}` and `{time}`: the date and the time at which a run is due.
+
+    `given` is that date, or time; None stands for the last scheduled time. Without a schedule, `{date}` is today's date
+    in UTC, and `{time}` has a value only if `given` is a time. An hour that comes twice has a `b` the second time.
+    """
+    if schedule is None and not isinstance(given, datetime.datetime):
+        return {"date": (given or now.astimezone(datetime.UTC)).isoformat()[:10]}
+    due = schedule.due_at(given, now) if schedule else given
+    if not isinstance(due, datetime.datetime):
+        raise TypeError("without a schedule a time was given")
+    again = due.fold and due.utcoffset() != due.replace(fold=0).utcoffset()
+    return {"date": due.date().isoformat(), "time": f"{due:%H%M}{'b' if again else ''}"}
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an address to which messages can be posted."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def _listed(numbers: set[int], count: int) -> tuple[int, ...] | None:

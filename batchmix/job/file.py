@@ -15,7 +15,7 @@ from batchmix.errors import JobError
 from batchmix.job.addresses import absolute, checked_local, checked_url
 from batchmix.job.answer_table import checked_answer
 from batchmix.job.columns import checked_columns
-from batchmix.job.cron import scheduled_date
+from batchmix.job.cron import due_words
 from batchmix.job.eval_table import checked_eval, with_fields
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.secrets import secrets_if_set
@@ -44,9 +44,9 @@ def read_job(
     """Return the checked job from a file and the command line's settings, which override the file.
 
     `settings` is nested like the file. A top-level one that is None leaves out what the file says. An input path in the
-    file is relative to the file. All other paths are relative to the working directory. `scheduled` is the value of
-    `{date}`, or None for the last scheduled date. `option` stands before a setting where a message says that `settings`
-    gave it. Raises `JobError` if a setting is wrong.
+    file is relative to the file. All other paths are relative to the working directory. `scheduled` is the date, or the
+    time, at which the run is due, or None for the last scheduled time. `option` stands before a setting where a message
+    says that `settings` gave it. Raises `JobError` if a setting is wrong.
     """
     try:
         text, raw = read_toml(path) if path else ("", {})
@@ -98,7 +98,7 @@ def _checked(
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
     if table.schedule:
         table.schedule.check()
-    date = scheduled or scheduled_date(table.schedule, datetime.datetime.now(datetime.UTC))
+    words = {"name": name} | due_words(table.schedule, scheduled, datetime.datetime.now(datetime.UTC))
     if table.reuse.dedupe and not table.output.raw:
         raise JobError("reuse.dedupe: needs the column raw, which output.raw = false leaves out")
     for folder in table.reuse.folders:
@@ -117,7 +117,7 @@ def _checked(
         "models": models,
         "input": source,
         "provider": _checked_provider(table.provider, environ),
-        "output": _checked_output(table.output, name, date),
+        "output": _checked_output(table.output, words),
         "eval": checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
     }
     return CheckedJob(**settings)
@@ -233,9 +233,9 @@ def _checked_provider(provider: Provider, environ: Mapping[str, str]) -> Provide
     return msgspec.structs.replace(provider, base_url=url)
 
 
-def _checked_output(output: Output, name: str, date: datetime.date) -> Output:
+def _checked_output(output: Output, words: Mapping[str, str]) -> Output:
     _check_mode(output.mode)
-    return msgspec.structs.replace(output, path=_output_path(output.path, name, date))
+    return msgspec.structs.replace(output, path=_output_path(output.path, words))
 
 
 def _check_mode(mode: str | None) -> None:
@@ -247,15 +247,15 @@ def _check_mode(mode: str | None) -> None:
         )
 
 
-def _output_path(template: str, name: str, date: datetime.date) -> str:
-    values = {"name": name, "date": date.isoformat()}
-
+def _output_path(template: str, words: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0][0]  # a doubled brace stands for one
-        if match[1] not in values:
-            raise JobError(f"output.path: {{{match[1]}}} is unknown; use {{name}} or {{date}}")
-        return values[match[1]]
+        if match[1] == "time" and "time" not in words:
+            raise JobError("output.path: {time} is the time at which a run is due; the job has no [schedule]")
+        if match[1] not in words:
+            raise JobError(f"output.path: {{{match[1]}}} is unknown; use {{name}}, {{date}} or {{time}}")
+        return words[match[1]]
 
     filled = re.sub(r"\{\{|\}\}|\{(\w*)\}", value, template)
     path = absolute(checked_local(filled, "output.path"), Path.cwd(), "output.path")

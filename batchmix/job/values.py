@@ -169,7 +169,7 @@ class Output(msgspec.Struct, frozen=True):
     """The job file's `[output]`: the run folder and its parts."""
 
     path: str = "runs/{name}"
-    """In a job file, a template with `{name}` and `{date}`. In a checked job, an absolute path."""
+    """In a job file, a template with `{name}`, `{date}` and `{time}`. In a checked job, an absolute path."""
     shard_rows: Count = 10_000
     raw: bool = True
     mode: str | None = None

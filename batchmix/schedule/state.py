@@ -83,11 +83,29 @@ class RunHistory(msgspec.Struct):
         if self.open:
             return self.open.due
         latest = schedule.latest(now)
-        return latest if latest and _utc(latest) > self._through else None
+        if latest is None or _utc(latest) <= self._through(now) or self._has_run(latest):
+            return None
+        return latest
 
     def following(self, schedule: Schedule, now: datetime.datetime) -> datetime.datetime | None:
         """Return the scheduled time of the next run. None if the schedule has no further time."""
-        return schedule.following(max(_utc(now), self._through))
+        due = schedule.following(max(_utc(now), self._through(now)))
+        while due is not None and self._has_run(due):
+            due = schedule.following(due)
+        return due
+
+    def ahead(self, now: datetime.datetime) -> datetime.datetime | None:
+        """Return the latest recorded time in the future, because the clock was ahead. None if there is none."""
+        return max(
+            (time for time in (self.since, *(run.due for run in self.runs)) if _utc(time) > _utc(now)), default=None
+        )
+
+    def set_right(self, since: datetime.datetime, now: datetime.datetime) -> bool:
+        """Let the history begin at `since` if it begins in the future. Return whether it did."""
+        if _utc(self.since) <= _utc(now):
+            return False
+        self.since = since
+        return True
 
     def begin(self, due: datetime.datetime, folder: str, now: datetime.datetime) -> ScheduledRun:
         """Record a start of the run that is not over. If all are over, add one with this due time. Returns the run."""
@@ -98,10 +116,17 @@ class RunHistory(msgspec.Struct):
         run.starts += 1
         return run
 
-    @property
-    def _through(self) -> datetime.datetime:
-        """The time up to which the schedule is settled. Only a run that is due after it can be started."""
-        return max(_utc(self.since), _utc(self.runs[-1].due)) if self.runs else _utc(self.since)
+    def _through(self, now: datetime.datetime) -> datetime.datetime:
+        """Return the time up to which the schedule is settled. Only a run that is due after it can be started.
+
+        Times in the future were recorded by a clock that was ahead, and settle nothing.
+        """
+        times = (_utc(self.since), *(_utc(run.due) for run in self.runs))
+        return max((time for time in times if time <= _utc(now)), default=_utc(now))
+
+    def _has_run(self, due: datetime.datetime) -> bool:
+        """Return whether the run of a scheduled time has begun, even if it began before its time."""
+        return any(_utc(run.due) == _utc(due) for run in self.runs)
 
 
 def _utc(moment: datetime.datetime) -> datetime.datetime:

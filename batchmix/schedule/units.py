@@ -93,7 +93,8 @@ def _variables(job: ScheduledJob) -> list[str]:
     """Return the names of the environment variables that the job reads its secrets from."""
     provider = job.job.provider
     names = [provider.api_key_env] if provider.api_key_env and not provider.rehearsal else []
-    return names + [value[4:] for value in provider.headers.values() if value.startswith("env:")]
+    address = [job.schedule.on_finish] if isinstance(job.schedule.on_finish, str) else []
+    return names + [value[4:] for value in (*provider.headers.values(), *address) if value.startswith("env:")]
 
 
 def _systemd(job: ScheduledJob, paths: UnitPaths) -> str:

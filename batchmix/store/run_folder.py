@@ -165,6 +165,8 @@ class Layout:
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
         self.evaluation = root / "evaluation"
+        self.verdict_json = self.evaluation / "verdict.json"
+        self.report = root / "report.html"
         self.ledger = Ledger(root / "ledger.jsonl", mode)
 
     @property

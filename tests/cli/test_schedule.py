@@ -89,3 +89,45 @@ def test_a_foreign_state_file_is_refused(tmp_path: Path) -> None:
     refused(batchmix("schedule", str(job), "--once", "--state", str(state)), "job.json", "can't be read")
     (state / "job.json").write_text('{"since": "2026-01-01T00:00:00Z", "version": 9}')
     refused(batchmix("schedule", str(job), "--once", "--state", str(state)), "another version")
+
+
+def test_scheduled_times_that_share_a_folder_are_refused_and_time_helps(tmp_path: Path) -> None:
+    twice = f'{REHEARSED}{SCHEDULE}[output]\npath = "runs/{{name}}/{{date}}"\n'.replace("30 2", "30 2,14")
+    refused(batchmix("schedule", str(write(tmp_path, twice)), cwd=tmp_path), "same folder", "{time}")
+    job = write(tmp_path, twice.replace("{date}", "{date}-{time}"))
+    done = batchmix("schedule", str(job), "--once", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "runs/job").iterdir()
+    assert folder.name[-5:] in {"-0230", "-1430"}
+    assert batchmix("run", str(job), "--date", "2026-10-25T14:30", cwd=tmp_path).returncode == 0
+    assert batchmix("run", str(job), "--date", "2026-10-24", cwd=tmp_path).returncode == 0
+    assert {"2026-10-25-1430", "2026-10-24-1430"} < {path.name for path in (tmp_path / "runs/job").iterdir()}
+    refused(batchmix("run", str(job), "--date", "yesterday", cwd=tmp_path), "--date", "2026-11-27T02:30")
+    plain = write(tmp_path, f'{REHEARSED}[output]\npath = "runs/{{name}}-{{time}}"\n', "plain")
+    refused(batchmix("run", str(plain), cwd=tmp_path), "output.path", "no [schedule]")
+
+
+def test_two_jobs_with_one_folder_are_refused_and_the_others_run(tmp_path: Path) -> None:
+    shared = f'{REHEARSED}{SCHEDULE}[output]\npath = "runs/nightly/{{date}}"\n'
+    one, two = write(tmp_path, shared, "one"), write(tmp_path, shared, "two")
+    three = write(tmp_path, shared.replace("nightly", "three"), "three")
+    refused(batchmix("schedule", str(one), str(two), cwd=tmp_path), "one.toml", "same run folder")
+    done = batchmix("schedule", str(one), str(two), str(three), "--once", cwd=tmp_path)
+    assert done.returncode == 2
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.name != "schedule"] == ["three"]
+
+
+def test_an_address_without_its_variable_is_refused_and_never_shown(tmp_path: Path) -> None:
+    job = write(tmp_path, f'{REHEARSED}{SCHEDULE}on_finish = "env:HOOK"\n')
+    refused(batchmix("schedule", str(job), cwd=tmp_path), "schedule.on_finish", "HOOK")
+    refused(batchmix("schedule", str(job), cwd=tmp_path, HOOK=MARKER), "schedule.on_finish", "HOOK")
+    job = write(tmp_path, f'{REHEARSED}{SCHEDULE}on_finish = "ftp://{MARKER}"\n')
+    refused(batchmix("schedule", str(job), cwd=tmp_path), "schedule.on_finish", "https://")
+    address = f"http://127.0.0.1:9/{MARKER}"
+    job = write(tmp_path, f'{REHEARSED}{SCHEDULE}on_finish = "{address}"\n')
+    done = batchmix("schedule", str(job), "--once", "-vv", cwd=tmp_path)
+    assert "on_finish failed: the address gave no response" in done.stderr
+    assert MARKER not in done.stdout + done.stderr
+    assert not [
+        path for path in (tmp_path / "runs").rglob("*") if path.is_file() and MARKER in path.read_text("latin-1")
+    ]

@@ -14,7 +14,7 @@ import pytest
 
 from batchmix.errors import JobError
 from batchmix.job import read_job
-from batchmix.job.cron import Schedule, scheduled_date
+from batchmix.job.cron import Schedule, due_words
 
 UTC = datetime.UTC
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]
@@ -89,7 +89,7 @@ def test_the_doubled_hour_has_no_second_scheduled_time(minute: int) -> None:
     schedule = Schedule("30 2 * * *", "Europe/Berlin")
     moment = datetime.datetime(2026, 10, 25, 0, 0, tzinfo=UTC) + datetime.timedelta(minutes=minute)
     date = "2026-10-24" if minute < 30 else "2026-10-25"
-    assert scheduled_date(schedule, moment).isoformat() == date
+    assert due_words(schedule, None, moment)["date"] == date
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_doubled_hour_has_no_second_scheduled_time(minute: int) -> None:
         ({"cron": "30 2 * * *", "timezone": "../etc"}, ["schedule.timezone", "not a time zone"]),
         ({"cron": "30 2 * * *", "timezone": "Europe"}, ["schedule.timezone", "not a time zone"]),
         ({"cron": "30 2 * * *", "timezome": "UTC"}, ["schedule.timezome", "did you mean schedule.timezone"]),
-        ({"cron": "30 2 * * *", "on_finish": "notify me"}, ["schedule.on_finish", "a list"]),
+        ({"cron": "30 2 * * *", "on_finish": "notify me"}, ["schedule.on_finish", "a command as a list", "env:NAME"]),
         ({"cron": "30 2 * * *", "on_finish": [" "]}, ["schedule.on_finish", "command"]),
         ({"timezone": "UTC"}, ["schedule", "cron"]),
         ({"cron": 3}, ["schedule.cron", "text"]),
@@ -132,10 +132,10 @@ def test_nonsense_is_refused_with_a_message(fields: list[str]) -> None:
 
 def test_date_is_the_last_scheduled_one_or_today_in_utc_or_the_given_one() -> None:
     now = datetime.datetime(2026, 11, 24, 0, 30, tzinfo=UTC)  # half past one in Berlin
-    assert scheduled_date(None, now).isoformat() == "2026-11-24"
-    assert scheduled_date(Schedule("30 2 * * *", "Europe/Berlin"), now).isoformat() == "2026-11-23"
-    assert scheduled_date(Schedule("15 1 * * *", "Europe/Berlin"), now).isoformat() == "2026-11-24"
-    assert scheduled_date(Schedule("0 19 * * *", "America/New_York"), now).isoformat() == "2026-11-23"
+    assert due_words(None, None, now)["date"] == "2026-11-24"
+    assert due_words(Schedule("30 2 * * *", "Europe/Berlin"), None, now)["date"] == "2026-11-23"
+    assert due_words(Schedule("15 1 * * *", "Europe/Berlin"), None, now)["date"] == "2026-11-24"
+    assert due_words(Schedule("0 19 * * *", "America/New_York"), None, now)["date"] == "2026-11-23"
     job = {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": "runs/{name}/{date}"}}
     read = read_job(None, job, {}, datetime.date(2026, 2, 3))
     assert read.output.path == str(Path.cwd() / "runs/x/2026-02-03")
@@ -155,4 +155,10 @@ def test_the_on_finish_command_is_not_stored_in_the_run_folder() -> None:
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl"}, "schedule": schedule}, {})
     assert job.schedule is not None
     assert job.schedule.on_finish == ("notify", "sk-secret")
-    assert job.public()["schedule"] == {"cron": "30 2 * * *", "timezone": "UTC", "on_finish": []}
+    assert job.public()["schedule"] == {
+        "cron": "30 2 * * *",
+        "timezone": "UTC",
+        "on_finish": [],
+        "on_finish_when": "always",
+        "on_finish_format": "json",
+    }

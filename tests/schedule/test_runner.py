@@ -177,6 +177,54 @@ def test_two_jobs_run_side_by_side_and_the_worst_exit_code_is_returned(schedule_
     )
 
 
+def test_a_bad_job_file_and_a_bad_state_file_stop_only_their_own_job(schedule_bench: ScheduleBench) -> None:
+    good, bad, torn = schedule_bench.write("good"), schedule_bench.write("bad"), schedule_bench.write("torn")
+    bad.write_text("nonsense")
+    schedule_bench.state.mkdir()
+    (schedule_bench.state / "torn.json").write_text('{"since": 3')
+    done = schedule_bench.once("2026-03-10T06:00:00Z", bad, torn, good)
+    assert done.returncode == 2
+    assert schedule_bench.finished_runs("good") == [("2026-03-10", 0)]
+    assert "bad.toml:1: is not valid TOML" in done.stdout
+    assert "torn.json: can't be read" in done.stdout
+
+
+def test_a_bad_job_file_is_tried_again_once_it_is_mended(schedule_bench: ScheduleBench) -> None:
+    received, command = listener(schedule_bench.root)
+    good, bad = schedule_bench.write("good"), schedule_bench.write("bad", on_finish=command)
+    mended = bad.read_text()
+    bad.write_text("nonsense")
+    call = schedule_bench.call("2026-03-10T01:29:50Z", bad, good, mode="on")
+    process = subprocess.Popen(call, stdout=subprocess.DEVNULL)
+    wait_until((schedule_bench.state / "good.json").exists)
+    assert not (schedule_bench.state / "bad.json").exists()
+    bad.write_text(mended)
+    assert json.loads(read_pipe(received))["job"] == "bad"
+    process.terminate()
+    assert process.wait(WITHIN_S) == 143
+
+
+def test_a_state_from_the_future_is_told_and_the_job_runs(schedule_bench: ScheduleBench) -> None:
+    job = schedule_bench.write()
+    assert schedule_bench.once("2031-03-10T06:00:00Z", job).returncode == 0
+    done = schedule_bench.once("2026-03-10T06:00:00Z", job)
+    assert done.returncode == 0
+    assert "has a time in the future, 2031-03-10" in done.stdout
+    assert schedule_bench.finished_runs() == [("2031-03-10", 0), ("2026-03-10", 0)]
+    assert schedule_bench.once("2026-03-11T06:00:00Z", job).returncode == 0
+    assert schedule_bench.finished_runs()[2:] == [("2026-03-11", 0)]
+
+
+def test_each_of_two_runs_on_one_date_has_its_folder_by_time(schedule_bench: ScheduleBench) -> None:
+    job = schedule_bench.write()
+    job.write_text(job.read_text().replace("30 2 * * *", "30 2,14 * * *").replace("{date}", "{date}-{time}"))
+    for now in ("2026-03-10T06:00:00Z", "2026-03-10T16:00:00Z"):
+        assert schedule_bench.once(now, job).returncode == 0
+    assert schedule_bench.finished_runs() == [("2026-03-10", 0), ("2026-03-10", 0)]
+    assert schedule_bench.run_json("2026-03-10-0230")["starts"][0]["scheduled"] is True
+    assert schedule_bench.run_json("2026-03-10-1430")["rows"] == schedule_bench.rows
+
+
 def test_a_job_file_that_became_invalid_is_a_scheduled_run_with_exit_code_2(schedule_bench: ScheduleBench) -> None:
     received, command = listener(schedule_bench.root)
     job = schedule_bench.write(on_finish=command)
@@ -192,6 +240,13 @@ def test_a_job_file_that_became_invalid_is_a_scheduled_run_with_exit_code_2(sche
         "due": "2026-03-10T02:30:00+01:00",
         "exit_code": 2,
         "folder": "",
+        "passed": False,
+        "reasons": ["the run or its evaluation was refused (exit code 2); the output of batchmix says why"],
+        "alarms": [],
+        "scores": [],
+        "trends": [],
+        "baseline": None,
+        "report": None,
     }
 
 
@@ -207,6 +262,13 @@ def test_on_finish_receives_the_summary_with_the_scheduled_date(schedule_bench: 
         "due": "2026-03-10T02:30:00+01:00",
         "exit_code": 0,
         "folder": str(folder),
+        "passed": True,
+        "reasons": [],
+        "alarms": [],
+        "scores": [],
+        "trends": [],
+        "baseline": None,
+        "report": None,
     }
     assert json.loads(received.read_bytes()) == summary | run
     assert schedule_bench.scheduled_runs()[-1]["on_finish"] == "ok"

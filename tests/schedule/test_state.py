@@ -147,3 +147,31 @@ def test_a_run_that_was_stopped_before_it_had_begun_is_tried_again() -> None:
     assert (history.open, run.exit_code, run.deaths) == (run, 3, 0)
     run.record_exit(3, START + 24 * HOUR, stopping=False)
     assert history.open is None
+
+
+def test_a_clock_that_was_ahead_for_a_moment_stops_no_job() -> None:
+    """It ran two years too early, and its scheduler began then. Nothing that was run is run again."""
+    disk = Disk(START)
+    disk.work(NIGHTLY, START + 24 * HOUR, 0)
+    disk.work(NIGHTLY, START + 2 * 365 * 24 * HOUR, 0)
+    history = msgspec.json.decode(disk.saved, type=RunHistory)
+    assert history.ahead(START + 30 * HOUR) == history.runs[-1].due
+    for hours in range(30, 100, 3):
+        disk.work(NIGHTLY, START + hours * HOUR, 0)
+    assert [run.isoformat() for run in disk.ran] == [
+        "2026-01-02",
+        "2028-01-01",
+        "2026-01-03",
+        "2026-01-04",
+        "2026-01-05",
+    ]
+    disk.work(NIGHTLY, START + 2 * 365 * 24 * HOUR, 0)
+    assert disk.ran[5:] == []
+
+
+def test_a_history_that_begins_in_the_future_begins_now() -> None:
+    history = RunHistory(START + 900 * HOUR)
+    assert history.set_right(START, START + HOUR)
+    assert not history.set_right(START, START + HOUR)
+    assert history.ahead(START + HOUR) is None
+    assert history.due(NIGHTLY, START + 24 * HOUR) is not None
