@@ -10,6 +10,7 @@ import msgspec
 
 from batchmix.cli.options import LocalPath, verbose_option
 from batchmix.cli.output import echo, echo_json, log_to_stderr
+from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 
 if TYPE_CHECKING:
     from batchmix.evaluation.comparison import Diff
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 @click.option("--show", default=5, show_default=True, metavar="N", type=click.IntRange(min=0),
               help="Show N worse and N better answers for each model and scorer.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the diff as JSON.")
+@ways_out_options
 @verbose_option
-def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int) -> int:
+def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int, **options: Any) -> int:
     """Compare two evaluated runs, paired by row and sample.
 
     The exit code is 1 if a guarded metric ([[eval.guards]] of RUN_B; without guards every score) is significantly worse
@@ -35,11 +37,12 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
     log_to_stderr(verbose)
     from batchmix.evaluation.comparison import compare_runs
 
-    return print_diff(compare_runs(before, after), show, as_json=as_json)
+    ways_out = checked_ways_out({**options, "as_json": as_json})
+    return print_diff(compare_runs(before, after), show, ways_out, as_json=as_json)
 
 
-def print_diff(diff: Diff, show: int, *, as_json: bool) -> int:
-    """Print a comparison of two runs, and return the exit code.
+def print_diff(diff: Diff, show: int, ways_out: WaysOut, *, as_json: bool) -> int:
+    """Print a comparison of two runs, and write it to files. Return the exit code.
 
     `show` is the number of worse answers, and of better answers, to print for each model and scorer.
     """
@@ -47,9 +50,10 @@ def print_diff(diff: Diff, show: int, *, as_json: bool) -> int:
     from batchmix.evaluation.examples import examples
 
     chosen = examples(diff, show)
+    ways_out.compared(diff, chosen)
     if as_json:
         echo_json(diff_record(diff) | {"examples": msgspec.to_builtins(chosen)})
-    else:
+    elif not ways_out.prints:
         for line in diff_lines(diff, chosen):
             echo(line)
     return 0 if diff.passed else 1

@@ -11,6 +11,7 @@ import msgspec
 
 from batchmix.cli.options import LocalPath, OneOf, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
+from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 from batchmix.engine import signals
 from batchmix.errors import Interrupted, Stopped
 from batchmix.job import merge_settings, parse_setting, read_job
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     help="Show the progress of judges as a bar, as a line every 30 s, or not at all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@ways_out_options
 @verbose_option
 def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **options: Any) -> int:
     """Score the answers of a run and show the metrics; no row is sent again.
@@ -47,21 +49,23 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
     log_to_stderr(options["verbose"])
     from batchmix.evaluation.outcome import prepared_evaluation
 
+    ways_out = checked_ways_out(options)
     given = merge_settings(map(parse_setting, settings))
     other = read_job(job_file, given) if job_file else None
     prepared = prepared_evaluation(folder, other, given, os.environ)
     hide_secrets(prepared.context.secrets)
-    evaluation = run_evaluation(prepared, options["progress"])
+    evaluation = run_evaluation(prepared, options["progress"], ways_out)
+    ways_out.evaluated(evaluation)
     if options["as_json"]:
         echo_json(evaluation_record(evaluation))
-    else:
+    elif not ways_out.prints:
         for line in evaluation_lines(evaluation):
             echo(line)
     return evaluation_code(evaluation)
 
 
-def run_evaluation(prepared: PreparedEvaluation, progress: str) -> Evaluation:
-    """Evaluate a run and show the progress of its judges."""
+def run_evaluation(prepared: PreparedEvaluation, progress: str, ways_out: WaysOut) -> Evaluation:
+    """Evaluate a run and show the progress of its judges. If that is stopped, `ways_out` say so."""
     from batchmix.evaluation.outcome import evaluated
     from batchmix.progress.shown import progress_shown, terminal_mode
 
@@ -69,7 +73,10 @@ def run_evaluation(prepared: PreparedEvaluation, progress: str) -> Evaluation:
     try:
         with progress_shown(prepared.context.run_status, mode), signals.signals_as_errors():
             return evaluated(prepared)
-    except (Stopped, Interrupted):
+    except (Stopped, Interrupted) as error:
+        from batchmix.evaluation.checks import stopped_check
+
+        ways_out.without_evaluation(prepared.folder, stopped_check(f"the evaluation stopped early: {error}"))
         echo_error("the run itself is complete; the same command resumes its evaluation")
         raise
 

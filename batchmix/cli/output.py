@@ -32,10 +32,13 @@ def hide_secrets(secrets: Secrets) -> None:
 
 def printable(text: str) -> str:
     """Return text that is safe to print: secrets masked, control codes escaped."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", _redacted(text)).encode("utf-8", "replace").decode()
+    return (
+        _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", redacted_text(text)).encode("utf-8", "replace").decode()
+    )
 
 
-def _redacted(text: str) -> str:
+def redacted_text(text: str) -> str:
+    """Return text with the secrets masked."""
     return text if _secrets is None else _secrets.redacted_text(text)
 
 
@@ -61,7 +64,7 @@ def echo_json(value: Any) -> None:
 
     It is pure ASCII, so no text can send control codes to a terminal.
     """
-    _print(_redacted(json.dumps(value, indent=1)) + "\n")
+    _print(redacted_text(json.dumps(value, indent=1)) + "\n")
 
 
 def echo_raw(text: str) -> None:

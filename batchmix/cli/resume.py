@@ -16,6 +16,7 @@ from batchmix.cli.options import (
 )
 from batchmix.cli.output import log_to_stderr
 from batchmix.cli.run import run_and_report, run_options_of
+from batchmix.cli.ways_out import ways_out_options
 from batchmix.errors import JobError
 from batchmix.job import CheckedJob, merge_settings, parse_setting
 from batchmix.job.call import settings_of_flags
@@ -27,6 +28,7 @@ from batchmix.scorers.indirect import Custom
 @restart_options
 @sending_options
 @output_options
+@ways_out_options
 @verbose_option
 def command(folder: Path, settings: tuple[str, ...], **options: Any) -> int:
     """Go on with a run from its folder alone.

@@ -18,6 +18,7 @@ from batchmix.cli.confirm import confirmed
 from batchmix.cli.eval import evaluation_code, evaluation_lines, evaluation_record, run_evaluation
 from batchmix.cli.options import job_from, job_options, output_options, sending_options, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
+from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
 from batchmix.http.proxies import is_loopback
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--yes", is_flag=True, help="Send the rest after the canary without confirmation.")
 @output_options
+@ways_out_options
 @click.option("--scheduled", is_flag=True, hidden=True)
 @verbose_option
 def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
@@ -70,6 +72,7 @@ def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any
 
     `options` are those of the command line, such as `progress` and `as_json`.
     """
+    ways_out = checked_ways_out(options)
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)
     _warn_of_plain_http(job.provider.base_url)
@@ -85,12 +88,15 @@ def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any
         view, stopped = _run(job, secrets, run_options, run_status)
     for warning in run_status.warnings:
         echo_error(warning)
-    if not options["as_json"]:
+    told = options["as_json"] or ways_out.prints
+    if not told:
         _print_summary(view, run_status, time.monotonic() - began)
-    evaluation = _evaluated(job, secrets, scorers, options["progress"]) if stopped is None else None
+    progress = options["progress"]
+    evaluation = _evaluated(job, secrets, scorers, progress, ways_out) if stopped is None else None
+    _write_outcome(ways_out, Path(job.output.path), evaluation, view, stopped)
     if options["as_json"] and view is not None:
         echo_json(view.summary() | ({"evaluation": evaluation_record(evaluation)} if evaluation else {}))
-    elif evaluation:
+    elif evaluation and not told:
         echo("\n".join(["", *evaluation_lines(evaluation)]))
     if stopped is None and view is not None:
         return max(exit_code(view), evaluation_code(evaluation) if evaluation else 0)
@@ -182,14 +188,33 @@ def _scorers(job: CheckedJob) -> list[PreparedScorer]:
     return prepare_scorers(job)
 
 
-def _evaluated(job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer], progress: str) -> Evaluation | None:
+def _evaluated(
+    job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer], progress: str, ways_out: WaysOut
+) -> Evaluation | None:
     if job.eval is None:
         return None
     from batchmix.evaluation.judge import JudgeContext
     from batchmix.evaluation.outcome import PreparedEvaluation
 
     context = JudgeContext(job, secrets, RunStatus())
-    return run_evaluation(PreparedEvaluation(Path(job.output.path), context, scorers), progress)
+    return run_evaluation(PreparedEvaluation(Path(job.output.path), context, scorers), progress, ways_out)
+
+
+def _write_outcome(
+    ways_out: WaysOut, folder: Path, evaluation: Evaluation | None, view: View | None, stopped: BatchmixError | None
+) -> None:
+    if ways_out.none:
+        return
+    from batchmix.evaluation.checks import answered_check, stopped_check
+
+    if stopped is not None or view is None:
+        ways_out.without_evaluation(folder, stopped_check(f"the run stopped early: {stopped}"))
+        return
+    answered = answered_check(view.run.results - view.totals.ok)
+    if evaluation is None:
+        ways_out.without_evaluation(folder, answered)
+    else:
+        ways_out.evaluated(evaluation, [answered])
 
 
 def _how_to_resume(stopped: BatchmixError) -> str:
