@@ -80,11 +80,12 @@ class AnswerCheck:
         found = json_of(text, self._root_types)
         if isinstance(found, NoJson):
             return Problem("", found.sentence)
-        if self._validator.is_valid(found.value):
-            return Checked(found.value, found.healed)
-        return self._problem(found.value)
+        return self.problem_of(found.value) or Checked(found.value, found.healed)
 
-    def _problem(self, value: Any) -> Problem:
+    def problem_of(self, value: Any) -> Problem | None:
+        """Return what is wrong with a JSON value. None if it fits."""
+        if self._validator.is_valid(value):
+            return None
         errors = list(itertools.islice(self._validator.iter_errors(value), _MAX_ERRORS))
         path, sentence = min(map(_told, errors), key=_rank)
         more = f" (and {len(errors) - 1}{' or' * (len(errors) == _MAX_ERRORS)} more)" if len(errors) > 1 else ""

@@ -29,9 +29,9 @@ _BLANK = " \t\r\n\f\v\ufeff\u00a0\u200b\u2028\u2029\u3000"
 _BRACKET = re.compile(r"[\[{\]}]")
 _COMMAS = re.compile(rf'{STRING[:-1]}(?:"|\\?\Z)|[\[{{][ \t\r\n]*+,|,(?=[ \t\r\n]*+[\]}}])', re.DOTALL)
 """A comma after the last element. Strings, and commas without any element, match too, so that they are left alone."""
-_LIKE_OBJECT = re.compile(r"\{(?:\s*+(?:[\"'“‘]|/[/*])|[^{}:]*+:)")
+LIKE_OBJECT = re.compile(r"\{(?:\s*+(?:[\"'“‘]|/[/*])|[^{}:]*+:)")
 """The beginning of what was meant as an object, unlike a `{placeholder}`."""
-_LIKE_LIST = re.compile(r"\[\s*+[\"'“‘]")
+LIKE_LIST = re.compile(r"\[\s*+[\"'“‘]")
 _FENCE = re.compile(
     r"^[ \t]*+(`{3,}+|~{3,}+)[^\n`]*+\n(?P<content>.*?)(?:^[ \t]*+\1[ \t]*+$|(?P<open>\Z))", re.DOTALL | re.MULTILINE
 )
@@ -63,7 +63,7 @@ class NoJson(msgspec.Struct, frozen=True, gc=False):
     sentence: str
 
 
-class _MalformedError(ValueError):
+class MalformedJsonError(ValueError):
     """The text is not JSON."""
 
 
@@ -74,10 +74,10 @@ def json_of(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
     words in quotes and, if an object is wanted, lists without objects (`[1]`) don't.
     """
     try:
-        return FoundJson(_strict(text), healed=False)
+        return FoundJson(strict_json(text), healed=False)
     except RefusedTextError as error:
         return NoJson(str(error))
-    except _MalformedError:
+    except MalformedJsonError:
         pass
     except UnicodeEncodeError:  # a lone surrogate; the result's text has U+FFFD in its place, and must mean the same
         return json_of(utf8(text) or "", root_types)
@@ -87,13 +87,18 @@ def json_of(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
         return NoJson(str(error))
 
 
-def _strict(text: str) -> Any:
+def strict_json(text: str) -> Any:
+    """Return the value of a text that is JSON and nothing else.
+
+    Raises `MalformedJsonError` if it is none, `RefusedTextError` if it has no clear value, such as one of a key that is
+    there twice, and `UnicodeEncodeError` for a lone surrogate.
+    """
     try:
         value = msgspec.json.decode(text)
     except msgspec.ValidationError as error:
         raise RefusedTextError(_TOO_LARGE) from error
     except msgspec.DecodeError as error:
-        raise _MalformedError(str(error).removeprefix("JSON is malformed: ")) from error
+        raise MalformedJsonError(str(error).removeprefix("JSON is malformed: ")) from error
     except RecursionError as error:
         raise RefusedTextError(_TOO_DEEP) from error
     # So many digits in a row have one at each of these positions that they span. Looking there is cheap.
@@ -153,8 +158,8 @@ def _healed(text: str, root_types: frozenset[str]) -> FoundJson | NoJson:
     if not rest:
         return NoJson("there is nothing after the reasoning" if start else "the text is empty")
     try:
-        return FoundJson(_strict(rest), healed=True)
-    except _MalformedError as error:
+        return FoundJson(strict_json(rest), healed=True)
+    except MalformedJsonError as error:
         reason = f"it is not valid JSON: {error}" if rest[0] in "{[" else "there is no valid JSON in it"
     candidates: list[tuple[str, Any]] = []
     if root_types - {"object", "array"} and not REASONING.search(rest):
@@ -207,9 +212,7 @@ def _bracketed(text: str, root_types: frozenset[str], *, found_any: bool) -> Ite
         at = end
         found = _with_commas(span)
         if not found:
-            malformed = malformed or bool(
-                _LIKE_OBJECT.search(span) or ("array" in root_types and _LIKE_LIST.match(span))
-            )
+            malformed = malformed or bool(LIKE_OBJECT.search(span) or ("array" in root_types and LIKE_LIST.match(span)))
         elif "array" in root_types or holds_object(found[1]):
             found_any = True
             clear = clear or not may_be_punctuation(found[1], text, start, end)
@@ -238,11 +241,11 @@ def _refuse_reasoning(text: str, start: int, end: int) -> None:
 def _with_commas(text: str) -> tuple[str, Any] | None:
     """Return JSON text without commas after a last element, and its value. None if it is malformed all the same."""
     try:
-        return text, _strict(text)
-    except _MalformedError:
+        return text, strict_json(text)
+    except MalformedJsonError:
         pass
     fewer = _COMMAS.sub(lambda match: "" if match[0] == "," else match[0], text)
     try:
-        return (fewer, _strict(fewer)) if fewer != text else None
-    except _MalformedError:
+        return (fewer, strict_json(fewer)) if fewer != text else None
+    except MalformedJsonError:
         return None

@@ -39,6 +39,10 @@ class RefusedTextError(ValueError):
     """A text whose value, if it has one, is not used. The message says why."""
 
 
+class UnendedReasoningError(RefusedTextError):
+    """A text that ends within its reasoning, before an answer."""
+
+
 def after_reasoning(text: str) -> int:
     """Return where the reasoning in front of an answer ends: 0 if there is none.
 
@@ -104,5 +108,5 @@ def _end_of(opening: re.Match[str], text: str) -> int:
         sign = "<|channel|>final" if opening["channel"] else "assistantfinal"
     end = text.find(sign, opening.end())
     if end < 0:
-        raise RefusedTextError("the text ends within its reasoning, before an answer")
+        raise UnendedReasoningError("the text ends within its reasoning, before an answer")
     return end + len(sign)

@@ -69,7 +69,7 @@ def checked_answer(table: AnswerTable, folder: Path, params: Mapping[str, Mappin
     for place, given in params.items():
         _check_params(table, place, given)
     settings = msgspec.structs.asdict(table)
-    answer = Answer(**settings | {"schema": read_schema(_given(table.schema), folder)})
+    answer = Answer(**settings | {"schema": read_schema(given_schema(table.schema), folder)})
     if answer.flatten and not (is_object_schema(answer.schema) and answer.fields):
         raise JobError(
             'answer.flatten: needs a schema with type = "object" and properties, whose fields become the columns; take'
@@ -83,7 +83,8 @@ def schema_as_text(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema, ensure_ascii=False)
 
 
-def _given(schema: str | dict[str, Any]) -> str | dict[str, Any]:
+def given_schema(schema: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Return a schema as it was given, parsed if it is JSON text. Raises `JobError`."""
     if not isinstance(schema, str) or not schema.lstrip().startswith("{"):
         return schema
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from batchmix.job.columns import checked_columns
 from batchmix.job.cron import due_words
 from batchmix.job.eval_table import checked_eval, with_fields
 from batchmix.job.mistakes import Mistake, mistakes_in
+from batchmix.job.scorer_files import with_scorer_files
 from batchmix.job.secrets import secrets_if_set
 from batchmix.job.settings import merged, setting_in
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
-from batchmix.scorers.labels import Labels
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
@@ -58,7 +59,7 @@ def read_job(
     try:
         table = msgspec.convert(raw, JobTable)
         source = _checked_input(table.input, _folder(path, settings, "input", "path"))
-        table = _with_label_paths(table, _folder(path, settings, "eval", "scorers"))
+        table = _with_scorer_files(table, _folder(path, settings, "eval", "scorers"), environ)
         job = _placed(_checked(table, source, path, environ, scheduled), places)
         job = _with_answer(job, table, _folder(path, settings, "answer", "schema"), environ)
     except JobError as error:
@@ -181,27 +182,27 @@ def _with_answer(job: CheckedJob, table: JobTable, folder: Path, environ: Mappin
     if table.answer is None:
         return job
     params = {"params": job.params} | {f"models.{model.name}.params": model.params for model in job.models}
-    try:
+    with _redacted(job.provider, environ):
         answer = checked_answer(table.answer, folder, params)
-    except JobError as error:  # it may say what the schema's module said, which can read the key
-        # The rehearsal needs no key, so that none would be looked for. The module can read it all the same.
-        provider = msgspec.structs.replace(job.provider, base_url=DEFAULT_BASE_URL)
-        raise JobError(secrets_if_set(provider, environ).redacted_text(str(error))) from error.__cause__
     return msgspec.structs.replace(job, answer=answer, eval=job.eval and with_fields(job.eval, answer))
 
 
-def _with_label_paths(table: JobTable, folder: Path) -> JobTable:
-    """Return the job with absolute paths of its files of labels."""
+def _with_scorer_files(table: JobTable, folder: Path, environ: Mapping[str, str]) -> JobTable:
     if table.eval is None:
         return table
-    what = "eval.scorers.path"
-    scorers = tuple(
-        msgspec.structs.replace(scorer, path=absolute(checked_local(scorer.path, what), folder, what))
-        if isinstance(scorer, Labels)
-        else scorer
-        for scorer in table.eval.scorers
-    )
-    return msgspec.structs.replace(table, eval=msgspec.structs.replace(table.eval, scorers=scorers))
+    with _redacted(table.provider, environ):
+        return msgspec.structs.replace(table, eval=with_scorer_files(table.eval, folder))
+
+
+@contextlib.contextmanager
+def _redacted(provider: Provider, environ: Mapping[str, str]) -> Iterator[None]:
+    """Remove the key from an error, which may say what a schema's module said, and that can read the key."""
+    try:
+        yield
+    except JobError as error:
+        # The rehearsal needs no key, so that none would be looked for. The module can read it all the same.
+        provider = msgspec.structs.replace(provider, base_url=DEFAULT_BASE_URL)
+        raise JobError(secrets_if_set(provider, environ).redacted_text(str(error))) from error.__cause__
 
 
 def _checked_input(source: Input, folder: Path) -> Input:

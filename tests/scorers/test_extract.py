@@ -9,7 +9,7 @@ import pytest
 
 from batchmix.formats.lenient_json import MAX_DEPTH
 from batchmix.scorers.choices import choice
-from batchmix.scorers.json_fields import NOTHING, find_json
+from batchmix.scorers.json_search import JsonFound, json_in
 from batchmix.scorers.numbers import numbers
 
 
@@ -82,22 +82,6 @@ def test_a_choice_is_found_and_never_guessed(text: str, letter: str | None) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ('{"a": 1}', {"a": 1}),
-        ('Here it is:\n```json\n{"a": [1, 2]}\n```\nGood luck!', {"a": [1, 2]}),
-        ('Sure: {"a": {"b": "}"}} as you asked', {"a": {"b": "}"}}),
-        ("a set {x} and then [1, 2]", [1, 2]),
-        ("no braces", NOTHING),
-        ('{"a": ', NOTHING),
-        ("null", None),
-    ],
-)
-def test_json_is_found_alone_fenced_or_in_prose(text: str, value: object) -> None:
-    assert find_json(text) == value
-
-
-@pytest.mark.parametrize(
     "text",
     [
         "[" * 100_000,
@@ -116,7 +100,8 @@ def test_bad_text_costs_little_time(text: str) -> None:
     began = time.process_time()  # CPU time of this process, independent of the machine's load
     numbers(text)
     choice(text, "ABCD")
-    find_json(text)
+    json_in(text, {"a": 1})
+    json_in(text, [1])
     assert time.process_time() - began < 3
 
 
@@ -125,13 +110,13 @@ def test_deeply_nested_json_is_read_to_the_same_depth_from_anywhere_in_the_stack
     """At any depth of the stack, so a text that is scored twice has the same score twice."""
 
     def deeper(levels: int, text: str) -> object:
-        return deeper(levels - 1, text) if levels else find_json(text)
+        return deeper(levels - 1, text) if levels else json_in(text, {})
 
     nested = '{"a": 1, "b": ' + "[" * depth + "7" + "]" * depth + "}"
     for text in (nested, f"```json\n{nested}\n```", f"It is {nested}, I think", "[" * depth + nested):
-        found = find_json(text)
+        found = json_in(text, {})
         assert deeper(400, text) == found
         if text[0] != "[":
-            assert isinstance(found, dict)
-            assert found["a"] == 1
-            assert json.dumps(found).count("[") == MAX_DEPTH - 1
+            assert isinstance(found, JsonFound)
+            assert found.value["a"] == 1
+            assert json.dumps(found.value).count("[") == MAX_DEPTH - 1
