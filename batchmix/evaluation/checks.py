@@ -12,6 +12,7 @@ from batchmix.evaluation.alarms import Alarm
 from batchmix.evaluation.comparison import Diff
 from batchmix.evaluation.measure import Metrics, read_metrics
 from batchmix.evaluation.metric_text import metric_value, named_metric
+from batchmix.evaluation.report_tables import group_name
 from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import counted
 from batchmix.job.guards import guarded
@@ -110,8 +111,7 @@ def _key(one: Alarm | Comparison) -> _Key:
 
 
 def _compared(comparison: Comparison) -> Check:
-    group = "".join(f" of {column} = {value}" for column, value in comparison.group.items())
-    name = f"{named_metric(comparison.metric, comparison.scorer)}{group} not worse than before"
+    name = f"{named_metric(comparison.metric, comparison.scorer)}{group_name(comparison.group)} not worse than before"
     if comparison.verdict == "not compared":
         return Check(comparison.model, name, f"not compared: {comparison.reason}", comparison.verdict)
     paired = comparison.paired

@@ -14,6 +14,7 @@ from batchmix.evaluation.comparison import Diff
 from batchmix.evaluation.examples import Example
 from batchmix.evaluation.measure import ScoreMetrics
 from batchmix.evaluation.metric_text import figures, metric_name, metric_value
+from batchmix.evaluation.report_tables import group_name
 from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import counted
 from batchmix.formats.display import clean
@@ -120,13 +121,12 @@ def _comparison_tables(diff: Diff) -> Iterator[str]:
 
 def _comparison_cells(comparison: Comparison) -> tuple[str, ...]:
     found = figures(comparison)
-    group = "".join(f" of {column} = {value}" for column, value in comparison.group.items())
     detectable = comparison.detectable
     shown = "" if detectable is None else metric_value(comparison.metric, detectable)
     return (
         _SIGNS[comparison.verdict],
         code(comparison.model),
-        code(f"{metric_name(comparison)}{group}"),
+        code(f"{metric_name(comparison)}{group_name(comparison.group)}"),
         *(sentence(text) for text in (found.before, found.after, found.difference, found.interval, found.p, shown)),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -224,26 +224,3 @@ def failure_chart(totals: Totals) -> Iterator[Drawing]:
 
 def _with_interval(mean: float, low: float | None, high: float | None) -> str:
     return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ({low:.3f} to {high:.3f})"
-
-
-def group_tables(metrics: Metrics, max_rows: int) -> Iterator[Mapping[str, object]]:
-    """Yield a table for each scorer and group column, with a row for each value and a column for each model."""
-    models = [found.model for found in metrics.models]
-    cells: dict[tuple[str, str], dict[str | None, dict[str, str]]] = {}
-    for found in metrics.scores:
-        for column, value in found.group.items():
-            score = found.score
-            error = "" if score.stderr is None else f" ± {score.stderr:.3f}"
-            text = "" if score.mean is None else f"{score.mean:.3f}{error}"
-            cells.setdefault((found.scorer, column), {}).setdefault(value, {})[found.model] = text
-    for (scorer, column), rows in cells.items():
-        shown = list(rows.items())[:max_rows]
-        yield {
-            "scorer": scorer,
-            "column": column,
-            "models": models,
-            "rows": [
-                {"value": value, "cells": [by_model.get(model, "") for model in models]} for value, by_model in shown
-            ],
-            "more": len(rows) - len(shown),
-        }

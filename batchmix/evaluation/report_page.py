@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import msgspec
 
 from batchmix.engine import reader
 from batchmix.evaluation import panels
-from batchmix.evaluation.alarms import missed_thresholds
+from batchmix.evaluation.alarms import Alarm, missed_thresholds
 from batchmix.evaluation.answers_page import answers_part
 from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.drawing import Drawing
+from batchmix.evaluation.group_tables import group_tables
 from batchmix.evaluation.history import past_runs
 from batchmix.evaluation.html_page import check_page, write_page
 from batchmix.evaluation.measure import Metrics, measure, read_metrics
@@ -22,7 +23,6 @@ from batchmix.evaluation.report_answers import Answers, changed_answers, low_ans
 from batchmix.evaluation.report_tables import (
     checked_answers,
     comparison_row,
-    group_table,
     model_row,
     score_row,
 )
@@ -34,9 +34,6 @@ from batchmix.job.eval_table import Eval
 from batchmix.job.secrets import secrets_if_set
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
-
-_GROUPS = 50
-"""The most rows that a group table shows."""
 
 
 def write_report(folder: Path, baseline: Path | None) -> Path:
@@ -60,6 +57,7 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
     evaluated = scores_path(layout).exists()
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
     compared = compare_runs(baseline, folder) if baseline else None
+    alarms = compared.alarms if compared else tuple(missed_thresholds(metrics))
     times = panels.read_response_times(folder, view.run)
     runs = past_runs(folder.resolve().parent, metrics.name)
     past = [past_run for past_run in runs if past_run.started_at <= metrics.started_at]
@@ -70,11 +68,13 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
         "complete": metrics.complete,
         "rehearsal": view.run.rehearsal,
         "batchmix": metrics.batchmix,
-        "missed": [clean(alarm.text) for alarm in missed_thresholds(metrics)],
-        "tiles": list(_tiles(view, metrics, times, compared)),
+        "alarms": [{"kind": alarm.kind, "text": clean(alarm.text, 600)} for alarm in alarms],
+        "tiles": [*_verdict_tiles(compared, alarms), *_tiles(view, metrics, times)],
         "scores": _drawn([*panels.score_charts(metrics, compared), *panels.history_charts(past, metrics)]),
         "score_rows": [score_row(found) for found in metrics.scores if not found.group],
-        "groups": [group_table(table) for table in panels.group_tables(metrics, _GROUPS)],
+        "groups": [
+            msgspec.to_builtins(table) for table in group_tables(metrics, compared.groups if compared else ())
+        ],
         "run_charts": _drawn(
             [
                 *panels.speed_chart(times, view.run.models),
@@ -116,15 +116,21 @@ def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
     ]
 
 
-def _tiles(
-    view: View, metrics: Metrics, times: panels.ResponseTimes, compared: Diff | None
-) -> Iterator[dict[str, str]]:
+def _verdict_tiles(compared: Diff | None, alarms: Sequence[Alarm]) -> Iterator[dict[str, str]]:
+    """Yield the tiles that say whether the run passed."""
+    if compared is None and not alarms:
+        return
+    tone = "bad" if alarms else "good"
+    guarded = [one.verdict for one in (*compared.comparisons, *compared.groups) if one.verdict] if compared else []
+    note = (
+        f"{guarded.count('worse'):,} worse, {guarded.count('not compared'):,} not compared of {len(guarded):,} guarded"
+    )
+    yield _tile("Alarms", f"{len(alarms):,}", note if compared else "missed thresholds", tone)
+
+
+def _tiles(view: View, metrics: Metrics, times: panels.ResponseTimes) -> Iterator[dict[str, str]]:
     """Yield the tiles at the top of the page, which show the main figures."""
     totals, timeline = view.totals, times.timeline
-    if compared:
-        guarded = sum(bool(one.verdict) for one in compared.comparisons)
-        tone = "bad" if compared.worse else "good"
-        yield _tile("Worse", f"{len(compared.worse)}", f"of {guarded:,} guarded metrics", tone)
     unanswered = totals.failed + totals.rejected
     yield _tile("Answered", f"{totals.ok:,}", f"of {view.run.results:,}; {unanswered:,} without an answer")
     judged = [one.cost_usd for one in metrics.judges if one.cost_usd is not None]
@@ -157,6 +163,7 @@ def _duration(seconds: float) -> str:
 
 
 def _difference(compared: Diff) -> dict[str, Any]:
+    changed_groups = [group for group in compared.groups if group.verdict in {"worse", "better"}]
     return {
         "before": clean(compared.before, 200),
         "paired": f"{compared.paired:,}",
@@ -164,6 +171,5 @@ def _difference(compared: Diff) -> dict[str, Any]:
         "unpaired": f"{compared.unpaired:,}",
         "left_out": [clean(line) for line in compared.left_out],
         "charts": _drawn(list(panels.difference_charts(compared))),
-        "rows": [comparison_row(comparison) for comparison in compared.comparisons],
-        "worse": [comparison_row(comparison) for comparison in compared.worse],
+        "rows": [comparison_row(one) for one in (*compared.comparisons, *changed_groups)],
     }

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
-from batchmix.evaluation.metric_text import figures, metric_name
+from batchmix.evaluation.metric_text import figures, metric_name, metric_value
 from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.store.answer_totals import shown_path
+
+TONES = {"worse": "bad", "not compared": "bad", "better": "good"}
+"""The CSS class of each verdict that has a colour."""
+
+
+def group_name(group: Mapping[str, str | None]) -> str:
+    """Return the name of a group of rows, such as ` of topic = algebra`. Empty for all rows."""
+    return "".join(f" of {column} = {value}" for column, value in group.items())
 
 
 def score_row(scored: ScoreMetrics) -> dict[str, str]:
@@ -27,13 +36,6 @@ def score_row(scored: ScoreMetrics) -> dict[str, str]:
         "no_answer": f"{scored.no_answer:,}",
         "pass_at": ", ".join(f"{k}: {value:.3f}" for k, value in scored.pass_at.items()),
     }
-
-
-def group_table(table: Any) -> dict[str, Any]:
-    """Return a table of groups, with names and values from rows made clean."""
-    rows = [{**row, "value": "null" if row["value"] is None else clean(row["value"], 60)} for row in table["rows"]]
-    models = [clean(model, 40) for model in table["models"]]
-    return {**table, "column": clean(table["column"], 60), "models": models, "rows": rows}
 
 
 def model_row(model: ModelMetrics) -> dict[str, str]:
@@ -76,13 +78,17 @@ def checked_answers(answers: dict[str, Any]) -> dict[str, Any]:
 def comparison_row(comparison: Comparison) -> dict[str, str]:
     """Return a row of the table that compares two runs."""
     found = figures(comparison)
+    model, before = clean(comparison.model, 60), clean(comparison.before_model, 60)
+    least = comparison.detectable
     return {
         "verdict": comparison.verdict,
-        "tone": {"worse": "bad", "not compared": "bad", "better": "good"}.get(comparison.verdict, "faint"),
-        "model": clean(comparison.model, 60),
-        "what": metric_name(comparison),
+        "tone": TONES.get(comparison.verdict, "faint"),
+        "model": model if before in {"", model} else f"{model}, before: {before}",
+        "what": clean(f"{metric_name(comparison)}{group_name(comparison.group)}", 200),
         **{name: getattr(found, name) for name in ("before", "after", "difference", "interval", "p")},
-        "moves": f"{found.up} / {found.down} / {found.same}" if found.same else comparison.reason,
+        "detectable": "" if least is None else metric_value(comparison.metric, least, signed=True),
+        "moves": f"{found.up} / {found.down} / {found.same}" if found.same else "",
+        "reason": clean(comparison.reason),
     }
 
 

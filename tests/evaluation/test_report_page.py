@@ -7,10 +7,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from batchmix.errors import RunError
+from batchmix.evaluation.group_tables import group_tables
+from batchmix.evaluation.paired import compare
 from batchmix.evaluation.report_page import write_report
+from batchmix.evaluation.verdicts import Comparison
 from tests.calling import batchmix
 from tests.evaluation.conftest import EvalBench
 from tests.evaluation.test_comparison import evaluated_run, put_scores, rows
@@ -201,3 +205,28 @@ def test_a_rehearsed_run_is_called_so(evaluated: EvalBench) -> None:
     evaluated.settings["output"]["path"] = str(evaluated.out)
     evaluated.run()
     assert "rehearsed: the answers are made up by" in report(evaluated.out).text
+
+
+def test_what_could_not_be_compared_is_red_with_its_reason(evaluated: EvalBench) -> None:
+    first = evaluated_run(evaluated, "out/first", rows([True] * 6))
+    evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}]
+    second = evaluated_run(evaluated, "out/second", rows([True] * 6))
+    text = write_report(second, first).read_text()
+    assert '<p class="bad">Not compared: m: includes' in text
+    assert '<td class="bad">not compared</td>' in text
+    assert '<td class="text bad" colspan="7">' in text
+    assert "No guarded metric is significantly worse" not in text
+
+
+def test_each_group_stands_beside_its_score_before_with_its_verdict(evaluated: EvalBench) -> None:
+    evaluated.settings["eval"]["group_by"] = ["topic"]
+    data = [{**row, "topic": f"t{n % 2}"} for n, row in enumerate(rows([True] * 8))]
+    evaluated_run(evaluated, "out/first", data)
+    metrics = evaluated.evaluate()
+    paired = compare(np.ones(4), np.zeros(4), np.arange(4))
+    groups = [Comparison("m", "score", "includes", paired, {"topic": "t1"}, verdict="worse")]
+    (table,) = group_tables(metrics, groups)
+    assert (table.column, table.models, table.compared) == ("topic", ["m"], True)
+    assert [row["value"] for row in table.rows] == ["t0", "t1"]
+    assert [row["cells"][0]["before"] for row in table.rows] == ["", "1.000"]
+    assert [row["cells"][0]["verdict"] for row in table.rows] == ["", "worse"]
