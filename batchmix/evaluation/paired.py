@@ -1,21 +1,12 @@
-"""Compares the scores of the same rows in two runs, pair by pair. All functions are pure and work on arrays."""
+"""Compares the values of the same rows in two runs, pair by pair. All functions are pure and work on arrays."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from batchmix.evaluation.metrics import Z95, Floats, Ints, clustered_stderr, row_sums
-
-_EXACT = 1_000
-"""The most rows with a difference for which the test is exact. With more, the normal approximation is as good."""
-_DRAWS = 10_000
-"""The number of random sign flips."""
-_CHUNK = 500
-"""The number of random sign flips that are drawn at once. This bounds the memory."""
+from batchmix.evaluation.metrics import Floats, Ints, cluster_sums, mean_spread
+from batchmix.evaluation.sign_flips import least_p, sign_flip_p
 
 
 class Paired(msgspec.Struct, frozen=True):
@@ -23,6 +14,7 @@ class Paired(msgspec.Struct, frozen=True):
 
     n: int
     rows: int
+    """The number of rows, or of clusters of rows (`eval.cluster`)."""
     before: float
     after: float
     difference: float
@@ -43,74 +35,91 @@ class Paired(msgspec.Struct, frozen=True):
     """The number of results whose value fell."""
     ties: int
     """The number of results whose value stayed the same."""
+    stderr: float | None = None
+    """The standard error of the difference. None if there are fewer than two rows."""
+    df: float = 0.0
+    """The degrees of freedom of the standard error."""
+    change: float = 0.0
+    """The typical size of a change of one result that changes: 1 for scores of 0 and 1. 0 for a percentile."""
+    least_p: float = 0.0
+    """The smallest one-sided p-value that the rows that changed could have, if all had changed to the same side."""
 
 
-def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
+def compare(before: Floats, after: Floats, clusters: Ints, weights: Floats | None = None) -> Paired | None:
     """Return the mean difference of paired values with its interval and p-values. None if there are no pairs.
 
-    The interval is the normal one, from the standard error of the paired differences, clustered by row, as in Miller,
-    "Adding Error Bars to Evals" (2024), section 4.2. The p-values are those of Fisher's sign-flip test on the sum of
-    each row's differences (see `sign_flip_p`).
+    The interval is Student's, from the standard error of the paired differences, clustered by row or as `clusters`
+    says, as in Miller, "Adding Error Bars to Evals" (2024), section 4.2. The p-values are those of Fisher's sign-flip
+    test on the sum of each cluster's differences (see `sign_flip_p`): all results of a cluster flip together.
     """
-    if not len(rows):
+    if not len(clusters):
         return None
-    differences = after - before
-    clusters, error = clustered_stderr(differences, rows)
-    mean = float(differences.mean())
-    sums = row_sums(differences, rows)
-    fall, rise = sign_flip_p(sums), sign_flip_p(-sums)
-    margin = None if error is None else Z95 * error
-    return Paired(
-        n=len(rows),
-        rows=clusters,
-        before=float(before.mean()),
-        after=float(after.mean()),
-        difference=mean,
-        low=None if margin is None else mean - margin,
-        high=None if margin is None else mean + margin,
-        p=min(1.0, 2 * min(fall, rise)),
-        p_fall=fall,
-        p_rise=rise,
-        wins=int((differences > 0).sum()),
-        losses=int((differences < 0).sum()),
-        ties=int((differences == 0).sum()),
+    means = [float(np.average(values, weights=weights)) for values in (before, after)]
+    return _paired(means, (before, after), after - before, clusters, weights)
+
+
+def compare_percentile(before: Floats, after: Floats, clusters: Ints, percent: float) -> Paired | None:
+    """Return the difference of a percentile of paired values with its interval and p-values. None without pairs.
+
+    The later percentile is larger if more of the later values than of the earlier ones exceed the percentile of all.
+    These are paired values of 0 and 1, so this is tested as for scores: the median test of Mood (1954), in pairs.
+    The interval is found as by Woodruff (1952): that of the share of values is read off the distribution of all values.
+    """
+    if not len(clusters):
+        return None
+    everything = np.concatenate([before, after])
+    bound = np.percentile(everything, percent)
+    shares = (before > bound).astype(np.float64), (after > bound).astype(np.float64)
+    ends = [float(np.percentile(values, percent)) for values in (before, after)]
+    found = _paired(ends, (before, after), shares[1] - shares[0], clusters, None)
+    margin = mean_spread(shares[1] - shares[0], clusters).margin
+    if margin is None:
+        return found
+    low, high = (
+        float(np.percentile(everything, min(100.0, max(0.0, percent + side * 100 * margin))) - bound)
+        for side in (-1, 1)
+    )
+    return msgspec.structs.replace(
+        found,
+        low=found.difference + low,
+        high=found.difference + high,
+        stderr=(high - low) / (2 * margin) * (found.stderr or 0.0) if margin else 0.0,
+        change=0.0,
     )
 
 
-def sign_flip_p(differences: Floats) -> float:
-    """Return the probability that the sum of the differences is this small, or smaller, if their signs are random.
+def _paired(
+    ends: list[float], values: tuple[Floats, Floats], differences: Floats, clusters: Ints, weights: Floats | None
+) -> Paired:
+    """Return the comparison whose values before and after are `ends`, given the differences to test."""
+    found = mean_spread(differences, clusters, weights)
+    sums = cluster_sums(differences if weights is None else differences * weights, clusters)
+    fall, rise = sign_flip_p(sums), sign_flip_p(-sums)
+    difference, margin = ends[1] - ends[0], found.margin
+    changes = values[1] - values[0]
+    return Paired(
+        n=len(clusters),
+        rows=found.clusters,
+        before=ends[0],
+        after=ends[1],
+        difference=difference,
+        low=None if margin is None else difference - margin,
+        high=None if margin is None else difference + margin,
+        p=min(1.0, 2 * min(fall, rise)),
+        p_fall=fall,
+        p_rise=rise,
+        wins=int((changes > 0).sum()),
+        losses=int((changes < 0).sum()),
+        ties=int((changes == 0).sum()),
+        stderr=found.stderr,
+        df=found.df,
+        change=_typical_change(values, np.abs(changes)),
+        least_p=least_p(sums),
+    )
 
-    This is the one-sided test of Fisher (1935) for a fall. If all differences have the same size (scores of 0 and 1,
-    for example), it equals the exact test of McNemar (1947), which is binomial on the rows that differ. Otherwise
-    10,000 sign flips are drawn, with a fixed seed, and the observed signs are counted as one more (Phipson and Smyth
-    2010). With more than 1,000 differing rows, the normal approximation of both tests is used.
-    """
-    moved = differences[np.abs(differences) > 1e-12]
-    count = len(moved)
-    if not count:
-        return 1.0
-    total, size = float(moved.sum()), float(np.abs(moved).max())
-    equal = bool(np.all(np.abs(np.abs(moved) - size) <= 1e-9 * size))
-    if count > _EXACT:
-        step = size if equal else 0.0  # the total moves in steps of two sizes
-        return math.erfc(-(total + step) / math.sqrt(2 * float(moved @ moved))) / 2
-    if equal:
-        rises = int((moved > 0).sum())
-        return float(sum(math.comb(count, k) for k in range(rises + 1)) / 2**count)
-    draw = np.random.default_rng(0)
-    as_far = 0
-    for _ in range(0, _DRAWS, _CHUNK):
-        signs = draw.integers(0, 2, size=(_CHUNK, count), dtype=np.int8) * 2.0 - 1.0
-        as_far += int((signs @ np.abs(moved) <= total + 1e-9 * size).sum())
-    return (as_far + 1) / (_DRAWS + 1)
 
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm-adjusted p-values (Holm 1979), which control the family-wise error rate."""
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted = [1.0] * len(p_values)
-    lower_bound = 0.0
-    for rank, at in enumerate(order):
-        lower_bound = max(lower_bound, min(1.0, p_values[at] * (len(p_values) - rank)))
-        adjusted[at] = lower_bound
-    return adjusted
+def _typical_change(values: tuple[Floats, Floats], changes: Floats) -> float:
+    """Return the mean size of the changes, large ones weighing more. If nothing changed: the largest value."""
+    if changes.any():
+        return float(changes @ changes / changes.sum())
+    return float(np.abs(values[0]).max())

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from batchmix.evaluation.paired import Paired, holm
+from batchmix.evaluation.multiple import holm
+from batchmix.evaluation.paired import Paired
 from batchmix.formats.amounts import counted
 from batchmix.job.guards import LESS_IS_BETTER, Guard, guarded
 

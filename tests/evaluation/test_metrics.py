@@ -16,6 +16,13 @@ from batchmix.evaluation.metrics import estimate, pass_at, percentiles
 from batchmix.evaluation.result_arrays import floats
 
 RNG = np.random.default_rng(7)
+_BEGIN = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Each test draws the same numbers, whichever tests ran before it."""
+    RNG.bit_generator.state = _BEGIN
 
 
 @pytest.mark.parametrize("n", [2, 3, 50, 2000])
@@ -24,8 +31,8 @@ def test_one_score_per_row_has_the_standard_error_of_the_mean(n: int) -> None:
     found = estimate(scores, np.arange(n))
     assert found.stderr == pytest.approx(stats.sem(scores), rel=1e-12)
     assert found.mean == pytest.approx(scores.mean(), rel=1e-12)
-    low, high = stats.norm.interval(0.95, scores.mean(), stats.sem(scores))
-    assert (found.low, found.high) == (pytest.approx(low, rel=1e-12), pytest.approx(high, rel=1e-12))
+    low, high = stats.t.interval(0.95, n - 1, scores.mean(), stats.sem(scores))
+    assert (found.low, found.high) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
 
 
 def test_several_samples_of_a_row_are_one_cluster() -> None:
@@ -38,6 +45,42 @@ def test_several_samples_of_a_row_are_one_cluster() -> None:
     centred = uneven - uneven.mean()
     by_hand = math.sqrt(3 / 2 * sum(centred[rows == row].sum() ** 2 for row in (1, 4, 9))) / 6
     assert estimate(uneven, rows).stderr == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_clusters_may_come_in_any_order() -> None:
+    scores, documents = RNG.normal(size=60), RNG.integers(0, 12, 60)
+    ordered = np.argsort(documents, kind="stable")
+    assert estimate(scores, documents).stderr == pytest.approx(estimate(scores[ordered], documents[ordered]).stderr)
+    assert estimate(scores, documents).rows == len(set(documents.tolist()))
+
+
+def test_weights_count_as_so_many_scores_of_a_row() -> None:
+    times = RNG.integers(1, 5, 40)
+    for scores in (RNG.normal(size=40), (RNG.random(40) < 0.7).astype(float)):
+        found = estimate(scores, np.arange(40), times.astype(float))
+        repeated = estimate(np.repeat(scores, times), np.repeat(np.arange(40), times))
+        assert (found.mean, found.stderr) == (pytest.approx(repeated.mean), pytest.approx(repeated.stderr))
+        assert found.low == pytest.approx(repeated.low, abs=0.01)
+        assert (found.n, found.rows) == (40, 40)
+
+
+def test_equal_weights_change_nothing() -> None:
+    scores = RNG.normal(size=40)
+    found, plain = estimate(scores, np.arange(40), np.full(40, 3.0)), estimate(scores, np.arange(40))
+    assert (found.mean, found.stderr, found.low) == pytest.approx((plain.mean, plain.stderr, plain.low))
+
+
+@pytest.mark.parametrize("sizes", [[3] * 8, [40, 10, 5, 5, 4, 3, 2, 1]])
+def test_the_interval_of_few_clusters_contains_the_truth(sizes: list[int]) -> None:
+    documents = np.repeat(np.arange(len(sizes)), sizes)
+    inside = 0
+    for _ in range(500):
+        scores = RNG.normal(0, 1, len(sizes))[documents] + RNG.normal(0, 1, len(documents))
+        found = estimate(scores, documents)
+        assert found.low is not None
+        assert found.high is not None
+        inside += found.low <= 0 <= found.high
+    assert inside >= 460
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (3, 10), (1234, 2000), (1, 2)])

@@ -1,4 +1,4 @@
-"""Paired comparisons agree with scipy and keep their significance level."""
+"""Paired comparisons agree with scipy, and each interval and p-value is that of rows that belong together."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from batchmix.evaluation.paired import compare, holm, sign_flip_p
+from batchmix.evaluation.paired import compare, compare_percentile
+from batchmix.evaluation.sign_flips import sign_flip_p
 
 RNG = np.random.default_rng(11)
+_BEGIN = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Each test draws the same numbers, whichever tests ran before it."""
+    RNG.bit_generator.state = _BEGIN
 
 
 @given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 50), st.sampled_from([1.0, 0.1, 3.0]))
@@ -24,29 +32,11 @@ def test_scores_of_0_and_1_have_mcnemars_exact_p(wins: int, losses: int, ties: i
         assert found.p == pytest.approx(min(1.0, stats.binomtest(wins, wins + losses).pvalue), rel=1e-9)
 
 
-@pytest.mark.parametrize("wins", [500, 520, 560, 600])
-def test_the_normal_approximation_for_many_rows_is_near_the_exact_p(wins: int) -> None:
-    differences = np.array([1.0] * wins + [-1.0] * (1001 - wins))
-    exact = stats.binomtest(wins, 1001, alternative="greater").pvalue
-    assert sign_flip_p(-differences) == pytest.approx(exact, rel=0.05, abs=1e-5)
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.3, 0.8])
-def test_other_scores_have_the_p_of_all_flips(shift: float) -> None:
-    differences = RNG.normal(shift, 1, 12)
-    exact = stats.permutation_test(
-        (differences, np.zeros(12)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf,
-        alternative="less",
-    )  # fmt: skip
-    assert sign_flip_p(differences) == pytest.approx(exact.pvalue, abs=0.02)
-    assert sign_flip_p(differences) == sign_flip_p(differences)
-
-
 def test_the_interval_of_paired_scores_is_that_of_their_differences() -> None:
     before, after = RNG.normal(0.5, 0.2, 500), RNG.normal(0.52, 0.2, 500)
     found = compare(before, after, np.arange(500))
     assert found is not None
-    low, high = stats.norm.interval(0.95, np.mean(after - before), stats.sem(after - before))
+    low, high = stats.t.interval(0.95, 499, np.mean(after - before), stats.sem(after - before))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     assert found.p == pytest.approx(stats.ttest_rel(after, before).pvalue, abs=0.02)
     assert (found.wins + found.losses, found.ties) == (500, 0)
@@ -74,8 +64,80 @@ def test_without_pairs_there_is_no_comparison() -> None:
     assert (one.difference, one.low, one.p) == (-1.0, None, 1.0)
 
 
-def test_holm_gives_the_published_example() -> None:
-    # The p-values and the adjusted ones of R's p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm").
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+@pytest.mark.parametrize("sizes", [[5] * 40, [1, 2, 3, 10, 40] * 8])
+def test_rows_of_a_document_flip_together_in_any_order(sizes: list[int]) -> None:
+    documents = np.repeat(np.arange(len(sizes)), sizes)
+    alarms, by_row, covered = 0, 0, 0
+    for _ in range(300):
+        order = RNG.permutation(len(documents))
+        shock = RNG.normal(0, 0.3, len(sizes))[documents]
+        before, after = RNG.normal(0, 0.3, len(documents)), RNG.normal(0, 0.3, len(documents)) + shock
+        found = compare(before[order], after[order], documents[order])
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        assert found.rows == len(sizes)
+        alarms += found.p <= 0.05
+        covered += found.low <= 0 <= found.high
+        rows = compare(before, after, np.arange(len(documents)))
+        by_row += rows is not None and rows.p <= 0.05
+    assert alarms <= 27
+    assert covered >= 273
+    assert by_row >= 40
+
+
+def test_weights_count_as_so_many_rows() -> None:
+    before, after = RNG.normal(0, 1, 30), RNG.normal(0.2, 1, 30)
+    times = RNG.integers(1, 5, 30)
+    rows = np.arange(30)
+    weighted = compare(before, after, rows, times.astype(float))
+    repeated = compare(np.repeat(before, times), np.repeat(after, times), np.repeat(rows, times))
+    assert weighted is not None
+    assert repeated is not None
+    for name in ("before", "after", "difference", "low", "high", "p_fall", "p_rise", "stderr", "df", "rows"):
+        assert getattr(weighted, name) == pytest.approx(getattr(repeated, name), rel=1e-9), name
+
+
+def test_few_rows_have_the_interval_of_a_t_test() -> None:
+    before, after = RNG.normal(0, 1, 6), RNG.normal(0, 1, 6)
+    found = compare(before, after, np.arange(6))
+    assert found is not None
+    low, high = stats.ttest_rel(after, before).confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.df == 5
+
+
+@pytest.mark.parametrize("percent", [50, 90, 99])
+def test_a_percentile_is_tested_by_how_many_values_exceed_that_of_both_runs(percent: int) -> None:
+    before = RNG.lognormal(0, 1, 1000)
+    after = before * RNG.lognormal(0.3, 0.3, 1000)
+    found = compare_percentile(before, after, np.arange(1000), percent)
+    assert found is not None
+    assert (found.before, found.after) == (np.percentile(before, percent), np.percentile(after, percent))
+    bound = np.percentile(np.concatenate([before, after]), percent)
+    rose, fell = int(((before <= bound) & (after > bound)).sum()), int(((before > bound) & (after <= bound)).sum())
+    assert found.p_rise == pytest.approx(stats.binomtest(rose, rose + fell, alternative="greater").pvalue)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.difference < found.high
+
+
+def test_the_interval_of_a_percentile_contains_the_truth_in_95_of_100() -> None:
+    inside = 0
+    for _ in range(400):
+        base = RNG.lognormal(0, 0.5, 400)
+        before, after = base * RNG.lognormal(0, 0.5, 400), 1.2 * base * RNG.lognormal(0, 0.5, 400)
+        found = compare_percentile(before, after, np.arange(400), 50)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        inside += found.low <= 0.2 <= found.high  # the median of each is 1, and 1.2
+    assert 365 <= inside <= 395
+
+
+def test_a_percentile_of_the_same_values_is_the_same() -> None:
+    values = RNG.lognormal(0, 1, 50)
+    found = compare_percentile(values, values, np.arange(50), 90)
+    assert found is not None
+    assert (found.difference, found.low, found.high, found.p, found.least_p) == (0, 0, 0, 1, 1)
+    assert compare_percentile(values[:0], values[:0], np.arange(0), 90) is None
