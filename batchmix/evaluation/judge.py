@@ -28,9 +28,10 @@ from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import BYTES_PER_TOKEN, Status
 from batchmix.redact import Secrets
-from batchmix.scorers.grades import grade_in
+from batchmix.scorers.grades import verdict_in
 from batchmix.scorers.indirect import Judge
 from batchmix.scorers.settings import Score, target_text
+from batchmix.scorers.verdict_values import ScaleValues
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import judges_in
@@ -101,11 +102,9 @@ class JudgeScores:
 
 def score_in(text: str, scale: tuple[float, float]) -> Score:
     """Return the score in a judge's answer: the grade, converted from its scale to the range from 0 to 1."""
-    number, (worst, best) = grade_in(text), scale
-    if number is None:
-        return Score(None, None, None, f"no clear grade in the judge's answer: {text}")
-    if not worst <= number <= best:
-        return Score(None, None, f"{number:g}", f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
+    (number, reason), (worst, best) = verdict_in(text, ScaleValues(*scale)), scale
+    if not isinstance(number, float | int):
+        return Score(None, None, None, f"{reason}: {text}")
     return Score((number - worst) / (best - worst), None, f"{number:g}", text)
 
 

@@ -1,77 +1,250 @@
-"""Finds the grade in a judge's answer."""
+"""Finds the verdict in a judge's answer, wherever and however the judge states it."""
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from batchmix.formats.lenient_json import read_json
+from batchmix.answers.healing import FoundJson, json_of
+from batchmix.scorers.judge_words import ARTICLES, CHOICE_NAME, NAME, QUOTES_ITS_WORDS, SUMMARY, SUPPOSED_AFTER
+from batchmix.scorers.prose_verdicts import ProseForms
+from batchmix.scorers.quotations import Judged, own_lines, unmarked, without_quotations, without_reasoning
+from batchmix.scorers.verdict_values import LabelValues, VerdictValues, normalized
 
-_GRADE_LABELS = ("score", "rating", "grade", "verdict")
-_MAX_GRADED_CHARS = 20_000
-"""The most characters, counted from the end of a judge's answer, that are searched for a grade."""
-_MAX_GRADE = 1e300
-"""The largest number that counts as a grade. Calculations with a larger number might not stay finite."""
-_GRADE = r"(-?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)"
-_GRADE_NAME = rf"(?:{'|'.join(_GRADE_LABELS)})"
-_GRADE_LINE = re.compile(
-    rf"^[ \t*_#-]{{0,9}}(?:(?:my|the|final|overall|total)[ \t]{{1,3}}){{0,3}}([\"'`]?){_GRADE_NAME}\1[ \t*_]{{0,5}}"
-    rf"(?:is|of|[:=])[ \t:*_]{{0,5}}{_GRADE}[ \t]{{0,3}}(?:(?:/|out of)[ \t]{{0,3}}\d{{1,9}})?[ \t.,*_]{{0,9}}$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_MENTION = re.compile(
-    rf"\b{_GRADE_NAME}\b[\"'*`\s]{{0,5}}(?:is|of)?[\s:=*]{{0,5}}{_GRADE}(?:\s{{0,3}}(?:/|out of)\s{{0,3}}\d{{1,9}})?",
-    re.IGNORECASE,
-)
-_QUOTED = re.compile(
-    r"\"[^\"\n]*\"|“[^”]{0,2000}”|«[^»]{0,2000}»|`[^`\n]*`|```.{0,5000}?```|^[ \t]*>[^\n]*$", re.MULTILINE | re.DOTALL
-)
-_FENCED = re.compile(r"```\w*[ \t]*\n(.*?)```\s*\Z", re.DOTALL)
-_ALONE = re.compile(rf"\A[\s*_`]*{_GRADE}[\s*_`.]*\Z")
+_MAX_CHARS = 20_000
+"""The most characters, counted from the end of a judge's answer, that are searched for a verdict."""
+_MAX_GRADE_CHARS = 100
+_OBJECT = frozenset({"object"})
+_NO_ANSWER = "the judge's answer is empty"
+_UNCLEAR = "no clear verdict in the judge's answer"
+_SEVERAL = "several verdicts in the judge's answer"
 
 
-def grade_in(text: str) -> float | None:
-    """Return the number that a judge gives as its grade. None if there is no clear grade.
+class Reading(NamedTuple):
+    """What was read in a judge's answer: a value, or why there is none."""
 
-    A judge may quote the text that it judges, and that text may contain `score: 5` in order to get a 5. So the end of
-    the judge's answer is preferred: JSON, or a line with only the grade. Otherwise the prose counts, without its
-    quotations, if it ends with a grade or names only one. A text can still persuade the judge itself; the rubric must
-    guard against that.
+    value: str | float | None
+    reason: str = ""
+
+
+def verdict_in(text: str, values: VerdictValues, judged: Judged | None = None) -> Reading:
+    """Return the verdict in a judge's answer, a number or a label, or why there is none.
+
+    A judge may quote the text that it judges, and that text may contain `score: 5` in order to get a 5. So quotations
+    do not count, nor does anything that the judged text contains. Of what remains, JSON, tags and `[[4]]` are looked
+    for first, then lines such as `Score: 4` and bare values, then prose. Whatever contradicts itself is no verdict.
     """
-    text = text[-_MAX_GRADED_CHARS:].strip()
-    lines = text.splitlines()
-    fenced = _FENCED.search(text)
-    for candidate in (text, fenced[1] if fenced else "", lines[-1] if lines else ""):
-        number = _in_json(candidate)
-        if number is not None:
-            return number
-    whole_lines = _GRADE_LINE.findall(text)
-    if whole_lines:
-        return float(whole_lines[-1][1])
-    alone = _ALONE.match(text)
-    if alone:
-        return float(alone[1])
-    return _in_prose(_QUOTED.sub(" ", text).rstrip(" \t\n.*_)!"))
+    text = without_reasoning(normalized(text[-_MAX_CHARS:])).strip()
+    forms, judged = _forms(values), judged or Judged()
+    if not text or judged.has_line(text) or judged.has(text):
+        return Reading(None, _UNCLEAR if text else _NO_ANSWER)
+    whole = forms.in_json(text)
+    if whole is not _ABSENT:
+        return _only([whole])
+    lines = own_lines(forms.unwrapped(text), judged)
+    own = forms.without_scale(unmarked(without_quotations(lines))).strip()
+    stated = (
+        forms.in_last_json(lines.strip(), judged),
+        forms.in_marks(own, judged),
+        forms.in_lines(own, judged),
+        forms.alone(own, judged),
+    )
+    found = [each for each in stated if each is not _ABSENT]
+    if QUOTES_ITS_WORDS.search(own):
+        return Reading(None, _UNCLEAR)
+    return _only(found) if found else _only(forms.prose.values(own, judged))
 
 
-def _in_json(text: str) -> float | None:
-    value = read_json(text.encode("utf-8", "replace"))
-    if not isinstance(value, dict):
-        return None
-    named = {str(key).casefold(): number for key, number in value.items()}
-    labelled = (named[label] for label in _GRADE_LABELS if label in named)
-    return next((float(value) for value in labelled if _is_number(value)), None)
+def _only(found: Iterable[Any]) -> Reading:
+    """Return the one value that all statements have in common."""
+    different = set(found)
+    if len(different) > 1:
+        return Reading(None, _SEVERAL)
+    value = different.pop() if different else None
+    return Reading(value) if value is not None else Reading(None, _UNCLEAR)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_GRADE
+_ABSENT = object()
+"""No statement, in contrast to None: a statement that names no single value of the scale."""
 
 
-def _in_prose(text: str) -> float | None:
-    mentions = list(_MENTION.finditer(text))
-    if not mentions:
-        return None
-    numbers = {float(mention[1]) for mention in mentions}
-    if len(numbers) > 1 and mentions[-1].end() != len(text):
-        return None
-    return float(mentions[-1][1])
+@functools.lru_cache(maxsize=32)
+def _forms(values: VerdictValues) -> _Forms:
+    return _Forms(values)
+
+
+class _Forms:
+    """The forms in which a verdict that has these values can be stated."""
+
+    def __init__(self, values: VerdictValues) -> None:
+        self._read, value = values.read, values.pattern
+        name = rf"(?:{NAME}|{CHOICE_NAME})" if isinstance(values, LabelValues) else NAME
+        self.prose = ProseForms(values, name)
+        mark = re.IGNORECASE | re.MULTILINE
+        named = rf"(?:{SUMMARY}[ _-]?)?{name}(?:[ _-]?{name})?|{SUMMARY}"
+        self._key = re.compile(rf"(?:{named})(?:[ _-]?value)?", mark)
+        self._summary_key = re.compile(rf"{SUMMARY}.*", mark)
+        self._field = re.compile(
+            rf"(?<![\\\w])[\"']?({named})[\"']?\s{{0,5}}:\s{{0,5}}[\"']?{value}(?=[\"'\s,}}]|\Z)", mark
+        )
+        self._tag = re.compile(rf"<({named})\s?>\s{{0,9}}(?:{name}\s?[:=]\s{{0,3}})?{value}\s{{0,9}}</\1\s?>", mark)
+        self._open_tag = re.compile(rf"<({named})\s?>", mark)
+        self._brackets = re.compile(rf"\[\[\s?{value}\s?\]\]", mark)
+        self._boxed = re.compile(rf"\\boxed\{{\s?(?:\\text\{{)?{value}\}}?\s?\}}", mark)
+        self._line = re.compile(
+            r"^[ \t>•·-]{0,9}(?:\d{1,2}[.)][ \t]{1,3})?(?:(?:so|thus|therefore|hence|overall)\b,?[ \t]{1,3})?"
+            rf"(?:(?:{ARTICLES})[ \t]{{1,3}}|我的|本){{0,3}}"
+            rf"(?P<summary>{SUMMARY}[ \t]{{0,3}}){{0,2}}(?:{name}|(?P<bare>(?<=[^ \t])))"
+            rf"(?:[ \t]{{1,3}}(?:{name}|(?P<after>{SUMMARY}))){{0,2}}[ \t]{{0,3}}"
+            r"(?:\([^()\n]{1,40}\)|\[[^\[\]\n]{1,20}\])?[ \t]{0,3}"
+            rf"(?:is|of|[:=→是为為はが은는]|[-=]>|[-–—](?=[ \t]))[ \t]{{0,5}}[(\[{{]?{value}(?P<rest>[^\n]*)$",
+            mark,
+        )
+        self._header = re.compile(
+            rf"^[ \t]{{0,9}}(?:(?:my|the)[ \t])?(?:{named})[ \t]?:?[ \t]*\n\s{{0,9}}{value}[ \t.]{{0,3}}$", mark
+        )
+        self._row = re.compile(
+            rf"^\|[ \t]{{0,20}}(?:{named})[ \t]{{0,20}}\|(?:[^|\n]{{0,200}}\|)??[ \t]{{0,20}}{value}[ \t]{{0,20}}\|",
+            mark,
+        )
+        self._first = re.compile(rf"\A[(\[\"'`]?{value}[)\]\"'`]?(?P<rest>[^\n]*)", re.IGNORECASE)
+        self._last = re.compile(rf"(?:\A|\n)[ \t(]{{0,9}}{value}[ \t).]{{0,9}}\Z", re.IGNORECASE)
+        self._wrapped = re.compile(rf"((?:[:=(]|\b(?:is|of|an?))\s{{0,3}})([`\"'$]){value}\2", re.IGNORECASE)
+        self._scale = re.compile(
+            r"\bon (?:an?|the|your|this) (?:\d{1,3}(?:-point)? )?scale (?:of |from )?\d{1,3}(?:\s?\([^()\n]{0,40}\))?"
+            r"\s?(?:to|-|–)\s?\d{1,3}(?:\s?\([^()\n]{0,40}\))?",
+            re.IGNORECASE,
+        )
+
+    def unwrapped(self, text: str) -> str:
+        """Return a text in which a value in quotes, alone or as in ``Score: `4` ``, stands without them."""
+        if len(text) < _MAX_GRADE_CHARS and self._read(bare := text.strip("\"'`$ ")) is not None:
+            return bare
+        return self._wrapped.sub(r"\1\g<value>", text)
+
+    def without_scale(self, text: str) -> str:
+        """Return a text without `on a scale from 1 to 5`."""
+        return self._scale.sub("score", text)
+
+    def in_json(self, text: str) -> Any:
+        """Return the verdict of an answer that is JSON, or that begins like JSON."""
+        found = json_of(text, _OBJECT) if "{" in text else None
+        bare = re.sub(r"\A```\w*\s*|\s*```\Z", "", text).strip()
+        if isinstance(found, FoundJson) and bare[:1] in {"{", "["}:
+            return self._in_value(found.value) if bare[-1:] in {"}", "]"} or bare[:1] == "{" else _ABSENT
+        if bare[:1] == "{":
+            return self._one([match["value"] for match in self._field.finditer(bare)])
+        return _ABSENT
+
+    def _in_value(self, value: Any, depth: int = 4) -> Any:
+        """Return the verdict in a JSON value: of a key for the whole, or of the only one with a verdict within."""
+        if isinstance(value, list) or not isinstance(value, dict):
+            return self._in_value(value[0], depth) if isinstance(value, list) and len(value) == 1 else _ABSENT
+        keys = [key for key in value if self._key.fullmatch(_spaced(key))]
+        keys = [key for key in keys if self._may_be_value(value[key])] or keys
+        keys = [key for key in keys if self._summary_key.fullmatch(_spaced(key))] or keys
+        plain_values = [value[key] for key in keys if not isinstance(value[key], dict | list)]
+        if keys and len(plain_values) == len(keys):
+            return self._one(map(str, plain_values))
+        within = [value[key] for key in keys] or list(value.values())
+        found = [self._in_value(each, depth - 1) for each in within] if depth else []
+        if keys and all(each is _ABSENT for each in found):
+            found = [self._only_number(value[key]) for key in keys]
+        found = [each for each in found if each is not _ABSENT]
+        return found[0] if len(found) == 1 else None if found or keys else _ABSENT
+
+    def _may_be_value(self, value: Any) -> bool:
+        return not isinstance(value, str) or self._read(value) is not None or re.search(r"\d", value) is not None
+
+    def _only_number(self, value: Any) -> Any:
+        values = list(value.values()) if isinstance(value, dict) else []
+        return self._read(str(values[0])) if len(values) == 1 and not isinstance(values[0], bool) else None
+
+    def _one(self, texts: Iterable[str]) -> Any:
+        read = {self._read(text.strip()) if len(text) <= _MAX_GRADE_CHARS else None for text in texts}
+        return _ABSENT if not read else read.pop() if len(read) == 1 else None
+
+    def in_last_json(self, lines: str, judged: Judged) -> Any:
+        """Return the verdict in JSON that begins on a line of its own and ends the answer."""
+        start = lines.rfind("\n{")
+        if start < 0 or not lines.endswith("}") or judged.has(lines[start:]):
+            return _ABSENT
+        return self.in_json(lines[start:].strip())
+
+    def in_marks(self, own: str, judged: Judged) -> Any:
+        """Return the verdict in tags, in `[[ ]]` or in a box."""
+        for pattern in (self._brackets, self._boxed, self._tag):
+            matches = _not_judged(pattern.finditer(own), judged)
+            if matches:
+                return self._last_of(matches, own)
+        return None if self._open_tag.search(own) and not judged.has(own) else _ABSENT
+
+    def _last_of(self, matches: list[re.Match[str]], own: str) -> Any:
+        """Return the value of the matches: if they differ, the last one's if it ends the text, or None."""
+        if len({self._read(match["value"]) for match in matches}) > 1 and own[matches[-1].end() :].strip(" \t\n.*_)$!"):
+            return None
+        return self._read(matches[-1]["value"])
+
+    def in_lines(self, own: str, judged: Judged) -> Any:
+        """Return the verdict in a line such as `Final score: 4`, below a heading, or in a table."""
+        matches = _not_judged(self._line.finditer(own), judged)
+        matches = [match for match in matches if match["bare"] is None or match["summary"]]
+        matches = [match for match in matches if _may_follow(match["rest"])]
+        final = [match for match in matches if match["summary"] or match["after"]]
+        final += _not_judged(self._row.finditer(own), judged) if not final else []
+        matches = final or matches or _not_judged(self._header.finditer(own), judged)
+        return self._last_of(matches, own) if matches else _ABSENT
+
+    def alone(self, own: str, judged: Judged) -> Any:
+        """Return a value that stands alone, or first, or as the last line."""
+        found = []
+        first = self._first.match(own)
+        if (
+            first
+            and (_is_first(first, own) or _is_title(first["rest"]))
+            and not judged.has_line(own.partition("\n")[0])
+        ):
+            found.append(self._read(first["value"]))
+        last = self._last.search(own)
+        if last and not judged.has_line(last[0]):
+            found.append(self._read(last["value"]))
+        return _ABSENT if not found else found[0] if len(set(found)) == 1 else None
+
+
+def _is_title(rest: str) -> bool:
+    return re.match(r"[ \t]{0,3}(?:[:–—|;,-][ \t]|\([^()\n]*\)[ \t.]*$)", rest) is not None
+
+
+def _is_first(first: re.Match[str], own: str) -> bool:
+    """Return whether a text begins with a value by itself, rather than with the first point of a list."""
+    rest = first["rest"].strip(" \t")
+    if rest in {"", ".", "!"}:
+        return True
+    return re.match(r"[.!][ \t]", rest) is not None and not re.search(
+        r"^[ \t]*\d{1,2}[.)][ \t]", own[first.end() :], re.M
+    )
+
+
+def _may_follow(rest: str) -> bool:
+    """Return whether the rest of a line leaves the value before it as it is."""
+    return (
+        re.match(
+            r"[)\]}\"'`$]{0,3}[ \t]{0,3}(?:$|[.!;,:)|¤★⭐✅👍]|[(\[]|[-–—→]|"
+            r"because\b|since\b|as\b|for\b|due\b|with\b|based\b|overall\b"
+            rf"|in total\b|です|입니다|。)(?![ \t]*{SUPPOSED_AFTER}\b)",
+            rest,
+            re.IGNORECASE,
+        )
+        is not None
+    )
+
+
+def _not_judged(matches: Iterator[re.Match[str]], judged: Judged) -> list[re.Match[str]]:
+    return [match for match in matches if not judged.has(match[0]) and not judged.has_line(match[0])]
+
+
+def _spaced(key: Any) -> str:
+    """Return a key such as `overallScore` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(key)).casefold()
