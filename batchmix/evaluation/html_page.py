@@ -13,8 +13,8 @@ from batchmix.errors import RunError
 from batchmix.store.filesystem import is_ours, replace_file
 from batchmix.store.run_folder import Layout
 
-_TEMPLATES = ("report.html", "answers.html", "page.html")
-_OURS = b"batchmix</title>"
+_TEMPLATES = ("report.html", "answers.html", "index.html", "page.html")
+_OURS = " – batchmix</title>".encode()
 """What is in each page that batchmix has written, and that it may write anew."""
 
 
