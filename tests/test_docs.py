@@ -24,6 +24,7 @@ from batchmix.evaluation.history import HISTORY_SCHEMA
 from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
 from batchmix.evaluation.metrics import Estimate
 from batchmix.evaluation.scoring import SCORES_SCHEMA
+from batchmix.evaluation.verdict_file import Verdict
 from batchmix.load.sources import FORMATS
 from batchmix.progress.lines import bar_lines
 from batchmix.records import Bottleneck, Usage
@@ -80,6 +81,7 @@ def test_the_pages_have_each_key_of_the_metrics_and_of_a_start() -> None:
     for name, column, struct in (
         ("jobs/evaluation.md", "`models`", ModelMetrics),
         ("jobs/evaluation.md", "`scores`", ScoreMetrics),
+        ("jobs/evaluation.md", "`verdict.json`", Verdict),
         ("jobs/output.md", "`starts`", Start),
     ):
         keys = [key for row in table(name, column) for key in quoted(row[column])]

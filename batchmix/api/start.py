@@ -189,11 +189,13 @@ def _work(call: PreparedCall, results: ResultQueue | None = None) -> Callable[[S
 
 
 def _evaluation(job: CheckedJob, secrets: Secrets) -> PreparedEvaluation:
-    """Return the evaluation that follows a run. Raises `JobError` if a scorer is wrong."""
+    """Return the evaluation that follows a run. Raises `UsageError` if a scorer is wrong, or its baseline is gone."""
+    from batchmix.evaluation.baseline import check_baseline
     from batchmix.evaluation.evaluate_run import prepare_scorers  # not at the top: most runs are not evaluated
     from batchmix.evaluation.judge import JudgeContext
     from batchmix.evaluation.outcome import PreparedEvaluation
 
+    check_baseline(job)
     return PreparedEvaluation(Path(job.output.path), JudgeContext(job, secrets, RunStatus()), prepare_scorers(job))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from batchmix.cli.options import LocalPath, OneOf, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
+from batchmix.cli.tables import cell
 from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 from batchmix.engine import signals
 from batchmix.errors import Interrupted, Stopped
@@ -18,6 +20,7 @@ from batchmix.job import merge_settings, parse_setting, read_job
 
 if TYPE_CHECKING:
     from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation
+    from batchmix.evaluation.verdict_file import Baseline
 
 
 @click.command("eval")
@@ -86,8 +89,24 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     from batchmix.cli.diff_lines import alarm_lines, diff_lines
     from batchmix.cli.tables import metrics_lines
 
-    compared = ["", *diff_lines(evaluation.diff, [])] if evaluation.diff else alarm_lines(evaluation.alarms)
-    return metrics_lines(evaluation.metrics) + compared
+    diff, baseline = evaluation.diff, evaluation.baseline
+    lines = metrics_lines(evaluation.metrics)
+    if baseline is not None:
+        lines += ["", _baseline_line(baseline)]
+    if diff:
+        lines += ["", *diff_lines(diff, [])]
+    lines += alarm_lines([alarm for alarm in evaluation.alarms if diff is None or alarm not in diff.alarms])
+    if any(alarm.kind != "missed" for alarm in evaluation.alarms):
+        accept = shlex.join(["batchmix", "baseline", str(evaluation.folder)])
+        lines.append(f"it alarms until it is over; if it is meant to stay, accept it: {accept}")
+    return lines
+
+
+def _baseline_line(baseline: Baseline) -> str:
+    note = cell(baseline.note, 300)
+    if not baseline.run:
+        return f"no baseline yet: {note}"
+    return f"baseline: {cell(baseline.run, 200)} ({baseline.how}){f'; {note}' if note else ''}"
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
@@ -96,8 +115,9 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
 
     whole: dict[str, Any] = msgspec.to_builtins(evaluation.metrics, str_keys=True)
     compared = diff_record(evaluation.diff) if evaluation.diff else None
-    alarms: list[Any] = msgspec.to_builtins(evaluation.alarms)
-    return whole | {"missed": list(evaluation.missed), "alarms": alarms, "diff": compared}
+    verdict: dict[str, Any] = msgspec.to_builtins(evaluation.verdict)
+    chosen = {key: verdict[key] for key in ("passed", "alarms", "against", "baseline", "trends", "dataset", "prompt")}
+    return whole | {"missed": list(evaluation.missed), **chosen, "diff": compared}
 
 
 def evaluation_code(evaluation: Evaluation) -> int:

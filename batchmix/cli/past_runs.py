@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchmix.cli.tables import cell, in_columns, number
+from batchmix.formats.amounts import counted
 
 if TYPE_CHECKING:
     from batchmix.evaluation.history import PastRun
     from batchmix.evaluation.measure import ScoreMetrics
 
 _BARS = "▁▂▃▄▅▆▇█"
-_HEAD = ("run", "started", "state", "model", "scorer", "score", "95 %")
+_HEAD = ("run", "started", "state", "verdict", "changed", "model", "scorer", "score", "95 %")
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -30,7 +31,10 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def past_lines(past: list[PastRun]) -> list[str]:
     """Return a table of past runs, the oldest first, and a table with the trend of each score."""
-    lines = in_columns([_HEAD, *(row for past_run in past for row in _rows(past_run))])
+    changes = _changes(past)
+    lines = in_columns(
+        [_HEAD, *(row for past_run, changed in zip(past, changes, strict=True) for row in _rows(past_run, changed))]
+    )
     pairs = dict.fromkeys((scored.model, scored.scorer) for past_run in past for scored in _scores(past_run))
     trends = [("model", "scorer", "over these runs", "first", "last")]
     for model, scorer in pairs:
@@ -48,6 +52,12 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
             "run": str(past_run.folder),
             "started_at": past_run.started_at,
             "exit_code": past_run.run.starts[-1].exit_code if past_run.run.starts else None,
+            "dataset": past_run.verdict.dataset if past_run.verdict else None,
+            "prompt": past_run.prompt,
+            "changed": changed,
+            "passed": past_run.verdict.passed if past_run.verdict else None,
+            "alarms": [alarm.text for alarm in past_run.verdict.alarms] if past_run.verdict else [],
+            "baseline": past_run.verdict.baseline.run if past_run.verdict and past_run.verdict.baseline else None,
             "scores": [
                 {
                     "model": scored.model,
@@ -58,18 +68,30 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
                 for scored in _scores(past_run)
             ],
         }
-        for past_run in past
+        for past_run, changed in zip(past, _changes(past), strict=True)
     ]
 
 
-def _rows(past_run: PastRun) -> list[tuple[str, ...]]:
-    start = (cell(str(past_run.folder), 60), past_run.started_at, _state(past_run))
+def _changes(past: list[PastRun]) -> list[str]:
+    """Return for each run what has changed since the run before it: its dataset, its prompt, or both."""
+    changes, datasets, prompts = [], [""], [""]
+    for past_run in past:
+        dataset = past_run.verdict.dataset if past_run.verdict else datasets[-1]
+        named = (("dataset", dataset, datasets), ("prompt", past_run.prompt, prompts))
+        changes.append(", ".join(name for name, version, known in named if known[-1] not in {"", version}))
+        datasets.append(dataset)
+        prompts.append(past_run.prompt)
+    return changes
+
+
+def _rows(past_run: PastRun, changed: str) -> list[tuple[str, ...]]:
+    start = (cell(str(past_run.folder), 60), past_run.started_at, _state(past_run), _verdict(past_run), changed)
     rows: list[tuple[str, ...]] = []
     for scored in _scores(past_run):
         score = scored.score
         interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
         rows.append((*start, cell(scored.model), scored.scorer, number(score.mean), interval))
-        start = ("", "", "")
+        start = ("", "", "", "", "")
     return rows or [(*start, "", "", "", "")]
 
 
@@ -78,6 +100,13 @@ def _state(past_run: PastRun) -> str:
     if past_run.metrics is None:
         return "not evaluated" if code in {0, 1} else "not finished"
     return "whole" if past_run.metrics.complete else "part"
+
+
+def _verdict(past_run: PastRun) -> str:
+    if past_run.verdict is None:
+        return ""
+    alarms = len(past_run.verdict.alarms)
+    return counted(alarms, "alarm") if alarms else "passed"
 
 
 def _scores(past_run: PastRun) -> list[ScoreMetrics]:

@@ -180,11 +180,14 @@ def _drain_when_stdin_ends() -> None:
 
 
 def _scorers(job: CheckedJob) -> list[PreparedScorer]:
-    """Return the scorers of the job, prepared. A mistake in one is found here, before any request is sent."""
+    """Return the scorers of the job, prepared. A mistake in one, or a baseline that is gone, is found here, before any
+    request is sent."""
     if job.eval is None:
         return []
+    from batchmix.evaluation.baseline import check_baseline
     from batchmix.evaluation.evaluate_run import prepare_scorers
 
+    check_baseline(job)
     return prepare_scorers(job)
 
 

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from batchmix.engine import reader
 from batchmix.errors import JobError, RunError, disk_errors
-from batchmix.evaluation.history import previous_run
 from batchmix.evaluation.human_labels import labels_function
 from batchmix.evaluation.judge import JudgeContext, JudgeScores, JudgeUsage, judge_price, run_judge
 from batchmix.evaluation.measure import Metrics, metrics_path, write_metrics
@@ -85,10 +84,3 @@ def _run_judges(
         return {judge.name: run_judge(layout, judge, context) for judge in judges}
     finally:
         layout.write_summary(reader.look(layout.root).summary())
-
-
-def baseline_of(root: Path, job: CheckedJob) -> Path | None:
-    """Return the run that `eval.against` names. None if it is not set, or if there is no previous run."""
-    if job.eval is None or job.eval.against is None:
-        return None
-    return previous_run(root) if job.eval.against == "previous" else Path(job.eval.against)

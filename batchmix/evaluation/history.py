@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from batchmix.errors import RunError, disk_errors
 from batchmix.evaluation.measure import Metrics, ModelMetrics, model_value, read_metrics
+from batchmix.evaluation.verdict_file import Verdict, read_verdict
+from batchmix.evaluation.versions import prompt_version
 from batchmix.store.filesystem import PRIVATE, atomic_replacement, is_ours
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout, RunFile, run_folders
@@ -38,6 +40,11 @@ HISTORY_SCHEMA = pa.schema(
         pa.field("refused", pa.float64()),  # share of the model's results
         pa.field("cost_usd", pa.float64()),  # of all results of the model
         pa.field("latency_s", pa.float64()),  # mean
+        pa.field("dataset", pa.string()),  # version
+        pa.field("prompt", pa.string()),  # version
+        pa.field("passed", pa.bool_()),
+        pa.field("alarms", pa.int32()),
+        pa.field("baseline", pa.string()),
     ]
 )
 FILE = "history.parquet"
@@ -51,6 +58,13 @@ class PastRun(msgspec.Struct, frozen=True):
     run: RunFile
     metrics: Metrics | None
     """The metrics of the run. None if the run has not been evaluated."""
+    verdict: Verdict | None = None
+    """The verdict on the run. None without one, such as from older versions of batchmix."""
+
+    @property
+    def prompt(self) -> str:
+        """The version of what the run's requests were made of."""
+        return prompt_version(self.run)
 
     @property
     def started_at(self) -> str:
@@ -71,7 +85,7 @@ def past_runs(root: Path, name: str | None = None) -> list[PastRun]:
         except RunError:
             continue
         if run is not None and name in {None, run.name}:
-            past.append(PastRun(folder, run, _metrics(layout)))
+            past.append(PastRun(folder, run, _metrics(layout), read_verdict(layout)))
     return sorted(past, key=lambda past_run: (past_run.started_at, str(past_run.folder)))
 
 
@@ -80,22 +94,6 @@ def _metrics(layout: Layout) -> Metrics | None:
         return read_metrics(layout)
     except RunError:
         return None
-
-
-def previous_run(folder: Path) -> Path | None:
-    """Return the last complete and evaluated run of the same job before the run in `folder`."""
-    run = Layout(folder).read_run()
-    if run is None or not run.starts:
-        return None
-    before = [
-        past.folder
-        for past in past_runs(folder.resolve().parent, run.name)
-        if past.started_at < run.starts[0].at
-        and past.run.rehearsal == run.rehearsal
-        and past.metrics is not None
-        and past.metrics.complete
-    ]
-    return before[-1] if before else None
 
 
 def write_history(root: Path, mode: int = PRIVATE) -> Path:
@@ -143,4 +141,14 @@ def _rows(root: Path, past: PastRun, metrics: Metrics) -> Iterator[tuple[Any, ..
             model.refused,
             model.cost_usd,
             model_value(model, "latency_s"),
+            *_judged(past),
         )
+
+
+def _judged(past: PastRun) -> tuple[str | None, str, bool | None, int | None, str | None]:
+    """Return the versions of the run's dataset and prompt, and its verdict."""
+    prompt, verdict = past.prompt, past.verdict
+    if verdict is None:
+        return None, prompt, None, None, None
+    baseline = verdict.baseline.run if verdict.baseline else ""
+    return verdict.dataset, prompt, verdict.passed, len(verdict.alarms), baseline or None

@@ -11,16 +11,21 @@ import msgspec
 from batchmix.engine import reader
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.run_status import RunStatus
+from batchmix.errors import RunError
 from batchmix.evaluation.alarms import Alarm, missed_thresholds
+from batchmix.evaluation.baseline import baseline_of, check_baseline
 from batchmix.evaluation.comparison import Diff, compare_runs
-from batchmix.evaluation.evaluate_run import baseline_of, evaluate_run, prepare_scorers
-from batchmix.evaluation.history import write_history
+from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluation.history import PastRun, write_history
 from batchmix.evaluation.judge import JudgeContext
 from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics
+from batchmix.evaluation.months import score_trends, trend_alarms
 from batchmix.evaluation.scoring import PreparedScorer
+from batchmix.evaluation.verdict_file import Baseline, ScoreTrend, Verdict, remove_verdict, score_lines, write_verdict
+from batchmix.evaluation.versions import dataset_version, prompt_version
 from batchmix.formats.display import clean
 from batchmix.job import CheckedJob
-from batchmix.job.eval_table import sends_requests, with_fields
+from batchmix.job.eval_table import Eval, sends_requests, with_fields
 from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
 from batchmix.store.run_folder import Layout
@@ -45,8 +50,23 @@ class Evaluation(msgspec.Struct, frozen=True):
     """A message for each threshold (`[[eval.guards]]`) that the run misses."""
     diff: Diff | None
     """The comparison with the run that `eval.against` names. None without one."""
-    alarms: tuple[Alarm, ...]
-    """All reasons why the run does not pass."""
+    verdict: Verdict
+    """Whether the run passes, and what it was compared with, as in `evaluation/verdict.json`."""
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """All reasons why the run does not pass."""
+        return self.verdict.alarms
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """The run that it was compared with, and how that was chosen. None if the job asks for no comparison."""
+        return self.verdict.baseline
+
+    @property
+    def trends(self) -> tuple[ScoreTrend, ...]:
+        """Whether each guarded score has been falling over many nights. Empty if the run is no night."""
+        return self.verdict.trends
 
     @property
     def scores(self) -> tuple[ScoreMetrics, ...]:
@@ -60,8 +80,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether no threshold is missed, and every guarded metric could be compared and is not worse."""
-        return not self.alarms
+        """Whether no threshold is missed, and every guarded metric could be compared, and is not worse or falling."""
+        return self.verdict.passed
 
     def _repr_html_(self) -> str:
         """Return the evaluation as HTML, which a notebook shows at the end of a cell."""
@@ -102,23 +122,57 @@ def prepared_evaluation(
     """
     job = _job_to_evaluate(folder, other, settings)
     scorers = prepare_scorers(job)
+    check_baseline(msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder))))
     secrets = read_secrets(job.provider, environ) if sends_requests(job.eval) else Secrets()
     return PreparedEvaluation(folder, JudgeContext(job, secrets, RunStatus()), scorers)
 
 
 def evaluated(prepared: PreparedEvaluation) -> Evaluation:
-    """Evaluate a run, add its metrics to the history beside it, and compare it with its baseline, if it has one.
+    """Evaluate a run, compare it with its baseline, if it has one, and add it to the history beside it.
+
+    Writes the verdict. If the evaluation is stopped, there is none.
 
     Raises `UsageError`, or `Stopped` or `Interrupted`, after which the same call resumes.
     """
     root, job = prepared.folder, prepared.context.job
+    layout = Layout(root, mode=job.output.permissions, secrets=prepared.context.secrets)
+    remove_verdict(layout)
     metrics = evaluate_run(root, prepared.context, prepared.scorers)
-    write_history(root.resolve().parent, Layout(root, mode=job.output.permissions).file_mode)
     baseline = baseline_of(root, job)
-    compared = compare_runs(baseline, root) if baseline else None
+    earlier = baseline.folder(root) if baseline else None
+    compared = compare_runs(earlier, root) if earlier else None
     missed = missed_thresholds(metrics)
-    alarms = compared.alarms if compared else tuple(missed)
-    return Evaluation(root, metrics, tuple(alarm.text for alarm in missed), compared, alarms)
+    verdict = _verdict(layout, job, metrics, baseline, compared)
+    write_verdict(layout, verdict)
+    write_history(root.resolve().parent, layout.file_mode)
+    return Evaluation(root, metrics, tuple(alarm.text for alarm in missed), compared, verdict)
+
+
+def _verdict(
+    layout: Layout, job: CheckedJob, metrics: Metrics, baseline: Baseline | None, compared: Diff | None
+) -> Verdict:
+    """Return the verdict on an evaluated run: thresholds, the comparison, and the trends over the nights."""
+    run = layout.read_run()
+    if run is None:
+        raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
+    settings, comparisons = job.eval or Eval(), (*compared.comparisons, *compared.groups) if compared else ()
+    alarms = compared.alarms if compared else tuple(missed_thresholds(metrics))
+    verdict = Verdict(
+        passed=not alarms,
+        alarms=alarms,
+        against=settings.against or "",
+        baseline=baseline,
+        scores=score_lines(metrics, comparisons),
+        comparisons=comparisons,
+        trends=(),
+        dataset=dataset_version(layout, settings, run),
+        prompt=prompt_version(run),
+        starts=len(run.starts),
+        evaluated_at=metrics.evaluated_at,
+    )
+    trends = score_trends(PastRun(layout.root, run, metrics, verdict), job)
+    alarms = (*alarms, *trend_alarms(trends))
+    return msgspec.structs.replace(verdict, passed=not alarms, alarms=alarms, trends=trends)
 
 
 def _job_to_evaluate(folder: Path, other: CheckedJob | None, settings: Mapping[str, Any]) -> CheckedJob:

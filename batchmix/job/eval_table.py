@@ -6,6 +6,7 @@ import functools
 import operator
 import re
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -33,8 +34,11 @@ class Eval(msgspec.Struct, frozen=True):
     group_by: tuple[str, ...] = ()
     """The carried columns for whose values the scores are also reported separately."""
     against: str | None = None
-    """The run that each run is compared with: `previous`, or the path of a run folder."""
+    """The run that each run is compared with: `last-good`, `previous`, `median:7` or the like, or the path of a run
+    folder."""
     guards: tuple[Guard, ...] = ()
+    false_alarms_per_month: Annotated[float, msgspec.Meta(gt=0)] = 0.15
+    """How many nightly comparisons of a month may report a change although there is none, on average."""
     min_paired: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
     """The smallest share of its rows with which a guarded metric is compared. With fewer it is `not compared`."""
 
@@ -118,6 +122,21 @@ def _check_field(scorer: Scorer, paths: Collection[str] | None) -> None:
         else:
             hint = f"there are {', '.join(paths)}"
         raise JobError(f"{where} is not in the schema of the answers; {hint}")
+
+
+_CHOSEN = re.compile(r"last-good|previous|median:([1-9][0-9]{0,2})")
+"""What `eval.against` says if the run is chosen among the earlier ones."""
+
+
+def named_run(against: str | None) -> Path | None:
+    """Return the folder of the run that `eval.against` names. None if it names none."""
+    return None if against is None or _CHOSEN.fullmatch(against) else Path(against)
+
+
+def median_count(against: str) -> int:
+    """Return of how many runs `eval.against` takes the median. 0 if it does not."""
+    found = _CHOSEN.fullmatch(against)
+    return int(found[1]) if found and found[1] else 0
 
 
 def sends_requests(settings: Eval | None) -> bool:

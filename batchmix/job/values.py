@@ -10,7 +10,7 @@ import msgspec
 
 from batchmix.job.answer_table import Answer
 from batchmix.job.cron import Schedule
-from batchmix.job.eval_table import Eval
+from batchmix.job.eval_table import Eval, named_run
 from batchmix.job.masking import masked, masked_headers, masked_url
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
@@ -241,8 +241,8 @@ class CheckedJob(JobSettings, frozen=True):
         record["provider"]["base_url"] = masked_url(self.provider.base_url)
         # Relative ones start from the working directory, which a run that goes on from its folder does not know.
         record["reuse"]["from"] = [os.path.abspath(folder) for folder in self.reuse.folders]  # noqa: PTH100
-        if self.eval and self.eval.against not in {None, "previous"}:
-            record["eval"]["against"] = os.path.abspath(self.eval.against)  # noqa: PTH100
+        if self.eval and (named := named_run(self.eval.against)):
+            record["eval"]["against"] = os.path.abspath(named)  # noqa: PTH100
         if self.schedule:
             record["schedule"]["on_finish"] = []
         return record

@@ -10,12 +10,10 @@ import pytest
 
 from batchmix.errors import RunError
 from batchmix.evaluation.comparison import Diff, compare_runs
-from batchmix.evaluation.evaluate_run import baseline_of
 from batchmix.evaluation.examples import examples
-from batchmix.evaluation.history import HISTORY_SCHEMA, past_runs, previous_run, write_history
+from batchmix.evaluation.history import HISTORY_SCHEMA, past_runs, write_history
 from batchmix.evaluation.paired import compare
 from batchmix.evaluation.verdicts import Comparison, with_verdicts
-from batchmix.job import read_job
 from batchmix.job.guards import Guard
 from tests.benchmarks.diff import DROP, MODELS, PLANTED, first_night, next_night
 from tests.evaluation.conftest import EvalBench
@@ -182,19 +180,3 @@ def test_past_runs_are_found_by_name_and_stored_in_one_file(evaluated: EvalBench
         {"name": "bench", "run": "first", "score": 0.5},
         {"name": "bench", "run": "second", "score": 1.0},
     ]
-
-
-def test_the_previous_run_is_the_last_finished_one(evaluated: EvalBench) -> None:
-    made = [evaluated_run(evaluated, f"out/{name}", rows([True, False])) for name in "abc"]
-    for number, run in enumerate(made):
-        text = (run / "run.json").read_text()
-        at = text.index('"at": "') + 7
-        (run / "run.json").write_text(text[:at] + f"2026-11-2{number}T00:00:00Z" + text[at + 20 :])
-    assert previous_run(made[2]) == made[1]
-    (made[1] / "evaluation" / "metrics.json").unlink()
-    assert previous_run(made[2]) == made[0]
-    assert previous_run(made[0]) is None
-    evaluated.settings["eval"]["against"] = "previous"
-    assert baseline_of(made[2], read_job(None, evaluated.settings, {})) == made[0]
-    evaluated.settings["eval"]["against"] = str(made[1])
-    assert baseline_of(made[2], read_job(None, evaluated.settings, {})) == made[1]
