@@ -16,6 +16,7 @@ from batchmix.errors import RunError
 from batchmix.evaluation.judge import JudgeUsage
 from batchmix.evaluation.metrics import Bools, Estimate, Floats, Ints, estimate, pass_at, percentiles
 from batchmix.evaluation.result_arrays import Array, ResultArrays, floats, hashes, read_result_arrays
+from batchmix.evaluation.row_design import RowDesign, design_columns, row_design
 from batchmix.evaluation.scoring import open_scores
 from batchmix.job.eval_table import Eval
 from batchmix.job.guards import LATENCY_POINTS
@@ -120,7 +121,8 @@ def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> M
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
-    results = read_result_arrays(layout.root, _FIELDS, settings.group_by, _SUMS)
+    columns = tuple(dict.fromkeys([*settings.group_by, *design_columns(settings)]))
+    results = read_result_arrays(layout.root, _FIELDS, columns, _SUMS)
     models = tuple(_model_metrics(name, results) for name in run.models)
     del results.fields["latency_s"], results.fields["refused"]  # frees the memory that the scores need
     return Metrics(
@@ -160,9 +162,10 @@ def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
 def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Iterator[ScoreMetrics]:
     positions = {model: results.positions(model) for model in results.run.models}
     groups = {column: list(_groups(results.texts[column][1])) for column in settings.group_by}
+    design = row_design(settings, results)
     for scorer in settings.scorers:
         read = layout, settings, scorer.name, results.count
-        scores = _ScorerScores(scorer.name, read_scores(*read), read_has_target(*read), results)
+        scores = _ScorerScores(scorer.name, read_scores(*read), read_has_target(*read), results, design)
         for model, in_model in positions.items():
             yield scores.metrics(model, {}, in_model)
             for column, values in groups.items():
@@ -233,17 +236,19 @@ class _ScorerScores(msgspec.Struct):
     scores: Floats
     has_target: Bools
     results: ResultArrays
+    design: RowDesign
 
     def metrics(self, model: str, group: dict[str, str | None], positions: Ints) -> ScoreMetrics:
         """Return the metrics of the results at these positions."""
         scores = self.scores[positions]
         scored = ~np.isnan(scores)
         scores, rows = scores[scored], self.results.fields["row"][positions[scored]]
+        design = self.design.at(positions[scored])
         return ScoreMetrics(
             model=model,
             scorer=self.scorer,
             group=group,
-            score=estimate(scores, rows),
+            score=estimate(scores, design.clusters, design.weights),
             unscored=int((~scored & self.has_target[positions]).sum()),
             no_target=int((~scored & ~self.has_target[positions]).sum()),
             no_answer=int((~self.results.fields["ok"][positions]).sum()),

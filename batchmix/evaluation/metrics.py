@@ -62,8 +62,11 @@ def estimate(scores: Floats, clusters: Ints, weights: Floats | None = None) -> E
 
     The interval is Student's. If all scores are 0 or 1, it is Wilson's (1927), which stays inside [0, 1] and has a
     width even if all scores are 1. The n of its formula is then the number of independent scores that would have the
-    same standard error.
+    same standard error. Scores that weigh 0 are left out.
     """
+    if weights is not None:
+        counts = weights > 0
+        scores, clusters, weights = scores[counts], clusters[counts], weights[counts]
     if not len(scores):
         return Estimate(0, 0, None, None, None, None)
     found = mean_spread(scores, clusters, weights)

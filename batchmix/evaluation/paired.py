@@ -50,8 +50,12 @@ def compare(before: Floats, after: Floats, clusters: Ints, weights: Floats | Non
 
     The interval is Student's, from the standard error of the paired differences, clustered by row or as `clusters`
     says, as in Miller, "Adding Error Bars to Evals" (2024), section 4.2. The p-values are those of Fisher's sign-flip
-    test on the sum of each cluster's differences (see `sign_flip_p`): all results of a cluster flip together.
+    test on the sum of each cluster's differences (see `sign_flip_p`): all results of a cluster flip together. Pairs
+    that weigh 0 are left out.
     """
+    if weights is not None:
+        counts = weights > 0
+        before, after, clusters, weights = before[counts], after[counts], clusters[counts], weights[counts]
     if not len(clusters):
         return None
     means = [float(np.average(values, weights=weights)) for values in (before, after)]

@@ -33,6 +33,10 @@ class Eval(msgspec.Struct, frozen=True):
     """The carried column with the right answers."""
     group_by: tuple[str, ...] = ()
     """The carried columns for whose values the scores are also reported separately."""
+    cluster: str | None = None
+    """The carried column whose equal values say which rows belong together, such as those about one document."""
+    weight: str | None = None
+    """The carried column that says how much each row counts in the mean scores. None: all count the same."""
     against: str | None = None
     """The run that each run is compared with: `last-good`, `previous`, `median:7` or the like, or the path of a run
     folder."""
@@ -53,8 +57,9 @@ class Eval(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The carried columns used as targets or for grouping."""
+        """The carried columns used as targets, for grouping, and for errors and weights."""
         named = [column for scorer in self.scorers if (column := self.target_of(scorer)) is not None]
+        named += [column for column in (self.cluster, self.weight) if column is not None]
         return tuple(dict.fromkeys([*named, *self.group_by]))
 
     def check_columns(self, names: Collection[str], fields: Iterable[str] = ()) -> None:
@@ -76,8 +81,8 @@ class Eval(msgspec.Struct, frozen=True):
                 near = closest(column, [*names, *(f"{_ANSWER}{field}" for field in fields)])
                 hint = f"; did you mean {near}?" if near else ""
                 raise JobError(
-                    f"eval: there is no column {column!r} in the output{hint}; targets and groups are carried columns"
-                    " (see input.columns)"
+                    f"eval: there is no column {column!r} in the output{hint}; targets, groups, clusters and weights"
+                    " are carried columns (see input.columns)"
                 )
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from batchmix.errors import JobError
+from batchmix.errors import JobError, RunError
 from batchmix.evaluation.scoring import SCORES_SCHEMA
 from tests.evaluation.conftest import EvalBench
 
@@ -136,3 +136,47 @@ def test_a_job_with_a_missing_target_leaves_no_folder(evaluated: EvalBench) -> N
     with pytest.raises(JobError, match="'anser'"):
         evaluated.run()
     assert not evaluated.out.exists()
+
+
+def test_rows_of_one_document_are_one_cluster(evaluated: EvalBench) -> None:
+    rows = [{"said": word, "answer": "yes", "doc": doc} for doc in "abcd" for word in (["yes", "no"][doc in "ab"],) * 5]
+    rows += [{"said": word, "answer": "yes", "doc": None} for word in ("yes", "no")]
+    evaluated.settings["eval"]["cluster"] = "doc"
+    evaluated.write_said(rows)
+    evaluated.run()
+    score = evaluated.evaluate().scores[0].score
+    del evaluated.settings["eval"]["cluster"]
+    by_row = evaluated.evaluate().scores[0].score
+    assert (score.n, score.rows, by_row.rows) == (22, 6, 22)
+    assert score.mean == by_row.mean
+    assert score.stderr is not None
+    assert by_row.stderr is not None
+    assert score.stderr > 1.9 * by_row.stderr
+
+
+def test_rows_count_as_their_weight_says(evaluated: EvalBench) -> None:
+    words = [("yes", 3), ("no", 1), ("yes", 0), ("no", 0.5), ("yes", 0.5)]
+    evaluated.settings["eval"]["weight"] = "w"
+    evaluated.write_said([{"said": word, "answer": "yes", "w": weight} for word, weight in words])
+    evaluated.run()
+    score = evaluated.evaluate().scores[0].score
+    assert (score.n, score.mean) == (4, pytest.approx(0.7))
+
+
+@pytest.mark.parametrize(("weight", "shown"), [("much", "'much'"), (-1, "'-1'"), (None, "no value"), ("inf", "'inf'")])
+def test_a_weight_that_is_none_is_refused_with_its_row(evaluated: EvalBench, weight: object, shown: str) -> None:
+    evaluated.settings["eval"]["weight"] = "w"
+    evaluated.write_said(
+        [{"said": "yes", "answer": "yes", "w": type(weight or "")(1)}, {"said": "yes", "answer": "yes", "w": weight}]
+    )
+    evaluated.run()
+    with pytest.raises(RunError, match=f"eval.weight: row 1 has .*{shown}.* in the column 'w'"):
+        evaluated.evaluate()
+
+
+@pytest.mark.parametrize("key", ["cluster", "weight"])
+def test_a_column_that_is_not_carried_is_refused_before_anything_is_sent(evaluated: EvalBench, key: str) -> None:
+    evaluated.settings["eval"][key] = "dok"
+    evaluated.write_said([{"said": "yes", "answer": "yes", "doc": "a"}])
+    with pytest.raises(JobError, match=r"there is no column 'dok'.*did you mean doc"):
+        evaluated.run()

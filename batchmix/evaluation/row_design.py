@@ -1,0 +1,69 @@
+"""Which rows of an evaluation belong together, and how much each of them counts (`eval.cluster`, `eval.weight`)."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+
+from batchmix.errors import RunError
+from batchmix.evaluation.metrics import Floats, Ints
+from batchmix.evaluation.result_arrays import ResultArrays
+from batchmix.job.eval_table import Eval
+
+
+class RowDesign(msgspec.Struct, frozen=True):
+    """The cluster and the weight of each result of a run, in the results' order."""
+
+    clusters: Ints
+    """Results with equal numbers belong together: those of one row, or of rows with the same value of a column."""
+    weights: Floats | None
+    """How much each result counts. None if all count the same."""
+
+    def at(self, positions: Ints) -> RowDesign:
+        """Return the design of the results at these positions."""
+        return RowDesign(self.clusters[positions], None if self.weights is None else self.weights[positions])
+
+
+def design_columns(settings: Eval) -> list[str]:
+    """Return the text columns that `row_design` needs."""
+    return [column for column in (settings.cluster, settings.weight) if column is not None]
+
+
+def row_design(settings: Eval, results: ResultArrays) -> RowDesign:
+    """Return which results belong together and how much each counts. Raises `RunError` for a weight that is none.
+
+    Samples of a row belong together. A row without a value in the cluster's column belongs to no other row.
+    """
+    rows = results.fields["row"].astype(np.int64)
+    clusters = rows
+    if settings.cluster is not None:
+        codes, values = results.texts[settings.cluster]
+        alone = values.index(None) if None in values else -1
+        clusters = np.where(codes == alone, len(values) + rows, codes)
+    return RowDesign(clusters, None if settings.weight is None else _weights(settings.weight, results))
+
+
+def _weights(column: str, results: ResultArrays) -> Floats:
+    codes, texts = results.texts[column]
+    weights = np.array([_weight(text) for text in texts])
+    wrong = np.flatnonzero(np.isnan(weights)[codes])
+    if len(wrong):
+        text, row = texts[codes[wrong[0]]], int(results.fields["row"][wrong[0]])
+        shown = "no value" if text is None else f"the value {text[:40]!r}"
+        raise RunError(
+            f"eval.weight: row {row:,} has {shown} in the column {column!r}; a weight is a number from 0 on. Give each"
+            " row one, or leave eval.weight out"
+        )
+    found: Floats = weights[codes]
+    return found
+
+
+def _weight(text: str | None) -> float:
+    """Return a weight, NaN if the text is none."""
+    try:
+        weight = float(text or "nan")
+    except ValueError:
+        return math.nan
+    return weight if 0 <= weight < math.inf else math.nan
