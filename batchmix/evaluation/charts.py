@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -169,12 +170,15 @@ def _names(drawing: Drawing, series: Sequence[LineSeries], ends: Sequence[float]
 def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float) -> None:
     """Label the last step and every n-th step before it. The wider the labels, the larger is n."""
     width = max(width_of(step) for step in steps) + 8
-    every = max(1, -(-len(steps) * width // (x.stop - x.start + width)))
-    shown = [at for at in range(len(steps)) if (len(steps) - 1 - at) % every == 0]
-    for at in shown:
+    every = max(1, math.ceil(len(steps) * width / (x.stop - x.start + width)))
+    free = x.stop + 8
+    for at in range(len(steps) - 1, -1, -every):
         anchor = "end" if at == len(steps) - 1 and len(steps) > 1 else "start" if at == 0 else "middle"
         place = x.at(at) + (8 if anchor == "end" else -8 if anchor == "start" else 0)
-        drawing.text("scale", (place, bottom + 18), steps[at], anchor)
+        left = place - width * {"end": 1.0, "middle": 0.5, "start": 0.0}[anchor]
+        if left + width <= free + 8:  # not over the label to its right
+            drawing.text("scale", (place, bottom + 18), steps[at], anchor)
+            free = left
 
 
 _UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))

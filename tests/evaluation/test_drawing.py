@@ -79,3 +79,18 @@ def test_lines_with_the_same_values_do_not_hide_one_another_and_have_their_names
     assert [mark.text for mark in drawing.marks if mark.text == "data"] == ["data"]
     crowd = [LineSeries(f"model {number}", [0.5, 0.5], "c0") for number in range(12)]
     assert len(line_chart("t", crowd, ["a", "b"], str).legend) == 12
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 14, 30, 60])
+@pytest.mark.parametrize("names", ["m", "a longer name"])
+def test_labels_of_steps_do_not_overlap(count: int, names: str) -> None:
+    steps = [f"2026-11-{number:02}" for number in range(count)]
+    series = [LineSeries(f"{names} {number}", [0.5] * count, "c0") for number in range(2)]
+    drawing = line_chart("t", series, steps, str)
+    labels = [mark for mark in drawing.marks if mark.text in steps]
+    assert labels
+    shares = {"start": 0.0, "middle": 0.5, "end": 1.0}
+    lefts = sorted(
+        float(mark.attributes["x"]) - width_of(mark.text) * shares[mark.attributes["text-anchor"]] for mark in labels
+    )
+    assert all(after - before >= width_of(steps[0]) for before, after in itertools.pairwise(lefts))
