@@ -49,6 +49,7 @@ OWNERS = {
     "pyarrow": {"answers/", "api/", "tables/", "engine/reader.py", "evaluation/", "formats/", "load/", "store/"},
     "rapidfuzz": {"scorers/texts.py"},
     "regex": {"scorers/texts.py"},
+    "text_to_num": {"scorers/number_words.py"},
     "tenacity": {"engine/retries.py"},
     "tomli_w": {"job/toml_text.py"},
     "tqdm": {"progress/"},

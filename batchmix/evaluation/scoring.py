@@ -39,7 +39,7 @@ SCORES_SCHEMA = pa.schema(
         pa.field("explanation", pa.string()),
     ]
 )
-_RESULT_COLUMNS = ("row", "custom_id", "model", "sample", "refusal", "error_type", *SCORED_COLUMNS)
+_RESULT_COLUMNS = ("row", "custom_id", "model", "sample", "refusal", "error_type", "finish_reason", *SCORED_COLUMNS)
 _MAX_TEXT_CHARS = 4_000
 """The most characters of an answer, a target or an explanation that are stored with a score."""
 

@@ -2,17 +2,94 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator
 
-from batchmix.scorers.settings import MAX_CHARS, Score, ScorerSettings
-
-_NAMED = (
-    r"(?:(?i:answer|choice|option|choose|correct|antwort|réponse|respuesta)(?i:\s+(?:is|ist|est|es))?"
-    r"|答案|正确选项|選項|选项|选择|選擇|应选|選)(?:是|为|為)?\s*[:=：]?"
+from batchmix.answers.reasoning import RefusedTextError
+from batchmix.scorers.answer_words import (
+    ANSWERS,
+    BESIDE,
+    BUT,
+    CHOOSE,
+    COPULAS,
+    CORRECT,
+    FINAL,
+    LINKS,
+    NOT,
+    OPTIONS,
+    SUPPOSED,
+    WEIGHED,
+    WRONG,
+    any_word,
 )
-"""Words that announce the chosen letter, such as `the answer is`."""
-_NO_ARTICLE = r"(?!(?<=[AI])\s(?!(?:and|or|nor|is)\b)[a-z])"
-"""Comes after a letter in a pattern. Prevents a match of the words `A` and `I`, as in `A dog` or `I think`."""
+from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable
+from batchmix.scorers.settings import Score, ScorerSettings
+from batchmix.scorers.statements import Found, ReadPlace, StatedPlace, final_text, settled, statements
+
+_MOST_WORDS = 10
+"""The most words of a sentence that chooses a letter only by naming it."""
+_OPEN, _CLOSE = r"[(\[{<\"'“‘「【]{0,3}", r"[)\]}>\"'”’」】]{0,3}"
+_OPTION = rf"(?:{any_word(OPTIONS)}\s{{0,3}})?"
+_JUNK = r"[^\w?\ue000-\ue1ff]{0,12}+"
+_ASIAN_AND = "和|与|與|及|以及|或者?|と|または|와|과|또는"
+_AND = rf"(?>\s{{0,3}}(?:[,/&+|、]\s{{0,3}}(?:{any_word(BESIDE)})?|{any_word(BESIDE)}|{_ASIAN_AND})\s{{0,3}}|\s?)"
+_ONE = rf"{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}"
+_IS = rf"\s{{0,3}}(?:{any_word(f'{COPULAS}|seems|appears|selected|{OPTIONS}')}\s{{0,3}}|[:=(,–—-]\s{{0,3}}){{0,3}}"
+_CHECKED = "[✓✔✅☑]"
+_CLAUSE_END = r"\s*(?:[.,;:!)\n。，、！；]|\Z)"
+
+
+def _pattern(text: str, flags: int = 0) -> re.Pattern[str]:
+    return re.compile(text, re.IGNORECASE | flags)
+
+
+_ALONE = _pattern(rf"(?:[QA]?\d{{1,4}}\s?[.):])?{_JUNK}{_OPTION}{_JUNK}({MARK}){_JUNK}")
+_SEVERAL = _pattern(rf"{_JUNK}(?>{_ONE})(?>{_AND}{_ONE})++{_JUNK}")
+_IN_BRACKETS = _pattern(rf"\[({MARK})\]\]")
+_ANNOUNCED = _pattern(
+    rf"{any_word(ANSWERS)}|(?<!\w)(?:{CORRECT}|{OPTIONS})(?=[^\w\ue000-\ue1ff]{{0,3}}[:=])|(?<!\w)(?:{CORRECT})\s{{0,2}}的?(?:{OPTIONS})|(?<!\w)(?:{OPTIONS})(?=\s(?:{CORRECT})\s)"
+)
+_LINKS = _pattern(rf"(?:[\s:=>→⇒,\"'“”‘’「」(\[{{<|–—-]|\\|{any_word(LINKS)}|{any_word(NOT)})*+")
+_DIRECT = _pattern(r"[\s(\[{<\"'“]*+\Z")
+_LETTERS = _pattern(rf"{_OPEN}{_OPTION}{_OPEN}{MARK}{_CLOSE}(?:{_AND}{_OPEN}{CAPITAL}{_CLOSE})*+")
+_MARKS = _pattern(MARK)
+_NEGATION = _pattern(any_word(NOT))
+_BUT = _pattern(rf"[\s,;]{{0,3}}(?:{any_word(BUT)})\s{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{_ONE}")
+_DENIED = _pattern(
+    rf"[\s,]{{0,3}}(?:{_IS})(?:{any_word('definitely|clearly|also|obviously|simply')}\s{{0,3}})?(?:{any_word(WRONG)}(?!\s{{0,3}}{_OPTION}{_OPEN}{MARK})|[✗✘❌✕×])"
+)
+_DENIED_IN_LINE = _pattern(
+    rf"[^\n.\ue000-\ue1ff]{{0,200}}?(?:(?<=[\s(:–—-])(?:{any_word(WRONG)})[^\w\n]{{0,3}}(?:\n|\Z|because|since|as|:)|[✗✘❌✕×])"
+)
+_JOINED = _pattern(
+    rf"{MARK}{_CLOSE}\s{{0,3}}(?:{any_word(BESIDE)}|[/&+]|{_ASIAN_AND})\s{{0,3}}{_OPEN}{_OPTION}{_OPEN}\Z"
+)
+_ASKED = _pattern(r"[)\]}\s\"'”]{0,5}\?")
+_HENCE = f"{FINAL}|it is|it's|it must be|it has to be|that is|that's|this is|definitely|clearly"
+_CHOSEN = (
+    _pattern(
+        rf"({CAPITAL}){_CLOSE}{_IS}(?:{any_word('the|die|der|das|la|le|el|il|o|a|most|only|one|clearly|definitely|therefore')}\s{{0,3}}){{0,3}}(?:{any_word(f'{CORRECT}|{ANSWERS}|better|yes|winner|it')}(?=\s*(?:[.,;:!)\n。，]|\Z|because|since|as|for|{OPTIONS}|{ANSWERS}|one|choice|입니다|です))|(?:{CORRECT}|{ANSWERS})|{_CHECKED})"
+    ),
+    _pattern(
+        rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,6}}{_OPTION}({CAPITAL})[).:\]][^\n\ue000-\ue1ff]{{0,200}}?[\s(:–—→-](?:{any_word(f'{CORRECT}|yes')}|{_CHECKED})[^\w\n\ue000-\ue1ff]{{0,4}}(?:\n|\Z)"
+    ),
+    _pattern(
+        rf"(?<!\w)(?:{CHOOSE})\s{{0,3}}(?:{any_word(f'{LINKS}|with|for')}\s{{0,3}}|:\s{{0,3}}){{0,4}}{_OPEN}({MARK})(?!{_CLOSE}{_AND}{_OPEN}{CAPITAL}{_CLOSE}(?!\s*(?:{any_word(COPULAS)})))(?!{_CLOSE}\s*\?)"
+    ),
+    _pattern(
+        rf"{any_word(_HENCE)}[\s,:]{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{_OPEN}({CAPITAL}){_CLOSE}"
+        rf"(?={_CLAUSE_END}|\s+(?:it is|because|since|as|for|rather|instead))"
+    ),
+)
+_HEAD = _pattern(
+    rf"\W{{0,9}}?(?:\d{{1,3}}[.):]\s)?{_JUNK}{_OPTION}{_OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{_CLOSE}\s[-–—]|,\s(?!{_OPEN}{CAPITAL}{_CLOSE}\s?(?:,|\Z))|[–—]|\s(?=because|since|porque|weil|parce|因为)))"
+)
+_LABEL = _pattern(rf"[^\w\n\ue000-\ue1ff]{{0,9}}{_OPTION}{_OPEN}({MARK})(?:[).:\]]|\s?$)")
+_UNCERTAIN = _pattern(rf"\?|{MARK}{_CLOSE}:\s*\w|{any_word(f'{NOT}|{WRONG}|{WEIGHED}|{SUPPOSED}')}|\.\.\.\Z|…\Z")
+_SENTENCES = re.compile(r"(?<=[.!?…;。！？；])\s+(?=\S)")
+_CLAUSES = re.compile(r"[.!?;,\n。！？；，]")
+_SUPPOSED = _pattern(any_word(f"{SUPPOSED}|{NOT}|{WEIGHED}"))
 
 
 class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
@@ -22,37 +99,99 @@ class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
 
     def score(self, response: str, target: str) -> Score:
         """Compare the letters that answer and target choose."""
-        wanted = choice(target, self.letters)
+        return self._compared(chosen_letter(response, self.letters), target)
+
+    def score_cut_off(self, response: str, target: str) -> Score:
+        """Compare the letters if the answer had stated its own before it was cut off."""
+        return self._compared(chosen_letter(response, self.letters, is_cut_off=True), target)
+
+    def _compared(self, found: Found[str], target: str) -> Score:
+        wanted = chosen_letter(target, self.letters).value
         if wanted is None:
             return Score(None, target, None, f"the target is none of {self.letters}")
-        found = choice(response, self.letters)
-        return Score(float(found == wanted), target, found, None if found else "no clear choice in the answer")
+        return Score(None if found.is_unclear else float(found.value == wanted), target, found.value, found.why)
 
 
-def choice(text: str, letters: str) -> str | None:
-    """Return the letter that an answer chooses. None if there is no clear choice.
+@functools.lru_cache(maxsize=4)  # an answer is compared with several targets
+def chosen_letter(text: str, letters: str, *, is_cut_off: bool = False) -> Found[str]:
+    """Return the letter that an answer chooses.
 
-    The rules are tried in this order: the last letter called the answer (`the answer is (B)`), a letter at the
-    beginning or the end, a letter in brackets or bold, and a letter that is a word by itself.
+    These are tried in order, and the first that names a letter counts: where the result is stated (see `statements`), a
+    letter that is called right or chosen, one at the beginning, and one that ends the text. Letters that are denied or
+    only weighed do not count. An answer that was cut off must have stated its result, or consist of the letter.
     """
-    text = text[:MAX_CHARS].strip()
-    letter = f"([{re.escape(letters.upper())}])"
-    either = f"([{re.escape(letters.upper() + letters.lower())}])"
-    if re.fullmatch(rf"[(\[*\"'`]*{either}[)\]*\"'`.:]*", text):
-        return re.sub(r"[^A-Za-z0-9]", "", text).upper()
-    named = rf"{_NAMED}[\s(\[*$\"'`{{]*(?i:\\boxed\{{)?(?:{letter}(?![\w'’])|{either}(?=[)\]*\"'`.}}]|\s*\Z))"
-    matches = re.findall(named, text)
-    if matches:
-        return "".join(matches[-1]).upper()
-    open_ended = re.search(rf"(?:(?i:\b(?:and|or|nor|not))\s+|[&/,]\s*)[(\[*\"'`]*{letter}[)\]*\"'`]*[.!]?\Z", text)
-    for pattern in (
-        rf"\A[(\[*\"'`]*{letter}[)\]*\"'`]*(?:[.:)\n]|\s[-–—]\s)",
-        rf"\A[(\[*\"'`]*{either}[)\]]",
-        *([] if open_ended else [rf"(?:^|[\s:=])[(\[*\"'`]*{letter}[)\]*\"'`]*\.?\Z"]),
-        rf"(?:\(|\[|\*\*|\\boxed\{{){either}(?:\)|\]|\*\*|[.:]|\}})",
-        rf"(?<![\w'’])(?<!(?i:not)\s){letter}(?![\w'’]){_NO_ARTICLE}",
-    ):
-        distinct = {match.upper() for match in re.findall(pattern, text)}
-        if len(distinct) == 1:
-            return str(distinct.pop())
-    return None
+    try:
+        text = marked(readable(final_text(text)), letters)
+    except RefusedTextError as error:
+        return Found(None, str(error), is_unclear=is_cut_off)
+    if alone := _ALONE.fullmatch(text):
+        return Found(letter_of(alone[1], letters))
+    found = Found("", "the answer names more than one letter") if _SEVERAL.fullmatch(text) else None
+    found = found or settled(text, _levels(text, is_cut_off=is_cut_off), _same)
+    if found is None and is_cut_off:
+        return Found(None, "the answer was cut off before it stated a letter", is_unclear=True)
+    if found is None or not found.value:
+        return Found(None, found.why if found else "no clear choice in the answer", bool(found and found.is_unclear))
+    return Found(letter_of(found.value, letters))
+
+
+def _same(one: str, other: str) -> bool:
+    return (ord(one) ^ ord(other)) & 0xFF == 0
+
+
+def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
+    yield [ReadPlace(match.start(), (match[1],)) for match in _IN_BRACKETS.finditer(text)]
+    for places in statements(text, _ANNOUNCED):
+        yield [reading for place in places if (reading := _read(place))]
+    yield [
+        ReadPlace(match.start(), (match[1],))
+        for pattern in _CHOSEN
+        for match in pattern.finditer(text)
+        if not _SUPPOSED.search(_CLAUSES.split(text[max(0, match.start() - 80) : match.start()])[-1])
+        and not _DENIED.match(text, match.end(1))
+        and not _JOINED.search(text[max(0, match.start(1) - 30) : match.start(1)])
+        and not (is_cut_off and match.end(1) == len(text))
+    ]
+    head = _HEAD.match(text)
+    if head and not _DENIED_IN_LINE.match(text, head.end()) and not _DENIED.match(text, head.end()):
+        yield [ReadPlace(head.start(), (head[1] or head[2],))]
+    if not is_cut_off and (mark := _last_named(text)):
+        yield [ReadPlace(len(text), (mark,))]
+
+
+def _read(place: StatedPlace) -> ReadPlace[str] | None:
+    """Return the letters that are named at a statement. None if there are none, or if they are denied."""
+    links = _LINKS.match(place.text)
+    at = links.end() if links else 0
+    while at and place.text[at - 1] in "([{<\"'“‘「【":
+        at -= 1
+    named = _LETTERS.match(place.text, at)
+    if not named:
+        return None
+    names, end = _MARKS.findall(named[0]), named.end()
+    is_denied = bool(_DENIED.match(place.text, end))
+    if is_denied and len(names) > 1:  # the last one is
+        names, is_denied = names[:-1], False
+    if is_denied or _ASKED.match(place.text, end):
+        return None
+    if _NEGATION.search(place.text, 0, at):
+        other = _BUT.match(place.text, end)
+        return ReadPlace(place.start, (other[1],), place.is_final) if other else None
+    return ReadPlace(place.start, tuple(dict.fromkeys(names)), place.is_final)
+
+
+def _last_named(text: str) -> str | None:
+    """Return the letter of the last line or sentence, if that is short and chooses one only by naming it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return None
+    labels = [match for line in lines if (match := _LABEL.match(line))]
+    label = _LABEL.match(lines[-1])
+    is_labelled = {match[1] for match in labels} == set(_MARKS.findall(lines[-1]))
+    if label and is_labelled and not _DENIED_IN_LINE.match(lines[-1], label.end()):
+        return label[1]
+    sentence = _SENTENCES.split(lines[-1])[-1]
+    named: set[str] = set(re.findall(CAPITAL, sentence))
+    if len(named) != 1 or len(sentence.split()) > _MOST_WORDS or _UNCERTAIN.search(sentence):
+        return None
+    return named.pop()

@@ -6,7 +6,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -25,6 +25,7 @@ _ROUNDING = 1e-9
 class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
     """Scores the share of the target's JSON fields that have the same value in the answer's JSON."""
 
+    takes_any_of: ClassVar[bool] = False
     fields: tuple[str, ...] = ()
     """The fields to compare, such as `total` or `seller.name`. Empty for all fields of the target."""
     casefold: bool = False

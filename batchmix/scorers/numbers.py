@@ -1,66 +1,176 @@
-"""The scorer `number`, and how it finds the numbers in a text."""
+"""The scorer `number`, and how it finds the number that an answer gives."""
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Iterator
 from typing import Literal
 
-from batchmix.scorers.settings import MAX_CHARS, Score, ScorerSettings, Share, target_text
+from batchmix.answers.reasoning import RefusedTextError
+from batchmix.scorers.answer_words import BESIDE, COPULAS, LINKS, NOT, any_word
+from batchmix.scorers.number_forms import FoundNumber, found_numbers
+from batchmix.scorers.number_text import plain_digits, without_asides, without_mentions
+from batchmix.scorers.number_words import with_digits
+from batchmix.scorers.settings import Score, ScorerSettings, Share, target_text
+from batchmix.scorers.statements import ANSWER, Found, ReadPlace, StatedPlace, final_text, settled, statements
 
-_SPACES = "\u00a0\u2009\u202f"
-"""No-break and thin spaces, which group digits in some languages."""
-_NUMBER = re.compile(
-    r"(?P<sign>(?<![\w)\].])[-+\u2212])?"  # where it is not a dash between words
-    r"(?<![\w.])(?:"
-    r"\\[dt]?frac\{(?P<above>\d{1,15})\}\{(?P<below>\d{1,15})\}"
-    r"|(?<!/)(?:(?P<whole>\d{1,15}) )?(?P<numerator>\d{1,15})/(?P<denominator>\d{1,15})(?![\d/.])"  # not a date
-    rf"|(?P<spaced>\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?!\d)(?:[.,]\d+)?)"
-    r"|(?P<dotted>\d{1,3}(?:(?:\.\d{3}){1,6},\d{1,15}|(?:\.\d{3}){2,6})(?![.,]?\d))"
-    r"|(?P<comma>(?<!\d,)\d+,(?:\d{1,2}|\d{4,})(?!\d|,\d))"
-    r"|(?P<plain>(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+\u2212]?\d{1,3}\b)?)"
-    r")"
+_ROUNDING = 1e-12
+"""The relative difference that a calculation with doubles may leave, as in 0.1 + 0.2."""
+_ABOUT = (
+    r"about|approximately|approx\.?|around|roughly|nearly|almost|exactly|only|just|equal to|over|ca\.?|circa"
+    r"|etwa|rund|ungefähr|environ|aproximadamente|unos|unas|cerca de|около|примерно|约|約|大约|およそ|약"
+    r"|total|in total|a total of|altogether|[a-z]|no|nr|number|numero|número|the value|value"
 )
+_BEFORE = re.compile(
+    rf"(?:[^.!?;\n\d]{{0,60}}?(?:{any_word(COPULAS)}|[:=>]))?(?:[\s:=≈~→⇒>,(\[{{}}\"'“”*|–—-]|\\boxed|{any_word(f'{LINKS}|{_ABOUT}')})*+",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(any_word(NOT), re.IGNORECASE)
+_UNIT = r"(?:\s?[%°]?\s?[^\W\d_]{0,12}\.?)"
+_RANGE = re.compile(
+    rf"{_UNIT}\s?(?:[-–—~]|(?:{any_word(f'to|bis|à|至|{BESIDE}')})|到|至|或|和|から|または)\s?(?:[a-z]\s?=\s?)?",
+    re.IGNORECASE,
+)
+_LIST = re.compile(rf"{_UNIT}\s?[,;]\s?(?:(?:{any_word(BESIDE)})\s)?(?:[a-z]\s?=\s?)?", re.IGNORECASE)
+_EQUALS = re.compile(rf"{_UNIT}\s?[^\w\s]?\s?(?:=|≈|→|\bis\b|\bequals\b)\s?", re.IGNORECASE)
+_OPERATION = re.compile(r"\s?[)]?\s?(?:[+×*÷/^-]|\bx\b|\btimes\b|\bplus\b|\bminus\b)\s?[(]?\s?")
+_BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
+_CLAUSE_END = re.compile(r"\n|[!?;](?=\s|\Z)|\.(?=\s|\Z)")
 
 
 class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
-    """Scores 1 if the first or last number in the answer equals the number in the target, otherwise 0."""
+    """Scores 1 if the number that the answer gives equals the number in the target, otherwise 0."""
 
     take: Literal["first", "last"] = "last"
+    """Which number counts if the answer does not say which of them is its result."""
     tolerance: Share = 0.0
     """The largest difference that counts as equal."""
     relative: Share = 0.0
     """The largest difference that counts as equal, as a share of the larger number. Either bound is enough."""
 
     def score(self, response: str, target: str) -> Score:
-        """Compare a number in the answer with the only number in the target."""
-        wanted, found = numbers(target), numbers(response)
-        if len(wanted) != 1:
+        """Compare the number that the answer gives with the one in the target."""
+        return self._compared(given_number(response, self.take), target)
+
+    def score_cut_off(self, response: str, target: str) -> Score:
+        """Compare the numbers if the answer had stated its own before it was cut off."""
+        return self._compared(given_number(response, self.take, is_cut_off=True), target)
+
+    def _compared(self, found: Found[float], target: str) -> Score:
+        wanted = given_number(target, self.take).value
+        if wanted is None or not (wanted or any(map(str.isdigit, target))):  # `none` is 0 only as an answer
             return Score(None, target, None, "the target is not one number")
-        if not found:
-            return Score(0.0, target, None, "no number in the answer")
-        value = found[-1 if self.take == "last" else 0]
-        near = math.isclose(value, wanted[0], rel_tol=self.relative, abs_tol=self.tolerance)
-        return Score(float(near), target, target_text(value))
+        if found.value is None:
+            return Score(None if found.is_unclear else 0.0, target, None, found.why)
+        relative = max(self.relative, _ROUNDING)
+        near = math.isclose(found.value, wanted, rel_tol=relative, abs_tol=self.tolerance)
+        return Score(float(near), target, target_text(found.value))
 
 
-def numbers(text: str) -> list[float]:
-    """Return the finite numbers in a text, in order.
+@functools.lru_cache(maxsize=4)  # an answer is compared with several targets
+def given_number(text: str, take: str, *, is_cut_off: bool = False) -> Found[float]:
+    """Return the number that an answer gives.
 
-    Each of these is one number: `1,234.5`, `1.234,5`, `0,5`, `-3`, `-.5e3`, `6e23`, `3/4`, `2 1/2`, `\\frac{3}{4}`.
-    A comma before three digits separates thousands. `50%` is 50.
+    These are tried in order: where the result is stated (see `statements`), what is bold in the last line, and the
+    first or last number of the text. Dates, versions, footnotes, labels and what is in parentheses are no results. A
+    range and a list are not one number.
     """
-    values = (_value(match) for match in _NUMBER.finditer(text[:MAX_CHARS]))
-    return [value for value in values if value is not None and math.isfinite(value)]
+    try:
+        text = final_text(text)
+    except RefusedTextError as error:
+        return Found(None, str(error), is_unclear=is_cut_off)
+    found = settled(text, _levels(text, take, is_cut_off=is_cut_off), _same)
+    if found:
+        return found
+    if is_cut_off:
+        return Found(None, "the answer was cut off before it stated a number", is_unclear=True)
+    return Found(None, "no number in the answer")
 
 
-def _value(match: re.Match[str]) -> float | None:
-    part = match.groupdict()
-    sign = -1 if part["sign"] in {"-", "\u2212"} else 1
-    above, below = part["above"] or part["numerator"], part["below"] or part["denominator"]
-    if above and below:
-        return sign * (int(part["whole"] or 0) + int(above) / int(below)) if int(below) else None
-    if part["plain"]:
-        return sign * float(part["plain"].replace(",", "").replace("\u2212", "-"))
-    text = part["spaced"] or (part["dotted"] or part["comma"] or "").replace(".", "")
-    return sign * float(re.sub(f"[{_SPACES}]", "", text).replace(",", "."))
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_ROUNDING)
+
+
+def _levels(text: str, take: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[float]]]:
+    if not is_cut_off:
+        yield _whole(text)
+    ends = [len(text.rstrip())] if is_cut_off else []
+    for places in statements(text, ANSWER):
+        yield [
+            ReadPlace(place.start, values, place.is_final)
+            for place in places
+            if (values := _stated(place, is_cut_off=bool(ends and _touches(place, text))))
+        ]
+    if is_cut_off:
+        return
+    bold = list(_BOLD.finditer(text.rstrip().rsplit("\n", 1)[-1]))
+    if bold and (values := _stated(StatedPlace(0, bold[-1][1]))):
+        yield [ReadPlace(len(text), values)]
+    yield _loose(text, take)
+
+
+def _touches(place: StatedPlace, text: str) -> bool:
+    return text.rstrip().endswith(place.text.rstrip())
+
+
+def _whole(text: str) -> list[ReadPlace[float]]:
+    """Return what a text of one line says that begins with its number, and has few words."""
+    stripped = text.strip().strip("*_`\"' ")
+    if "\n" in stripped or len(stripped) > 80:
+        return []
+    values = _stated(StatedPlace(0, stripped))
+    return [ReadPlace(0, values)] if values and len(stripped.split()) <= 3 else []
+
+
+def _stated(place: StatedPlace, *, is_cut_off: bool = False) -> tuple[float, ...]:
+    """Return the number that a statement gives: two if it is a range or a list, none if there is none."""
+    text = without_asides(plain_digits(place.text)).lstrip()
+    end = _CLAUSE_END.search(text, next((at for at, sign in enumerate(text) if sign.isalnum()), 0))
+    clause = text[: end.start()] if end else text
+    if not any(map(str.isdigit, clause)):
+        clause = with_digits(clause, is_stated=True)
+    found = found_numbers(clause)
+    if not found or (is_cut_off and found[0].end == len(clause)):
+        return ()
+    before = clause[: found[0].start]
+    if not _BEFORE.fullmatch(before) or _NEGATION.search(before):
+        return ()
+    return _results(clause, found)
+
+
+def _results(clause: str, found: list[FoundNumber]) -> tuple[float, ...]:
+    """Return the first number, the last one of an equation, or all numbers of a range or list."""
+    at = 0
+    is_computed = False
+    for index in range(1, len(found)):
+        between = clause[found[index - 1].end : found[index].start]
+        if _EQUALS.fullmatch(between):
+            at, is_computed = index, False
+        elif _OPERATION.fullmatch(between) or (is_computed and between.strip() in {"+", "-", "*", "/"}):
+            is_computed = True
+        elif not is_computed and (_RANGE.fullmatch(between) or _LIST.fullmatch(between)):
+            return (found[at].value, found[index].value)
+        else:
+            break
+    return (found[at].value,)
+
+
+def _loose(text: str, take: str) -> list[ReadPlace[float]]:
+    """Return the first or last number of a text that states no result."""
+    prepared = without_asides(plain_digits(text))
+    for form in (without_mentions(prepared), prepared):
+        readable = form if any(map(str.isdigit, form)) else with_digits(form, is_stated=False)
+        found = found_numbers(readable)
+        if found:
+            break
+    else:
+        return []
+    if take == "first":
+        return [ReadPlace(found[0].start, (found[0].value,))]
+    values: tuple[float, ...] = (found[-1].value,)
+    if len(found) > 1 and _RANGE.fullmatch(readable, found[-2].end, found[-1].start):
+        rest = readable[found[-1].end : found[-1].end + 20]
+        values = values if "=" in rest else (found[-2].value, found[-1].value)
+    return [ReadPlace(len(text), values)]

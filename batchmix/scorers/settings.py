@@ -15,6 +15,7 @@ import msgspec
 from batchmix.formats.text import text_of
 
 Share = Annotated[float, msgspec.Meta(ge=0)]
+CUT_OFF = "the answer was cut off"
 MAX_CHARS = 200_000
 """The most characters of an answer that are searched for what it says."""
 
@@ -54,6 +55,8 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     """Whether a scorer of this kind compares answers with `eval.target` if it names no column of its own."""
     takes_failures: ClassVar[bool] = False
     """Whether results without an answer are scored by the function too, rather than as wrong."""
+    takes_any_of: ClassVar[bool] = True
+    """Whether a list as the target means that any of its values is right."""
     name: str = ""
     """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
     target: str | None = None
@@ -78,16 +81,44 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
         """Score one answer, given its text and its target. Overridden by each kind that needs no more than these."""
         raise NotImplementedError
 
+    def score_cut_off(self, response: str, target: str) -> Score:
+        """Score the beginning of an answer, of which the rest was cut off. Overridden where more can be told.
+
+        It is right if the beginning is. Otherwise it has no score, since the rest might have been right.
+        """
+        score = self.score(response, target)
+        return score if score.score in {None, 1.0} else Score(None, target, score.extracted, CUT_OFF)
+
     def score_function(self) -> ScoreFunction:
         """Return the function that scores answers with `score`. Overridden where something is prepared for all answers.
 
         Raises `JobError` if that fails.
         """
 
-        def function(response: str, target: Any, _: Row) -> Score:
-            return self.score(response, target_text(target))
+        def function(response: str, target: Any, row: Row) -> Score:
+            score = self.score_cut_off if is_cut_off(row) else self.score
+            if not (self.takes_any_of and isinstance(target, list)):
+                return score(response, target_text(target))
+            scores = [score(response, one) for one in target_texts(target)]
+            return msgspec.structs.replace(max(scores, key=_rank), target=target_text(target))
 
         return function
+
+
+def _rank(score: Score) -> float:
+    """Return how good a score is among those for several targets. One without a score may still be right."""
+    return 0.5 if score.score is None else score.score
+
+
+def is_cut_off(row: Row) -> bool:
+    """Return whether an answer ended because it reached its greatest length."""
+    return row.get("finish_reason") == "length"
+
+
+def target_texts(target: Any) -> list[str]:
+    """Return the right answers in a target, as text: each value of a list, or the only one. Empty ones are none."""
+    values = target if isinstance(target, list) else [target]
+    return [text for value in values if value is not None and (text := target_text(value)).strip()]
 
 
 def same_text(left: str, right: str, *, casefold: bool) -> bool:

@@ -1,0 +1,103 @@
+"""The words with which models announce, confirm, deny and take back a result, in the languages that they answer in.
+
+They are parts of patterns, to be matched without regard to case in text that is normalised by NFKC.
+"""
+
+from __future__ import annotations
+
+_LETTER = "A-Za-z0-9_\u00aa-\u024f\u0370-\u052f\u0590-\u06ff\u0900-\u0dff\u1e00-\u1eff"
+"""The letters of scripts that put spaces between words. Chinese, Japanese, Korean and Thai are not among them."""
+WORD_START, WORD_END = f"(?<![{_LETTER}])", f"(?![{_LETTER}])"
+
+
+def any_word(words: str) -> str:
+    """Return a pattern that matches any of these words, which are separated by `|`, as whole words."""
+    return f"{WORD_START}(?:{words}){WORD_END}"
+
+
+ANSWERS = (
+    r"answers?|ans|result|solution|verdict|conclusion|antwort(?:en)?|lösung|ergebnis|réponses?|respuestas?|solución|resultado"
+    r"|respostas?|rispost[ae]|soluzione|risultato|résultat|antwoord|oplossing|svaret?|vastaus|odpowied[źz]|wynik"
+    r"|odpověď|výsledek|válasz|eredmény|răspuns(?:ul)?|rezultatul|απάντηση|cevap|yan[ıi]t|sonuç|jawaban(?:nya)?|hasil(?:nya)?"
+    r"|ответ(?:ы|ом)?|решение|відповідь|отговор|одговор|odgovor|đáp án|câu trả lời|kết quả|الإجابة|الجواب|الإجابه|اجابة"
+    r"|النتيجة|پاسخ|جواب|התשובה|תשובה|उत्तर|जवाब|উত্তর|பதில்|సమాధానం|คำตอบ(?:ที่ถูกต้อง)?|答案|答え|答复|回答|解答|正解|结果"
+    r"|結果|정답|답변|답|해답|결과"
+)
+"""Nouns for the result."""
+OPTIONS = (
+    r"choice|option|letter|alternative|statement|wahl|möglichkeit|aussage|option|choix|opción|alternativa|opção|opzione|scelta"
+    r"|optie|keuze|вариант|варіант|wariant|opcja|seçenek|şık|pilihan|opsi|phương án|lựa chọn|الخيار|گزینه|विकल्प|বিকল্প"
+    r"|选项|選項|选择|選擇|選択肢|보기|선택지|ตัวเลือก|ข้อ"
+)
+"""Nouns for one of the things to choose from."""
+CORRECT = (
+    r"correct|right|true|best|proper|valid|appropriate|accurate|richtige?[rns]?|korrekte?[rns]?|beste|wahr|correcte?|bonne|juste|exacte?|vraie?"
+    r"|correct[ao]s?|verdader[ao]|cert[ao]|corrett[ao]|giust[ao]|esatt[ao]|juiste?|rätt|riktiga?|oikea|poprawn[ay]|prawidłow[ay]|správn[áýě]"
+    r"|helyes|corectă?|σωστή|doğru|benar|tepat|правильн(?:ый|ая|о|а)|верн(?:ый|ая|о)|вірн[аи]й?|đúng|chính xác|الصحيحة?|صحيحة?|صحیح|درست"
+    r"|הנכונה|נכונה|सही|সঠিক|சரியான|ถูกต้อง|正确|正確|正しい|对的|옳은|올바른|맞는"
+)
+"""Adjectives for a right result."""
+FINAL = (
+    r"final(?:ly)?|therefore|thus|hence|so|conclusion|conclude|overall|endgültige?|schließlich|also|daher|folglich|finale|donc|ainsi"
+    r"|por (?:lo )?tanto|entonces|portanto|logo|quindi|dunque|perciò|итак|итоговый|окончательный|следовательно|поэтому"
+    r"|最终|最終|因此|所以|故|综上|よって|したがって|따라서|최종|그러므로|vậy|do đó|jadi|sonuç olarak|이므로"
+)
+"""Words in front of a result that stands at the end of a line of thought."""
+_COPULAS = (
+    r"is|are|was|be|being|equals?|would|will|should|must|has|have|to|can only|can|could only|ist|sind|lautet|wäre|heißt|muss|sein|est|sont|sera|serait"
+    r"|es|son|sería|será|é|è|sarebbe|sono|zijn|luidt|är|er|on|to|jest|je|az|este|είναι|dir|adalah|ialah|yaitu|это|является|будет|là|هي|هو|است|היא|הוא|है"
+    r"|हैं|হল|হলো|คือ|是|为|為|は|が|은|는|이|가|应该|应当|應該|应|就|则"
+)
+_FILLERS = (
+    r"therefore|thus|hence|so|clearly|obviously|definitely|simply|most|likely|probably|indeed|then|the|an|my|our|your|its|in|one|only|that"
+    r"|given|you|question|this|problem|to|of|for|die|der|das|somit|also|daher|klar|eindeutig|la|le|el|il|los|las|les|lo|l|o|os|donc|bien"
+    r"|pues|entonces|portanto|quindi|het|de|det|den|yang|η|το|που|следующий|такой"
+)
+LINKS = f"{_COPULAS}|{_FILLERS}|{CORRECT}|{ANSWERS}|{OPTIONS}"
+"""What may stand between the announcement and the result, beside signs."""
+COPULAS = _COPULAS
+NOT = (
+    r"not|isn't|isnt|aren't|wasn't|can't|cannot|couldn't|won't|wouldn't|never|neither|nor|nicht|kein|keine|weder|pas|jamais|ni|no|não|nem|non|né|niet"
+    r"|inte|ikke|ei|nie|není|nem|nu|δεν|değil|bukan|tidak|не|ні|ни|không|ليس|ليست|نیست|לא|नहीं|নয়|ไม่ใช่|ไม่|不是|不|并非|并不|非|ない|아니"
+)
+"""Words that deny what follows."""
+WRONG = (
+    r"wrong|incorrect|false|not|isn't|isnt|can't|cannot|invalid|untrue|excluded|eliminated|ruled out|out|impossible|falsch|inkorrekt|unrichtig|faux|fausse"
+    r"|incorrecte?|incorrect[ao]s?|fals[ao]|errad[ao]|erróne[ao]|equivocad[ao]|sbagliat[ao]|errat[ao]|scorrett[ao]|onjuist|fout|fel|błędn[ay]|nesprávn[áě]"
+    r"|hibás|greșit[ăa]?|λάθος|yanlış|salah|неверн\w+|неправильн\w+|невірн\w+|sai|خاطئة|خطأ|غلط|نادرست|שגויה|गलत|ভুল|ผิด|错误|错的|错|錯誤|不正确|不正確"
+    r"|不对|間違い|誤り|틀린|틀렸|오답|nicht|pas|no|não|non|не|不|no way|neither|nor|[✗✘❌✕×]"
+)
+"""Words after a result that deny it."""
+BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|а|но|而是|但是|而|むしろ|아니라"
+"""Words between what is denied and what is right."""
+BESIDE = r"and|or|nor|und|oder|sowie|et|ou|y|e|o|ed|en|of|och|eller|i|lub|albo|a|nebo|és|vagy|și|sau|και|ή|ve|veya|dan|atau|и|или|і|та|або|và|hoặc|और|या|و|أو"
+"""Words between two results that are named together."""
+RETRACTED = (
+    rf"{any_word('wait|scratch that|correction|actually|hold on|on second thoughts?|on reflection|let me re[a-z-]+|oops|hm+|i mean|my mistake|strike that|sorry|moment(?: mal)?|quatsch|halt|stimmt nicht|espera|perdón|en realidad|attends|attendez|pardon|en fait|aspetta|anzi|espere|aliás|wacht|нет|подождите|стоп|точнее')}"
+    r"|(?:(?<=[.!?…,:;\n])|(?<=[.!?…,:;]\s)|^)\s{0,3}(?:no|nope|nein|non|não)\s?[,.:!…]|不对|等等|等一下|错了|更正|いや|待って|訂正|아니|잠깐"
+)
+"""Words that take back what was stated before."""
+TAKEN_BACK = (
+    r"scratch that|strike that|(?:that|this|it)(?: i|')s (?:not right|wrong|incorrect)|wait,? no|不对|错了|no[,.!]"
+)
+"""Those after which a result does not count any more even if no other one is stated."""
+SUPPOSED = (
+    r"if|whether|unless|suppose|supposing|assum(?:e|es|ed|ing)|imagine|were|wrong|incorrect|false|other|another|tempting|tempted|distractor|you might|one might"
+    r"|some (?:may|might|would)|may think|might think|might say|at first|initially|first guess|first thought|i thought|i initially|common (?:mistake|error|wrong)"
+    r"|falls|wenn|angenommen|falsche?n?|zunächst|zuerst|ob|si|supongamos|sería si|al principio|primera|supposons|d'abord|incorrecta|incorrecte|se fosse|inizialmente"
+    r"|если|сначала|неправильный|неверный|如果|假设|若|假如|错误|起初|もし|最初|誤った|만약|처음"
+)
+"""Words in front of an announcement that is none: a case that is supposed, a first thought, a wrong answer."""
+WEIGHED = (
+    r"consider(?:ing)?|look(?:ing)?(?: at)?|examin(?:e|ing)|evaluat(?:e|ing)|analy[sz](?:e|ing)|check(?:ing)?|start(?:ing)?|begin(?:ning)?|compar(?:e|ing)"
+    r"|between|weigh(?:ing)?|discuss(?:ing)?|unlike|versus|vs|regarding|about|except|rule[sd]? out|ruling out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|reject(?:ed)?"
+    r"|discard(?:ed)?|rather than|instead of|first|could|might|may|maybe|perhaps|possibly|betrachten|ausschließen|ausgeschlossen|vielleicht|statt|außer|considérons"
+    r"|éliminer|peut-être|consideremos|descartar|descarto|quizás|talvez|forse|排除|考虑|分析|看看|可能|也许|除了|かもしれ|検討"
+)
+"""Words with which an option is looked at, not chosen."""
+CHOOSE = (
+    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|i'd say|i would say|i'll say|vote for|settle on|i conclude|i believe|i think|my choice"
+    r"|wähle|entscheide mich für|tippe auf|je choisis|je dirais|je pense que c'est|elijo|escojo|elegiría|diría|creo que es|escolho|diria|scelgo|direi|kies|väljer|wybieram|vybírám|választom"
+    r"|seçiyorum|saya (?:memilih|pilih)|выбираю|вибираю|думаю,? что|tôi chọn|chọn|أختار|选择?|選擇?|应选|應選|故选|選びます|選ぶ"
+)
+"""Words with which an option is chosen."""

@@ -1,0 +1,119 @@
+"""Prepares a text for reading its numbers: one form of digits, signs and fractions, without LaTeX and currencies."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+
+_FORMS = {
+    **{
+        code: str(digit)
+        for code in range(0x80, sys.maxunicode + 1)
+        if (digit := unicodedata.decimal(chr(code), None)) is not None
+    },
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if not 0xFF10 <= code <= 0xFF19},
+    **dict.fromkeys(map(ord, "\u2212\u2011\ufe63\u2010"), "-"),
+    **dict.fromkeys(map(ord, "\u2012\u2013"), "–"),
+    **dict.fromkeys(map(ord, "\u2044\u2215"), "/"),
+    **dict.fromkeys(map(ord, "$€£¥₹₽₩₺₫₪¢฿"), ""),
+    **dict.fromkeys(map(ord, "⋅∙·∗"), "×"),
+    ord("٬"): ",",
+    ord("٫"): ".",
+    ord("،"): ",",
+    ord("٪"): "%",
+    ord("’"): "'",
+    ord("。"): ". ",
+    ord("、"): ", ",
+}
+"""Digits of all scripts, wide forms, signs and currencies, and what they are read as."""
+_FRACTIONS = {
+    chr(code): form.replace("\u2044", "/")
+    for code in (*range(0xBC, 0xBF), *range(0x2150, 0x215F), 0x2189)
+    if "\u2044" in (form := unicodedata.normalize("NFKC", chr(code)))
+}
+_FRACTION = re.compile(f"(\\d?)\\s?([{''.join(_FRACTIONS)}])")
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_SUPERSCRIPT = re.compile(r"(.)\s?([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+_LATEX = (
+    (re.compile(r"\\(?:text|math|operator)[a-z]{0,6}\s*\{([^{}]{0,100})\}"), r" \1 "),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3})"), "\u202f"),
+    (re.compile(r"\\(?:times|cdot|ast)\b"), "×"),
+    (re.compile(r"\\(?:approx|simeq|sim)\b"), "≈"),
+    (re.compile(r"\\pm\b"), "±"),
+    (re.compile(r"\^\s?\{?\s?\\circ\s?\}?"), "°"),
+    (re.compile(r"\\[dtc]frac\b"), r"\\frac"),
+    (re.compile(r"\\(?:left|right|quad|qquad|displaystyle)\b|\\[()\[\]!,;: %&#]"), " "),
+    (re.compile(r"(?<=\d)\*\*(?=[\d-])"), "^"),
+    (re.compile(r"\*\*+|__+|`+|\\(?=\s|\Z)"), ""),
+)
+_CODES = re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|INR|CHF|JPY|CNY|RMB|SEK|NOK|DKK|Rs\.?|US|AU|CA|R)\s?(?=-?\d)")
+_UNIT_POWER = re.compile(r"(?<=[A-Za-zµΩ°)%])\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3})")
+_DEGREE_OF_ACCURACY = re.compile(
+    r"(?:(?:rounded|correct|accurate)\s+)?(?:to\s+)?(?:\d{1,2}|one|two|three|four)\s+(?:decimals?|significant|sig\.?|d\.?p\.?\b|s\.?f\.?\b|Nachkommastellen|Dezimalstellen|décimales?|decimales)(?:\s+(?:places?|figures?|digits?|point))?"
+    r"|\bnearest\s+\d+|保留\S{0,4}\d位小数",
+    re.IGNORECASE,
+)
+_OTHER = re.compile(
+    r"(?:±|\+/-|\+-)\s?[\d.,]+\s?%?"
+    r"|(?<=\d)(?:\s+\w+)?\s+(?:out\s+of|von\s+insgesamt|sur)\s+(?:the\s+|a\s+)?\d[\d,.]*|(?<=\d)\s+of\s+(?:the\s+)?\d[\d,.]*"
+    r"|\b(?:for|when|where|if|with|at|für|pour|para)\s+[a-z]\s?=\s?-?[\d.]+"
+    r"|\bper\s+\d[\d,]*",
+    re.IGNORECASE,
+)
+_MONTH = (
+    r"(?:Jan(?:uary|uar)?|Feb(?:ruary|ruar)?|Mar(?:ch)?|März|Apr(?:il)?|May|Mai|June?|Juni|July?|Juli|Aug(?:ust)?|Sept?(?:ember)?|O[ck]t(?:ober)?|Nov(?:ember)?"
+    r"|De[cz](?:ember)?|janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre|enero|febrero|marzo|abril|mayo|junio|julio|agosto"
+    r"|septiembre|octubre|noviembre|diciembre)"
+)
+_DATE = re.compile(
+    rf"\b{_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+(?=\d{{4}}\b)|\b\d{{1,2}}(?:st|nd|rd|th|\.|er|º)?\s+(?:of\s+|de\s+)?{_MONTH}\.?,?\s+(?:de\s+)?(?=\d{{4}}\b)"
+    r"|(?<=\d{4}年)\s?\d{1,2}月(?:\d{1,2}[日号])?"
+    r"|(?<![\d.,/-])\d{4}([-/.])\d{1,2}\1\d{1,2}(?![\d])(?:T[\d:.+Z-]+)?|(?<![\d.,/-])\d{1,2}([-/.])\d{1,2}\2\d{2,4}(?!\d)|(?<![\d:.])\d{1,3}:\d{1,2}(?::\d{2})?(?:[.]\d+)?(?![\d:])"
+    r"|(?<![\w.])(?:v\s?)?\d{1,5}(?:\.\d{1,5}){2,}(?![\d,])",
+    re.IGNORECASE,
+)
+_GROUPED = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
+_CITATION = re.compile(r"\[\d{1,3}(?:[,–-]\s?\d{1,3}){0,9}\]|\[\^\d+\]")
+_PARENTHESES = re.compile(r"\([^()]{0,300}\)")
+_LABEL = re.compile(
+    r"(?<![A-Za-z])(?:steps?|tables?|fig(?:ure)?s?\.?|sections?|equations?|eqs?\.|chapters?|pages?|pp?\.|questions?|problems?|parts?|cases?|options?|examples?|lines?|items?|version|level|note|ref|method|day|week|schritt|tabelle|abbildung|seite"
+    r"|étape|tableau|paso|tabla|passo|第)\s?#?\d{1,4}(?:\.\d{1,3}){0,3}[:.)]?(?![\d])",
+    re.IGNORECASE,
+)
+_NAME = re.compile(
+    rf"(?<=[\w,;] )(?!{_MONTH}\b|No\b|Nr\b|About\b|Around\b|Roughly\b|Answer\b)[A-Z][a-z]{{2,20}} \d{{1,4}}(?![\d.,%])"
+)
+_ENUMERATED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*[-–•*][ \t]+", re.MULTILINE)
+
+
+def plain_digits(text: str) -> str:
+    """Return a text with ASCII digits and fractions such as `1/2`, and without LaTeX, currencies and units' powers."""
+    text = text.translate(_FORMS)
+    text = _FRACTION.sub(lambda match: f"{match[1]} {_FRACTIONS[match[2]]}" if match[1] else _FRACTIONS[match[2]], text)
+    text = _SUPERSCRIPT.sub(_lowered, text)
+    for pattern, form in _LATEX:
+        text = pattern.sub(form, text)
+    return _UNIT_POWER.sub("", _CODES.sub("", text))
+
+
+def without_asides(text: str) -> str:
+    """Return a text without the numbers that are no result: of dates and versions, of places and bounds of error."""
+    text = _DATE.sub(lambda match: match[0] if _GROUPED.fullmatch(match[0]) else " § ", text)
+    return _OTHER.sub(" ", _DEGREE_OF_ACCURACY.sub(" ", text))
+
+
+def without_mentions(text: str) -> str:
+    """Return a text without what is in parentheses, and without the numbers of footnotes, labels, lists and names."""
+    text = _PARENTHESES.sub(" ", _CITATION.sub(" ", text))
+    if sum(1 for _ in _ENUMERATED.finditer(text)) > 1:
+        text = _ENUMERATED.sub("", text)
+    if text.strip().count("\n"):
+        text = _BULLET.sub("", text)
+    return _NAME.sub(" ", _LABEL.sub(" ", text))
+
+
+def _lowered(match: re.Match[str]) -> str:
+    return f"{match[1]}^{match[2].translate(_RAISED)}" if match[1].isdigit() else match[1]
