@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from batchmix.store.view import View
 
 
+_SIGNALLED = 128
+"""The exit codes from here on are those of a run that was interrupted."""
+
+
 @click.command("run")
 @job_options
 @sending_options
@@ -61,10 +65,36 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     cause is fixed, the same command resumes), 130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
-    if options["scheduled"]:
-        _drain_when_stdin_ends()
     job = job_from(source, settings, options)
+    if options["scheduled"]:
+        return _run_scheduled(job, options)
     return run_and_report(job, run_options_of(options), options)
+
+
+def _run_scheduled(job: CheckedJob, options: dict[str, Any]) -> int:
+    """Run a job for a scheduler, and write its report, also if the run or its evaluation was stopped."""
+    _drain_when_stdin_ends()
+    try:
+        code = run_and_report(job, run_options_of(options), options)
+    except Stopped:
+        _write_report(Path(job.output.path))
+        raise
+    if code < _SIGNALLED:
+        _write_report(Path(job.output.path))
+    return code
+
+
+def _write_report(folder: Path) -> None:
+    """Write the report of a run, compared with its baseline if it has one. If that fails, the run has not failed."""
+    from batchmix.evaluation.report_page import write_report
+    from batchmix.evaluation.verdict_file import read_verdict
+    from batchmix.store.run_folder import Layout
+
+    verdict = read_verdict(Layout(folder))
+    try:
+        write_report(folder, verdict.baseline.folder(folder) if verdict and verdict.baseline else None)
+    except (BatchmixError, OSError) as error:
+        echo_error(f"{folder}: the report could not be written: {error}")
 
 
 def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any]) -> int:

@@ -177,6 +177,22 @@ def test_two_jobs_run_side_by_side_and_the_worst_exit_code_is_returned(schedule_
     )
 
 
+def test_on_finish_receives_the_verdict_and_the_report_that_the_run_has_written(schedule_bench: ScheduleBench) -> None:
+    received = schedule_bench.root / "told.json"
+    command = [sys.executable, "-c", READ, str(received)]
+    scored = '[eval]\nagainst = "last-good"\n[[eval.scorers]]\nkind = "regex"\npattern = "never"\n[[eval.guards]]\nmin = 0.5\n'
+    job = schedule_bench.write(on_finish=command, more=scored)
+    assert schedule_bench.once("2026-03-10T06:00:00Z", job).returncode == 1
+    message = json.loads(received.read_bytes())
+    report = schedule_bench.root / "runs/nightly/2026-03-10/report.html"
+    assert (message["passed"], message["exit_code"], message["report"]) == (False, 1, str(report))
+    assert message["reasons"] == ["m: regex is 0, less than 0.5"]
+    assert [alarm["kind"] for alarm in message["alarms"]] == ["missed"]
+    assert [(score["scorer"], score["score"]) for score in message["scores"]] == [("regex", 0.0)]
+    assert message["baseline"] == {"run": "", "how": "last-good", "note": "this is the first run"}
+    assert report.exists()
+
+
 def test_a_bad_job_file_and_a_bad_state_file_stop_only_their_own_job(schedule_bench: ScheduleBench) -> None:
     good, bad, torn = schedule_bench.write("good"), schedule_bench.write("bad"), schedule_bench.write("torn")
     bad.write_text("nonsense")
@@ -268,7 +284,7 @@ def test_on_finish_receives_the_summary_with_the_scheduled_date(schedule_bench: 
         "scores": [],
         "trends": [],
         "baseline": None,
-        "report": None,
+        "report": str(folder / "report.html"),
     }
     assert json.loads(received.read_bytes()) == summary | run
     assert schedule_bench.scheduled_runs()[-1]["on_finish"] == "ok"
