@@ -57,15 +57,20 @@ def tiny_model_serving(path: Path) -> Iterator[str]:
 
 
 def litellm_environment(config: pytest.Config) -> Path:
-    """Return an environment with LiteLLM's proxy, which pytest's cache keeps. Skip the test if it can't be installed."""
-    folder = config.cache.mkdir("litellm")
+    """Return an environment with LiteLLM's proxy. Skip the test if it can't be installed."""
+    return package_environment(config, "litellm", "litellm[proxy]")
+
+
+def package_environment(config: pytest.Config, name: str, *packages: str) -> Path:
+    """Return an environment with packages, which pytest's cache keeps. Skip the test if they can't be installed."""
+    folder = config.cache.mkdir(name)
     installed = folder / "installed"
     if not installed.exists():
         venv.create(folder, clear=True, with_pip=True)
-        call = [folder / "bin" / "pip", "install", "-q", "litellm[proxy]"]
+        call = [folder / "bin" / "pip", "install", "-q", *packages]
         done = subprocess.run(call, capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"LiteLLM can't be installed: {done.stderr[-300:]}")
+            pytest.skip(f"{name} can't be installed: {done.stderr[-300:]}")
         installed.touch()
     return folder
 

@@ -10,6 +10,9 @@ from batchmix.cli.options import LocalPath, OneOf, verbose_option
 from batchmix.cli.output import echo, echo_error, log_to_stderr
 from batchmix.formats.amounts import counted
 
+_LOGS = ("inspect", "lm-eval")
+"""The formats of other tools' logs, which have the scores too."""
+
 
 @click.command("export")
 @click.argument("folder", metavar="RUN", type=LocalPath())
@@ -17,14 +20,15 @@ from batchmix.formats.amounts import counted
 @click.option(
     "--format",
     "form",
-    type=OneOf(["name", "openai-batch"]),
+    type=OneOf(["name", "openai-batch", *_LOGS]),
     default="name",
     show_default=True,
-    help="Choose the format by the file's name, or write the output and error files of an OpenAI batch.",
+    help="Choose the format by the file's name; or write the output and error files of an OpenAI batch, a log of"
+    " Inspect AI, or a folder as of lm-evaluation-harness.",
 )
 @verbose_option
 def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
-    """Write a run's results into one file: .parquet, .jsonl or .csv; or into the two files of an OpenAI batch.
+    """Write a run's results into one file: .parquet, .jsonl or .csv; or as other tools write theirs.
 
     An unfinished run can be exported: rows without a result are left out. Rows in damaged parts are left out too, with
     a warning and exit code 1.
@@ -33,13 +37,32 @@ def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
     Example:
       batchmix export runs/quickstart answers.csv
       batchmix export runs/quickstart output.jsonl --format openai-batch
+      batchmix export runs/quickstart logs/quickstart.json --format inspect
     """
     log_to_stderr(verbose)
     from batchmix.engine import reader
 
+    if form in _LOGS:
+        return _log(folder, file, form)
     lost: list[str] = []
     rows, warnings = reader.export(folder, file, openai_batch=form == "openai-batch", lost=lost)
     for warning in warnings:
         echo_error(warning)
     echo(f"{file}: {counted(rows, 'row')}")
     return 1 if lost else 0
+
+
+def _log(folder: Path, path: Path, form: str) -> int:
+    from batchmix.evaluation.exchange import exchanged_run
+    from batchmix.evaluation.inspect_log import write_inspect_logs
+    from batchmix.evaluation.lm_eval_files import write_lm_eval_files
+
+    run = exchanged_run(folder)
+    write = write_inspect_logs if form == "inspect" else write_lm_eval_files
+    count, paths = write(run, path, run.job.output.permissions)
+    for warning in run.warnings:
+        echo_error(warning)
+    for written in paths:
+        echo(str(written))
+    echo(counted(count, "result"))
+    return 1 if run.lost else 0

@@ -48,11 +48,7 @@ def export(
     Unreadable data in the parts is left out. The warnings about it are also added to `lost`. Raises `UsageError`.
     """
     run = run_of(folder)
-    scan = previous_scan(run)
-    for source in scan.sources if scan else ():
-        for path in (file, errors_path(file)):
-            if path.exists() and Path(source.path).exists() and path.samefile(source.path):
-                raise UsageError(f"{path}: is the run's input; name another file")
+    refuse_input(run, file, errors_path(file))
     exporting = Export(_layout(folder, run), run, _schema(run), prices_of(run))
     warnings: list[str] = []
     mode = recorded_job_in(run).output.permissions
@@ -65,6 +61,15 @@ def export(
     if lost is not None:
         lost.extend(exporting.lost)
     return exporting.rows, warnings + exporting.lost
+
+
+def refuse_input(run: RunFile, *files: Path) -> None:
+    """Raise `UsageError` if one of the files, which are to be written, is a run's input."""
+    scan = previous_scan(run)
+    for source in scan.sources if scan else ():
+        for path in files:
+            if path.exists() and Path(source.path).exists() and path.samefile(source.path):
+                raise UsageError(f"{path}: is the run's input; name another file")
 
 
 def results(folder: Path, columns: Collection[str], lost: list[str] | None = None) -> Iterator[pa.RecordBatch]:
