@@ -31,7 +31,9 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def past_lines(past: list[PastRun]) -> list[str]:
     """Return a table of past runs, the oldest first, and a table with the trend of each score."""
-    changes = _changes(past)
+    from batchmix.evaluation.history import version_changes
+
+    changes = version_changes(past)
     lines = in_columns(
         [_HEAD, *(row for past_run, changed in zip(past, changes, strict=True) for row in _rows(past_run, changed))]
     )
@@ -47,6 +49,9 @@ def past_lines(past: list[PastRun]) -> list[str]:
 
 def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
     """Return past runs for `--json`."""
+    from batchmix.evaluation.history import version_changes
+
+    changes = version_changes(past)
     return [
         {
             "run": str(past_run.folder),
@@ -68,20 +73,8 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
                 for scored in _scores(past_run)
             ],
         }
-        for past_run, changed in zip(past, _changes(past), strict=True)
+        for past_run, changed in zip(past, changes, strict=True)
     ]
-
-
-def _changes(past: list[PastRun]) -> list[str]:
-    """Return for each run what has changed since the run before it: its dataset, its prompt, or both."""
-    changes, datasets, prompts = [], [""], [""]
-    for past_run in past:
-        dataset = past_run.verdict.dataset if past_run.verdict else datasets[-1]
-        named = (("dataset", dataset, datasets), ("prompt", past_run.prompt, prompts))
-        changes.append(", ".join(name for name, version, known in named if known[-1] not in {"", version}))
-        datasets.append(dataset)
-        prompts.append(past_run.prompt)
-    return changes
 
 
 def _rows(past_run: PastRun, changed: str) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from batchmix.errors import UsageError
 
 @click.command("report")
 @click.argument("folder", metavar="RUN|ROOT", type=LocalPath())
-@click.option("--against", metavar="RUN", type=LocalPath(), help="A run to compare it with.")
+@click.option("--against", metavar="RUN", type=LocalPath(), help="A run to compare it with.  [default: its baseline]")
 @verbose_option
 def command(folder: Path, *, against: Path | None, verbose: int) -> int:
     """Write RUN/report.html: one page with scores, models and their history. It needs no other file and no script.

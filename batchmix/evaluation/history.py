@@ -6,7 +6,7 @@ The runs are found by the name of the job in the output root, which is the folde
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,11 @@ class PastRun(msgspec.Struct, frozen=True):
     """The verdict on the run. None without one, such as from older versions of batchmix."""
 
     @property
+    def valid_verdict(self) -> Verdict | None:
+        """The verdict, unless the run was started again since."""
+        return self.verdict if self.verdict and self.verdict.starts == len(self.run.starts) else None
+
+    @property
     def prompt(self) -> str:
         """The version of what the run's requests were made of."""
         return prompt_version(self.run)
@@ -94,6 +99,18 @@ def _metrics(layout: Layout) -> Metrics | None:
         return read_metrics(layout)
     except RunError:
         return None
+
+
+def version_changes(past: Sequence[PastRun]) -> list[str]:
+    """Return for each run what has changed since the run before it: `dataset`, `prompt`, or both."""
+    changes, datasets, prompts = [], [""], [""]
+    for past_run in past:
+        dataset = past_run.verdict.dataset if past_run.verdict else datasets[-1]
+        named = (("dataset", dataset, datasets), ("prompt", past_run.prompt, prompts))
+        changes.append(", ".join(name for name, version, known in named if known[-1] not in {"", version}))
+        datasets.append(dataset)
+        prompts.append(past_run.prompt)
+    return changes
 
 
 def write_history(root: Path, mode: int = PRIVATE) -> Path:

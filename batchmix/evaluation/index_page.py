@@ -149,12 +149,19 @@ def _state(one: PastRun) -> State:
     last = one.run.starts[-1] if one.run.starts else None
     if one.metrics is None:
         return "not evaluated" if last and last.exit_code in {0, 1} else "not finished"
-    return "failed" if _alarms(one) else "passed"
+    if _alarms(one):
+        return "failed"
+    verdict = one.valid_verdict
+    waits = verdict is not None and verdict.against and not (verdict.baseline and verdict.baseline.run)
+    return "no baseline" if waits else "passed"
 
 
 def _alarms(one: PastRun) -> list[str]:
     """Return why a run did not pass, in words."""
-    return [alarm.text for alarm in missed_thresholds(one.metrics)] if one.metrics else []
+    if one.metrics is None:
+        return []
+    verdict = one.valid_verdict
+    return [alarm.text for alarm in (verdict.alarms if verdict else missed_thresholds(one.metrics))]
 
 
 def _notes(one: PastRun) -> Iterator[str]:
@@ -162,6 +169,10 @@ def _notes(one: PastRun) -> Iterator[str]:
         answered = Layout(one.folder).answers_in_summary()
         yield f"{answered:,} of {counted(one.run.results, 'result')} answered"
         return
+    if one.valid_verdict and (baseline := one.valid_verdict.baseline):
+        yield clean(
+            f"compared with {baseline.run} ({baseline.how})" if baseline.run else f"no baseline: {baseline.note}", 200
+        )
     if not one.metrics.complete:
         yield "some results are missing"
     for scored in [scored for scored in one.metrics.scores if not scored.group][:3]:

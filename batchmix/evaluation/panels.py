@@ -23,7 +23,7 @@ from batchmix.evaluation.charts import (
 )
 from batchmix.evaluation.comparison import Diff
 from batchmix.evaluation.drawing import Drawing
-from batchmix.evaluation.history import PastRun
+from batchmix.evaluation.history import PastRun, version_changes
 from batchmix.evaluation.measure import Metrics
 from batchmix.evaluation.metric_text import LIMITS, metric_value
 from batchmix.evaluation.metrics import Floats, percentiles
@@ -37,6 +37,8 @@ from batchmix.store.totals import Totals
 
 _MAX_RUNS = 60
 """The most past runs that are shown. Older runs are left out."""
+_MARKS = {"dataset": "D", "prompt": "P", "dataset, prompt": "D P"}
+"""How a chart of past runs marks what has changed since the run before."""
 _TIMES = ("ok", "latency_s", "sent_ms", "finished_ms")
 _POINTS = (10, 25, 50, 75, 90, 99)
 
@@ -116,7 +118,11 @@ def _difference(comparison: Comparison, paired: Paired) -> IntervalRow:
 
 def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawing]:
     """Yield a chart for each scorer: the models' scores over the past runs, if there is more than one run."""
-    runs = [past_run for past_run in past if past_run.metrics][-_MAX_RUNS:]
+    evaluated = [past_run for past_run in past if past_run.metrics]
+    marks = {at: _MARKS[changed] for at, changed in enumerate(version_changes(evaluated)) if changed}
+    left_out = max(0, len(evaluated) - _MAX_RUNS)
+    shown_marks = {at - left_out: mark for at, mark in marks.items() if at >= left_out}
+    runs = evaluated[left_out:]
     names = _short_names([past_run.folder.name for past_run in runs])
     for scorer in metrics.settings.scorers:
         series = []
@@ -125,8 +131,10 @@ def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawin
             if any(value is not None for value in values):
                 series.append(LineSeries(model, values, tone(number)))
         if len(runs) > 1 and series:
-            drawing = line_chart(f"Past runs: {scorer.name}", series, names, lambda value: f"{value:.4g}")
+            drawing = line_chart(f"Past runs: {scorer.name}", series, names, lambda value: f"{value:.4g}", shown_marks)
             drawing.caption = f"Mean scores of the last {len(runs)} runs of the job, by run folder."
+            if shown_marks:
+                drawing.caption += " A dashed line marks a new dataset (D), or a new prompt, model or parameter (P)."
             yield drawing
 
 

@@ -16,17 +16,19 @@ from batchmix.evaluation.answers_page import answers_part
 from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.drawing import Drawing
 from batchmix.evaluation.group_tables import group_tables
-from batchmix.evaluation.history import past_runs
+from batchmix.evaluation.history import PastRun, past_runs
 from batchmix.evaluation.html_page import check_page, write_page
-from batchmix.evaluation.measure import Metrics, measure, read_metrics
+from batchmix.evaluation.measure import Metrics, measure, metrics_path, read_metrics
 from batchmix.evaluation.report_answers import Answers, changed_answers, low_answers
 from batchmix.evaluation.report_tables import (
     checked_answers,
     comparison_row,
     model_row,
     score_row,
+    trend_row,
 )
 from batchmix.evaluation.scoring import scores_path
+from batchmix.evaluation.verdict_file import Verdict
 from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
@@ -39,7 +41,8 @@ from batchmix.store.view import View
 def write_report(folder: Path, baseline: Path | None) -> Path:
     """Write a run's `report.html` and return its path. Raises `RunError`.
 
-    `baseline` is the folder of the run to compare with. None leaves the comparison out.
+    `baseline` is the folder of the run to compare with. None: the one that the run was compared with when it was
+    evaluated, if there is one and it is still there.
     """
     set_up_arrow()
     path = folder / "report.html"
@@ -56,11 +59,11 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
     view = reader.look(folder)
     evaluated = scores_path(layout).exists()
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
-    compared = compare_runs(baseline, folder) if baseline else None
-    alarms = compared.alarms if compared else tuple(missed_thresholds(metrics))
+    past = _until(view, past_runs(folder.resolve().parent, metrics.name))
+    verdict = next((one.valid_verdict for one in past if one.folder.resolve() == folder.resolve()), None)
+    compared = _compared(folder, baseline, verdict)
+    alarms = _alarms(metrics, verdict, compared)
     times = panels.read_response_times(folder, view.run)
-    runs = past_runs(folder.resolve().parent, metrics.name)
-    past = [past_run for past_run in runs if past_run.started_at <= metrics.started_at]
     return {
         "name": clean(metrics.name, 100),
         "started": metrics.started_at.replace("T", " ").replace("Z", " UTC"),
@@ -69,6 +72,8 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
         "rehearsal": view.run.rehearsal,
         "batchmix": metrics.batchmix,
         "alarms": [{"kind": alarm.kind, "text": clean(alarm.text, 600)} for alarm in alarms],
+        "baseline": _baseline_note(verdict, compared),
+        "trends": [trend_row(found) for found in verdict.trends] if verdict else [],
         "tiles": [*_verdict_tiles(compared, alarms), *_tiles(view, metrics, times)],
         "scores": _drawn([*panels.score_charts(metrics, compared), *panels.history_charts(past, metrics)]),
         "score_rows": [score_row(found) for found in metrics.scores if not found.group],
@@ -92,6 +97,35 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
         "diff": _difference(compared) if compared else None,
         "parts": list(_answer_parts(layout, compared, evaluated=evaluated)),
     }  # fmt: skip
+
+
+def _until(view: View, runs: Sequence[PastRun]) -> list[PastRun]:
+    """Return the runs without those that began after this one."""
+    began = view.run.starts[0].at if view.run.starts else ""
+    return [past_run for past_run in runs if past_run.started_at <= began]
+
+
+def _compared(folder: Path, baseline: Path | None, verdict: Verdict | None) -> Diff | None:
+    if baseline is None and verdict is not None and verdict.baseline is not None:
+        found = verdict.baseline.folder(folder)
+        baseline = found if found and metrics_path(Layout(found)).exists() else None
+    return compare_runs(baseline, folder) if baseline else None
+
+
+def _alarms(metrics: Metrics, verdict: Verdict | None, compared: Diff | None) -> list[Alarm]:
+    """Return why the run does not pass: by this comparison, by its thresholds, and by its trends."""
+    trends = [alarm for alarm in verdict.alarms if alarm.kind == "trend"] if verdict else []
+    return [*(compared.alarms if compared else missed_thresholds(metrics)), *trends]
+
+
+def _baseline_note(verdict: Verdict | None, compared: Diff | None) -> str:
+    """Return what there is to say about the baseline. Empty if the heading of the comparison says it all."""
+    chosen = verdict.baseline if verdict else None
+    if chosen is None or (compared and Path(compared.before).name != Path(chosen.run).name):
+        return ""
+    parts = [f"Baseline: {chosen.run} ({chosen.how})" if chosen.run else "No baseline yet"]
+    gone = ["it is not there any more"] if chosen.run and compared is None else []
+    return clean("; ".join([*parts, *gone, *([chosen.note] if chosen.note else [])]), 400)
 
 
 def _answer_parts(layout: Layout, compared: Diff | None, *, evaluated: bool) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
 from batchmix.evaluation.metric_text import figures, metric_name, metric_value
+from batchmix.evaluation.verdict_file import ScoreTrend
 from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
@@ -95,3 +96,19 @@ def comparison_row(comparison: Comparison) -> dict[str, str]:
 def figure(value: float | None, digits: int = 3) -> str:
     """Return a number with a fixed count of decimals. Empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def trend_row(found: ScoreTrend) -> dict[str, str]:
+    """Return a row of the table of trends over the nights."""
+    known = found.before is not None and found.after is not None
+    return {
+        "verdict": "falling" if found.alarm else "too few nights" if found.bound is None else "steady",
+        "tone": "bad" if found.alarm else "faint",
+        "model": clean(found.model, 60),
+        "scorer": found.scorer,
+        "nights": f"{found.nights:,}",
+        "statistic": figure(found.statistic, 2),
+        "bound": figure(found.bound, 2),
+        "since": clean(found.since, 60),
+        "change": f"{figure(found.before)} → {figure(found.after)}" if known else "",
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +18,8 @@ from batchmix.evaluation.paired import compare
 from batchmix.evaluation.report_page import write_report
 from batchmix.evaluation.verdicts import Comparison
 from tests.calling import batchmix
+from tests.cli.test_eval import JOB, write
+from tests.conftest import Provider
 from tests.evaluation.conftest import EvalBench
 from tests.evaluation.test_comparison import evaluated_run, put_scores, rows
 from tests.polling import wait_until
@@ -230,3 +234,39 @@ def test_each_group_stands_beside_its_score_before_with_its_verdict(evaluated: E
     assert [row["value"] for row in table.rows] == ["t0", "t1"]
     assert [row["cells"][0]["before"] for row in table.rows] == ["", "1.000"]
     assert [row["cells"][0]["verdict"] for row in table.rows] == ["", "worse"]
+
+
+def test_a_report_has_the_verdict_of_the_run_and_compares_with_its_baseline(tmp_path: Path, standin: Provider) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(JOB.format(url=standin.url, root=tmp_path).replace("[eval]", '[eval]\nagainst = "last-good"'))
+    write(tmp_path, right=20, wrong=0)
+    for name, right in (("n1", 20), ("n2", 20), ("n3", 4)):
+        write(tmp_path, right=right, wrong=20 - right)
+        if name == "n3":
+            job.write_text(job.read_text().replace('"[[rehearsal:echo]]', '"[[rehearsal:echo]] wrong'))
+            (tmp_path / "rows.jsonl").write_text(
+                "".join(json.dumps({"said": f"number {n}" if n < 4 else "?", "answer": f"number {n}"}) + "\n"
+                        for n in range(20))
+            )  # fmt: skip
+        batchmix("run", str(job), "--out", str(tmp_path / "runs" / name))
+    texts = {}
+    for name in ("n1", "n2", "n3"):
+        assert batchmix("report", str(tmp_path / "runs" / name)).returncode == 0
+        texts[name] = Page((tmp_path / "runs" / name / "report.html").read_text()).text
+    assert "Compared with" not in texts["n1"]
+    assert "No baseline yet; this is the first run" in texts["n1"]
+    assert "Baseline: n1 (last-good)" in texts["n2"]
+    assert "No guarded metric is significantly worse" in texts["n2"]
+    assert "Worse: m: includes -0.8" in texts["n3"]
+    assert "Over the nights" in texts["n3"]
+    assert "A dashed line marks a new dataset (D), or a new prompt, model or parameter (P)." in texts["n3"]
+    shutil.rmtree(tmp_path / "runs" / "n1")
+    batchmix("report", str(tmp_path / "runs" / "n2"))
+    gone = Page((tmp_path / "runs" / "n2" / "report.html").read_text()).text
+    assert "Baseline: n1 (last-good); it is not there any more" in gone
+
+    batchmix("report", str(tmp_path / "runs"))
+    index = Page((tmp_path / "runs" / "index.html").read_text())
+    states = [str(attributes["class"]) for _, attributes in index.tags if "night" in str(attributes.get("class"))]
+    assert states[:3] == ["nights", "night passed", "night failed"]
+    assert "compared with n2 (last-good)" in index.text
