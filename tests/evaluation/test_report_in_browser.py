@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from batchmix.evaluation import answers_page
+from batchmix.evaluation.index_page import write_index
 from batchmix.evaluation.report_page import write_report
 from tests.browser import Browser, browser, file_url, needs_browser
 from tests.evaluation.conftest import EvalBench
@@ -98,6 +100,39 @@ async def test_nothing_overlaps_and_nothing_is_cut_off(width: int, evil: tuple[P
         light = await page.value("getComputedStyle(document.body).backgroundColor")
         await page.narrow(width, dark=True)
         assert await page.value("getComputedStyle(document.body).backgroundColor") != light
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_the_index_and_the_page_of_all_answers_fit_and_load_nothing(
+    width: int, evil: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers_page, "MAX_INLINE", 3)
+    write_report(evil[1], evil[0])
+    index, _ = write_index(evil[1].parent)
+    answers = evil[1] / "evaluation" / "changed-answers.html"
+    async with browser() as page:
+        for path in (index, answers):
+            page.requested_urls.clear()
+            await page.open(file_url(path))
+            await page.narrow(width)
+            assert await overflow(page) == 0
+            assert [url for url in page.requested_urls if not url.startswith("data:")] == [file_url(path)]
+            assert page.log == []
+            assert await page.value("typeof window.hit") == "undefined"
+            assert await page.value("document.querySelectorAll('script, img, iframe, form').length") == 0
+
+
+async def test_a_table_that_scrolls_shows_it_at_its_edge(evil: tuple[Path, Path]) -> None:
+    path = write_report(evil[1], evil[0])
+    async with browser() as page:
+        await page.open(file_url(path))
+        await page.narrow(390)
+        shades = await page.value(
+            "[...document.querySelectorAll('.wide')].filter((e) => e.scrollWidth > e.clientWidth)"
+            ".map((e) => getComputedStyle(e).backgroundAttachment)"
+        )
+        assert shades
+        assert set(shades) == {"local, local, scroll, scroll"}
 
 
 async def test_the_check_for_overlaps_finds_one(tmp_path: Path) -> None:
