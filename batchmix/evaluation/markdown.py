@@ -25,6 +25,7 @@ _MARKUP = re.compile(r"[\\`*_{}\[\]#|~!$]")
 _PIPE = re.compile(r"(?<!\\)\|")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "`@`", "://": ":\\//", "www.": "www\\."}
 _SIGNS = {"worse": "🔴 worse", "not compared": "🔴 not compared", "better": "🟢 better", "same": "same", "": ""}
+_MAX_NAME = 100
 _MAX_GROUPS = 20
 _MAX_CHARS = 1_500
 """The most characters of an answer that are shown."""
@@ -48,8 +49,8 @@ def markdown(run: CheckedRun, examples: Sequence[Example] = ()) -> str:
 
 
 def code(text: str) -> str:
-    """Return text as a code span, in which nothing is markup."""
-    shown = clean(text, 200) or " "
+    """Return text, shortened, as a code span, in which nothing is markup."""
+    shown = clean(text, _MAX_NAME) or " "
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     pad = " " if len(fence) > 1 else ""
     return f"{fence}{pad}{shown}{pad}{fence}"

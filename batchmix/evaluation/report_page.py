@@ -71,7 +71,7 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
         "complete": metrics.complete,
         "rehearsal": view.run.rehearsal,
         "batchmix": metrics.batchmix,
-        "alarms": [{"kind": alarm.kind, "text": clean(alarm.text, 600)} for alarm in alarms],
+        "alarms": [{"kind": alarm.kind, "text": _alarm_text(alarm)} for alarm in alarms],
         "baseline": _baseline_note(verdict, compared),
         "trends": [trend_row(found) for found in verdict.trends] if verdict else [],
         "tiles": [*_verdict_tiles(compared, alarms), *_tiles(view, metrics, times)],
@@ -116,6 +116,12 @@ def _alarms(metrics: Metrics, verdict: Verdict | None, compared: Diff | None) ->
     """Return why the run does not pass: by this comparison, by its thresholds, and by its trends."""
     trends = [alarm for alarm in verdict.alarms if alarm.kind == "trend"] if verdict else []
     return [*(compared.alarms if compared else missed_thresholds(metrics)), *trends]
+
+
+def _alarm_text(alarm: Alarm) -> str:
+    """Return what is wrong in words, with a long name of a model shortened."""
+    rest = alarm.text.removeprefix(alarm.model)
+    return clean(alarm.model, 60) + clean(rest, 600) if rest != alarm.text else clean(alarm.text, 600)
 
 
 def _baseline_note(verdict: Verdict | None, compared: Diff | None) -> str:
