@@ -21,6 +21,7 @@ from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import BatchmixError, JobError, UsageError
 from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation, evaluated, prepared_evaluation
+from batchmix.evaluation.pairing import Pairing
 from batchmix.job import CheckedJob, read_job
 from batchmix.job.eval_table import sends_requests
 from batchmix.progress.shown import progress_shown
@@ -59,11 +60,12 @@ def evaluate(
             return _evaluated_in_thread(prepared)
 
 
-def diff(before: AnyRun, after: AnyRun) -> Diff:
-    """Compare two evaluated runs, paired by row and sample, as `batchmix diff` does.
+def diff(before: AnyRun, after: AnyRun, *, models: Mapping[str, str] | None = None, same_request: bool = False) -> Diff:
+    """Compare two runs, paired by custom_id (or else row) and sample, as `batchmix diff` does.
 
-    Rows whose request or target differs are not compared, but counted in `changed`: two prompts have no pairs. Raises
-    `RunError` if one of them has not been evaluated.
+    Two prompts can be compared, and two models of one run: `models={"gpt-4o": "gpt-4o-mini"}` maps models of `before`
+    to those of `after`. With `same_request` only results with the same request are compared. Rows whose target differs
+    are not compared, but counted in `changed`. Raises `RunError` if a run with scorers has not been evaluated.
 
     >>> _ = bm.evaluate(run, [{"kind": "regex", "pattern": "[a-z]"}])
     >>> diff = bm.diff(run, run)
@@ -71,7 +73,8 @@ def diff(before: AnyRun, after: AnyRun) -> Diff:
     (1, [], [])
     """
     with speaking_python():
-        return compare_runs(folder_of(before), folder_of(after))
+        pairing = Pairing(tuple((models or {}).items()), same_request)
+        return compare_runs(folder_of(before), folder_of(after), pairing)
 
 
 def folder_of(run: AnyRun) -> Path:

@@ -14,31 +14,55 @@ from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 
 if TYPE_CHECKING:
     from batchmix.evaluation.comparison import Diff
+    from batchmix.evaluation.examples import Example, RewrittenAnswer
+
+
+class ModelPair(click.ParamType[tuple[str, str]]):
+    """A model's names in two runs, as `OLD=NEW`."""
+
+    name = "pair"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return the two names."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        old, _, new = str(value).partition("=")
+        if not old or not new:
+            self.fail(f"{value!r} must be OLD=NEW, two names of models, such as gpt-4o=gpt-4o-mini", param, ctx)
+        return old, new
 
 
 @click.command("diff")
 @click.argument("before", metavar="RUN_A", type=LocalPath())
 @click.argument("after", metavar="RUN_B", type=LocalPath())
+@click.option("--as", "models", multiple=True, metavar="OLD=NEW", type=ModelPair(),
+              help="Compare the model NEW of RUN_B with OLD of RUN_A, even in the same run. Repeatable.")  # fmt: skip
+@click.option("--same-request", is_flag=True, help="Compare only results whose requests are the same.")
 @click.option("--show", default=5, show_default=True, metavar="N", type=click.IntRange(min=0),
               help="Show N worse and N better answers for each model and scorer.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the diff as JSON.")
 @ways_out_options
 @verbose_option
-def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int, **options: Any) -> int:
-    """Compare two evaluated runs, paired by row and sample.
+def command(before: Path, after: Path, **options: Any) -> int:
+    """Compare two runs, paired by custom_id (or else row) and sample.
 
-    The exit code is 1 if a guarded metric ([[eval.guards]] of RUN_B; without guards every score) is significantly worse
-    or misses its threshold. The significance level of 0.05 holds for all guarded metrics together.
+    The exit code is 1 if a guarded metric ([[eval.guards]] of RUN_B; without guards every score) is significantly
+    worse, could not be compared, or misses its threshold. The significance level of 0.05 holds for all guarded metrics
+    together. Results are compared if their targets are the same; the requests may differ.
 
     \b
-    Example:
+    Examples:
       batchmix diff runs/nightly-2026-11-22 runs/nightly-2026-11-23
+      batchmix diff runs/models runs/models --as gpt-4o=gpt-4o-mini
     """
-    log_to_stderr(verbose)
+    log_to_stderr(options["verbose"])
     from batchmix.evaluation.comparison import compare_runs
+    from batchmix.evaluation.pairing import Pairing
 
-    ways_out = checked_ways_out({**options, "as_json": as_json})
-    return print_diff(compare_runs(before, after), show, ways_out, as_json=as_json)
+    ways_out = checked_ways_out(options)
+    pairing = Pairing(options["models"], options["same_request"])
+    diff = compare_runs(before, after, pairing)
+    return print_diff(diff, options["show"], ways_out, as_json=options["as_json"])
 
 
 def print_diff(diff: Diff, show: int, ways_out: WaysOut, *, as_json: bool) -> int:
@@ -47,10 +71,11 @@ def print_diff(diff: Diff, show: int, ways_out: WaysOut, *, as_json: bool) -> in
     `show` is the number of worse answers, and of better answers, to print for each model and scorer.
     """
     from batchmix.cli.diff_lines import diff_lines
-    from batchmix.evaluation.examples import examples
+    from batchmix.evaluation.examples import examples, rewritten_answers
 
-    chosen = examples(diff, show)
-    ways_out.compared(diff, chosen)
+    moved = examples(diff, show)
+    ways_out.compared(diff, moved)
+    chosen: list[Example | RewrittenAnswer] = [*moved, *rewritten_answers(diff, show)]
     if as_json:
         echo_json(diff_record(diff) | {"examples": msgspec.to_builtins(chosen)})
     elif not ways_out.prints:
@@ -60,7 +85,7 @@ def print_diff(diff: Diff, show: int, ways_out: WaysOut, *, as_json: bool) -> in
 
 
 def diff_record(diff: Diff) -> dict[str, Any]:
-    """Return a comparison for `--json`. `moved` is the number of changed results, not the list of them."""
+    """Return a comparison for `--json`. `moved` and `rewritten` are the numbers of changed results, not lists."""
     whole: dict[str, Any] = msgspec.to_builtins(diff)
-    whole["moved"] = len(diff.moved)
-    return whole
+    del whole["rewritten_count"]
+    return whole | {"moved": len(diff.moved), "rewritten": diff.rewritten_count, "passed": diff.passed}

@@ -13,25 +13,37 @@ from batchmix.formats.amounts import counted
 if TYPE_CHECKING:
     from batchmix.evaluation.alarms import Alarm
     from batchmix.evaluation.comparison import Diff
-    from batchmix.evaluation.examples import Example
+    from batchmix.evaluation.examples import Example, RewrittenAnswer
+    from batchmix.evaluation.request_changes import RequestChange
     from batchmix.evaluation.verdicts import Comparison
 
 _WIDTH = 56
 """The width of each of the two columns of answers, in characters."""
 _MAX_LINES = 6
 """The most lines of an answer that are shown."""
+_MAX_DIFF_LINES = 30
+"""The most lines of a prompt's difference that are shown."""
 _HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "up", "down", "same")
 
 
-def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
+def diff_lines(diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> list[str]:
     """Return a comparison as a table, followed by the old and new answers of the examples side by side."""
-    lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {counted(diff.paired, 'result')} in pairs"]
+    pairs = f"{counted(diff.paired, 'result')} in pairs by {diff.paired_by}"
+    lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {pairs}"]
+    lines += [f"  {cell(text, 200)}" for text in diff.renamed]
+    if diff.other_requests:
+        lines.append(f"  {diff.other_requests:,} with another request")
+    for change in diff.request_changes:
+        lines += _change_lines(change)
     if diff.changed:
-        lines.append(f"  {diff.changed:,} left out: their target has changed")
+        lines.append(f"  {diff.changed:,} left out: {diff.why_changed}")
     if diff.unpaired:
         lines.append(f"  {diff.unpaired:,} left out: only in one of the runs")
     lines += [f"  left out: {cell(text, 200)}" for text in diff.left_out]
-    lines += ["", *in_columns([_HEAD, *map(_cells, diff.comparisons)])]
+    if diff.rewritten_count:
+        lines.append(f"  {counted(diff.rewritten_count, 'answer')} with another text")
+    groups = [group for group in diff.groups if group.verdict in {"worse", "better"}]
+    lines += ["", *in_columns([_HEAD, *map(_cells, [*diff.comparisons, *groups])])]
     for example in examples:
         lines += ["", *_example_lines(example)]
     return [*lines, "", *_verdict_lines(diff)]
@@ -45,7 +57,7 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
     return (
         comparison.verdict,
         cell(comparison.model),
-        metric_name(comparison),
+        metric_name(comparison) + "".join(f" of {cell(f'{name}={value}')}" for name, value in comparison.group.items()),
         *found[:4],
         found.p if comparison.adjusted_p is None else tested,
         *found[5:],
@@ -63,15 +75,30 @@ def alarm_lines(alarms: Sequence[Alarm]) -> list[str]:
     return [f"{alarm.kind.upper()}: {cell(alarm.text, 300)}" for alarm in alarms]
 
 
-def _example_lines(example: Example) -> Iterator[str]:
-    moved = example.moved
-    name = f" ({cell(example.custom_id)})" if example.custom_id else ""
-    yield (
-        f"{cell(moved.model)}: {moved.scorer}: row {moved.row}{name}, sample {moved.sample}:"
-        f" {moved.before:.3g} → {moved.after:.3g}"
-    )
+def _change_lines(change: RequestChange) -> Iterator[str]:
+    """Yield what differs between the requests of two runs, with the lines of a text that are gone and new."""
+    yield f"  {cell(change.heading, 200)}"
+    yield from (f"    {line[:1]} {cell(line[1:], 120)}".rstrip() for line in change.lines[:_MAX_DIFF_LINES])
+    if len(change.lines) > _MAX_DIFF_LINES:
+        yield f"    … and {counted(len(change.lines) - _MAX_DIFF_LINES, 'more line')}"
+
+
+def _example_lines(example: Example | RewrittenAnswer) -> Iterator[str]:
+    yield _title(example)
     for left, right in itertools.zip_longest(_wrapped(example.before), _wrapped(example.after), fillvalue=""):
         yield f"  {left.ljust(_WIDTH)} │ {right}"
+
+
+def _title(example: Example | RewrittenAnswer) -> str:
+    from batchmix.evaluation.examples import Example
+
+    name = f" ({cell(example.custom_id)})" if example.custom_id else ""
+    if not isinstance(example, Example):
+        result = example.result
+        return f"{cell(result.model)}: row {result.row}{name}, sample {result.sample}"
+    moved = example.moved
+    where = f"{cell(moved.model)}: {moved.scorer}: row {moved.row}{name}, sample {moved.sample}"
+    return f"{where}: {moved.before:.3g} → {moved.after:.3g}"
 
 
 def _wrapped(text: str) -> list[str]:

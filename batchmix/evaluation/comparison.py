@@ -9,15 +9,19 @@ import msgspec
 import numpy as np
 
 from batchmix.evaluation.alarms import Alarm, comparison_alarms, missed_thresholds
+from batchmix.evaluation.matching import Match, matched
 from batchmix.evaluation.metric_text import named_metric
-from batchmix.evaluation.pair_comparisons import ScoreChange, ScoredPairs, drifts
-from batchmix.evaluation.pairing import ComparedRun, Match, compared_run, matched, model_pairs
-from batchmix.evaluation.verdicts import VERDICTS, Comparison, with_verdicts
+from batchmix.evaluation.pair_comparisons import Rewritten, ScoreChange, ScoredPairs, drifts, rewritten
+from batchmix.evaluation.pairing import ComparedRun, ModelPairs, Pairer, Pairing, compared_run, pairs_by_custom_id
+from batchmix.evaluation.request_changes import RequestChange, request_changes
+from batchmix.evaluation.verdicts import VERDICTS, Comparison, with_verdicts, without_comparison
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.guards import METRICS, OF_SCORERS
 
 _MAX_CHARS = 2_000
+_MAX_REWRITTEN = 1_000
+"""The most results with another text that are kept, to show some of them."""
 
 
 class Diff(msgspec.Struct, frozen=True):
@@ -35,7 +39,8 @@ class Diff(msgspec.Struct, frozen=True):
     paired: int
     """The number of results that were compared."""
     changed: int
-    """The number of results that are in both runs, but not compared, because their target has changed."""
+    """The number of results in both runs that are not compared, because their target has changed, or their request if
+    it must be the same."""
     unpaired: int
     """The number of results that only one run has."""
     left_out: tuple[str, ...]
@@ -46,8 +51,19 @@ class Diff(msgspec.Struct, frozen=True):
     moved: tuple[ScoreChange, ...]
     groups: tuple[Comparison, ...] = ()
     """The scores of each group (`eval.group_by`)."""
-    request_changes: tuple[str, ...] = ()
-    """What differs between the requests of the runs, a line each."""
+    paired_by: str = "row"
+    """`custom_id` if both runs have one for each row, or else `row`."""
+    same_request: bool = False
+    """Whether only results with the same request are compared."""
+    renamed: tuple[str, ...] = ()
+    """A message for each model that has another name in the earlier run."""
+    other_requests: int = 0
+    """The number of results in pairs whose requests differ."""
+    request_changes: tuple[RequestChange, ...] = ()
+    """What differs between the requests of the runs."""
+    rewritten: tuple[Rewritten, ...] = ()
+    """The first results whose text differs, if neither run has scores."""
+    rewritten_count: int = 0
     alarms: tuple[Alarm, ...] = ()
     """All reasons why the later run does not pass."""
 
@@ -55,6 +71,11 @@ class Diff(msgspec.Struct, frozen=True):
     def passed(self) -> bool:
         """Whether every guarded metric was compared and none is worse, and no threshold is missed."""
         return not self.alarms
+
+    @property
+    def why_changed(self) -> str:
+        """Why results are counted in `changed`, in words."""
+        return f"their target{' or request' if self.same_request else ''} has changed"
 
     @property
     def worse(self) -> list[Comparison]:
@@ -89,7 +110,8 @@ class Diff(msgspec.Struct, frozen=True):
         by_name = {"worse": self.worse, **{name: self._with_verdict(name) for name in VERDICTS if name != "worse"}}
         verdicts = (f"{name}: {', '.join(map(_shown, found)) or 'none'}" for name, found in by_name.items())
         missed = (f"missed: {message}" for message in self.missed)
-        changed = [f"{self.changed:,} left out: their target has changed"] if self.changed else []
+        changed = [f"{self.changed:,} left out: {self.why_changed}"] if self.changed else []
+        changed += [f"{self.other_requests:,} with another request"] if self.other_requests else []
         details = "; ".join([*changed, *verdicts, *missed])
         text = f"{self.before} → {self.after}: {self.paired:,} results in pairs; {details}"
         return clean(f"<Diff {text}>", _MAX_CHARS)
@@ -100,43 +122,74 @@ def _shown(comparison: Comparison) -> str:
     return f"{what} {comparison.paired.difference:+.3g}" if comparison.paired else what
 
 
-def compare_runs(before: Path, after: Path) -> Diff:
-    """Compare two evaluated runs. Raises `RunError` if one of them has not been evaluated."""
+def compare_runs(before: Path, after: Path, pairing: Pairing | None = None) -> Diff:
+    """Compare two runs. Raises `RunError` if one of them has scorers and has not been evaluated."""
     set_up_arrow()
-    old, new = compared_run(before), compared_run(after)
-    match = matched(old, new)
-    pairs = [model_pairs(old, new, before_model, model) for model, before_model in match.models.items()]
-    same_target = {pair.model: np.ones(len(pair.after), np.bool_) for pair in pairs}
-    scored: dict[str, list[Comparison]] = {pair.model: [] for pair in pairs}
-    changes: list[ScoreChange] = []
+    pairing = pairing or Pairing()
+    old, new = compared_run(before), compared_run(after, grouped=True)
+    match = matched(old, new, pairing)
+    pairer = Pairer(old, new, pairs_by_custom_id(old, new), pairing.same_request)
+    pairs = [pairer.pairs(before_model, model) for model, before_model in match.models.items()]
+    scores = _Scores(pairs)
     for scorer in match.scorers:
-        both = old.scored(scorer), new.scored(scorer)
-        for pair in pairs:
-            of_pair = ScoredPairs(pair, (old, new), both)
-            scored[pair.model] += of_pair.comparisons(scorer)
-            changes += of_pair.changes(scorer)
-            same_target[pair.model] &= of_pair.same_target
+        scores.add(scorer, old, new)
     comparisons: list[Comparison] = []
     for pair in pairs:
-        comparisons += [*scored[pair.model], *drifts(pair, old, new), *_of_scorers(pair.model, match.other_scorers)]
+        comparisons += scores.comparisons[pair.model]
+        comparisons += [*drifts(pair, old, new), *_of_scorers(pair.model, match.other_scorers)]
     settings = new.metrics.settings
     comparisons += _untested(match.only_after, [*match.scorers, *match.other_scorers])
+    models = [*match.models, *match.only_after]
+    comparisons += without_comparison(
+        comparisons, settings.all_guards, [scorer.name for scorer in settings.scorers], models
+    )
     tested = [*with_verdicts(comparisons, settings.all_guards, settings.min_paired), *_gone(match, old)]
     shown = tuple(compared for compared in tested if compared.paired or compared.verdict)
     missed = missed_thresholds(new.metrics)
-    paired = sum(int(same.sum()) for same in same_target.values())
+    changed = [one for pair in pairs for one in rewritten(pair, old, new)]
     return Diff(
         before=str(before),
         after=str(after),
-        paired=paired,
-        changed=sum(map(len, same_target.values())) - paired,
+        paired=sum(int(same.sum()) for same in scores.same_target.values()),
+        changed=sum(int((~scores.same_target[pair.model]).sum()) + pair.left_out for pair in pairs),
+        same_request=pairing.same_request,
         unpaired=sum(pair.unpaired for pair in pairs),
         left_out=tuple(match.left_out),
         comparisons=shown,
         missed=tuple(alarm.text for alarm in missed),
-        moved=tuple(sorted(changes, key=lambda change: (change.after - change.before, change.row))),
+        moved=tuple(sorted(scores.changes, key=lambda change: (change.after - change.before, change.row))),
+        groups=tuple(scores.groups),
+        paired_by="custom_id" if pairer.by_custom_id else "row",
+        renamed=tuple(match.renamed),
+        other_requests=sum(int(pair.other_request.sum()) for pair in pairs),
+        request_changes=tuple(request_changes(old, new, pairs)),
+        rewritten=tuple(changed[:_MAX_REWRITTEN]),
+        rewritten_count=len(changed),
         alarms=(*missed, *comparison_alarms(shown)),
     )
+
+
+class _Scores:
+    """The scores of all scorers, compared in pairs."""
+
+    def __init__(self, pairs: list[ModelPairs]) -> None:
+        self._pairs = pairs
+        self.same_target = {pair.model: np.ones(len(pair.after), np.bool_) for pair in pairs}
+        """By model: whether both runs have the same targets, for each pair."""
+        self.comparisons: dict[str, list[Comparison]] = {pair.model: [] for pair in pairs}
+        self.groups: list[Comparison] = []
+        self.changes: list[ScoreChange] = []
+
+    def add(self, scorer: str, old: ComparedRun, new: ComparedRun) -> None:
+        """Compare the scores of a scorer."""
+        both = old.scored(scorer), new.scored(scorer)
+        for pair in self._pairs:
+            scored = ScoredPairs(pair, (old, new), both)
+            self.comparisons[pair.model] += scored.comparisons(scorer)
+            for column in new.metrics.settings.group_by:
+                self.groups += scored.groups(scorer, column)
+            self.changes += scored.changes(scorer)
+            self.same_target[pair.model] &= scored.same_target
 
 
 def _untested(reasons: dict[str, str], scorers: Iterable[str]) -> list[Comparison]:
@@ -153,7 +206,7 @@ def _untested(reasons: dict[str, str], scorers: Iterable[str]) -> list[Compariso
 def _of_scorers(model: str, reasons: dict[str, str]) -> list[Comparison]:
     """Return a comparison of each metric of scorers that can't be compared. They have no pairs."""
     return [
-        Comparison(model, metric, scorer, None, reason=f"the scorer {why}" if why.startswith("has") else why)
+        Comparison(model, metric, scorer, None, reason=why)
         for scorer, why in reasons.items()
         for metric in ("score", "unscored")
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluation.comparison import Diff
-from batchmix.evaluation.pair_comparisons import ScoreChange
+from batchmix.evaluation.pair_comparisons import Rewritten, ScoreChange
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Key
 from batchmix.store.run_folder import Layout
@@ -46,6 +46,17 @@ class Example(msgspec.Struct, frozen=True):
     """The hashes of the request in the earlier and in the later run."""
 
 
+class RewrittenAnswer(msgspec.Struct, frozen=True):
+    """A result whose text differs between two runs without scores, with the answers of both."""
+
+    result: Rewritten
+    custom_id: str | None
+    before: str
+    after: str
+    columns: dict[str, Any]
+    """The first carried columns of the later run."""
+
+
 def examples(diff: Diff, max_count: int) -> list[Example]:
     """Return the results with the largest losses and those with the largest gains, for each model and scorer.
 
@@ -63,14 +74,28 @@ def examples(diff: Diff, max_count: int) -> list[Example]:
         chosen += [change for change in changes if change.after < change.before][:max_count]
         gains = (change for change in changes if change.after > change.before)
         chosen += sorted(gains, key=lambda change: (change.before - change.after, change.row))[:max_count]
-    keys = {(change.row, change.model, change.sample) for change in chosen}
-    before, after = (answers(Path(folder), keys) for folder in (diff.before, diff.after))
     return [
         Example(change, new.custom_id, old.text, new.text, new.columns, (old.request_hash, new.request_hash))
-        for change in chosen
-        for key in [(change.row, change.model, change.sample)]
-        for old, new in [(before.get(key, ShownAnswer()), after.get(key, ShownAnswer()))]
+        for change, (old, new) in zip(chosen, _of_both(diff, [change.keys for change in chosen]), strict=True)
     ]
+
+
+def rewritten_answers(diff: Diff, max_count: int) -> list[RewrittenAnswer]:
+    """Return the first results of each model whose text differs, if neither run has scores: `max_count` of each."""
+    models = dict.fromkeys(one.model for one in diff.rewritten)
+    chosen = [one for model in models for one in [one for one in diff.rewritten if one.model == model][:max_count]]
+    return [
+        RewrittenAnswer(one, new.custom_id, old.text, new.text, new.columns)
+        for one, (old, new) in zip(chosen, _of_both(diff, [one.keys for one in chosen]), strict=True)
+    ]
+
+
+def _of_both(diff: Diff, keys: list[tuple[Key, Key]]) -> Iterator[tuple[ShownAnswer, ShownAnswer]]:
+    """Yield the answers of both runs, given the keys in the earlier and in the later run."""
+    before = answers(Path(diff.before), {key for key, _ in keys})
+    after = answers(Path(diff.after), {key for _, key in keys})
+    for old, new in keys:
+        yield before.get(old, ShownAnswer()), after.get(new, ShownAnswer())
 
 
 def answers(folder: Path, keys: Collection[Key]) -> dict[Key, ShownAnswer]:

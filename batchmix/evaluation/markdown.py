@@ -117,7 +117,8 @@ def _comparison_tables(diff: Diff) -> Iterator[str]:
         yield from ["<details><summary>what is not guarded</summary>", "", *others, "</details>", ""]
     if diff.request_changes:
         yield from ["<details><summary>what differs in the requests</summary>", ""]
-        yield from [code_block("\n".join(diff.request_changes)), "", "</details>", ""]
+        lines = (line for change in diff.request_changes for line in (change.heading, *change.lines))
+        yield from [code_block("\n".join(lines)), "", "</details>", ""]
 
 
 def _comparison_cells(comparison: Comparison) -> tuple[str, ...]:

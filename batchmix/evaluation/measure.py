@@ -161,7 +161,7 @@ def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
 
 def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Iterator[ScoreMetrics]:
     positions = {model: results.positions(model) for model in results.run.models}
-    groups = {column: list(_groups(results.texts[column][1])) for column in settings.group_by}
+    groups = {column: list(sorted_groups(results.texts[column][1])) for column in settings.group_by}
     design = row_design(settings, results)
     for scorer in settings.scorers:
         read = layout, settings, scorer.name, results.count
@@ -256,7 +256,7 @@ class _ScorerScores(msgspec.Struct):
         )
 
 
-def _groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
+def sorted_groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
     """Yield the values of a column in sorted order, None last, each with its code: its index in `values`."""
     order = sorted(range(len(values)), key=lambda code: (values[code] is None, values[code]))
     yield from ((values[code], code) for code in order[:_MAX_GROUPS])

@@ -34,10 +34,13 @@ def evaluation_html(evaluation: Evaluation) -> str:
 def diff_html(diff: Diff) -> str:
     """Return a comparison of two runs as HTML: a table of the metrics, and what is left out."""
     title = tag("div", f"{clean(diff.before)} → {clean(diff.after)}: {counted(diff.paired, 'result')} in pairs")
+    changes = [tag("div", clean(change.heading)) for change in diff.request_changes]
     left_out = [tag("div", f"left out: {clean(message)}") for message in diff.left_out]
     alarms = [tag("div", f"{alarm.kind}: {clean(alarm.text)}") for alarm in diff.alarms]
     head = ("", "model", "metric", "before", "after", "difference", "95 %", "p")
-    return tag("div", title, *left_out, _table(head, map(_metric_cells, diff.comparisons)), *alarms, style=_PAGE)
+    return tag(
+        "div", title, *changes, *left_out, _table(head, map(_metric_cells, diff.comparisons)), *alarms, style=_PAGE
+    )
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from batchmix.evaluation.measure import sorted_groups
 from batchmix.evaluation.metrics import Bools, Floats, Ints
 from batchmix.evaluation.paired import compare
 from batchmix.evaluation.pairing import ComparedRun, ModelPairs, ScoredResults
 from batchmix.evaluation.verdicts import Comparison
+from batchmix.records import Key
 
 DRIFTS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
 """The metrics that are compared in addition to those of the scorers."""
@@ -27,6 +29,29 @@ class ScoreChange(msgspec.Struct, frozen=True):
     sample: int
     before: float
     after: float
+    before_row: int
+    """The row of the result in the earlier run, which may be another one if rows are paired by custom_id."""
+    before_model: str
+
+    @property
+    def keys(self) -> tuple[Key, Key]:
+        """The keys of the result in the earlier and in the later run."""
+        return (self.before_row, self.before_model, self.sample), (self.row, self.model, self.sample)
+
+
+class Rewritten(msgspec.Struct, frozen=True):
+    """A result whose text differs between the runs."""
+
+    model: str
+    row: int
+    sample: int
+    before_row: int
+    before_model: str
+
+    @property
+    def keys(self) -> tuple[Key, Key]:
+        """The keys of the result in the earlier and in the later run."""
+        return (self.before_row, self.before_model, self.sample), (self.row, self.model, self.sample)
 
 
 class ScoredPairs:
@@ -36,6 +61,7 @@ class ScoredPairs:
         self, pair: ModelPairs, runs: tuple[ComparedRun, ComparedRun], scored: tuple[ScoredResults, ScoredResults]
     ) -> None:
         self._pair = pair
+        self._runs = runs
         self._rows = runs[1].results.fields["row"][pair.after]
         self._samples = runs[1].results.fields["sample"][pair.after]
         answered = [run.results.fields["ok"] for run in runs]
@@ -47,6 +73,7 @@ class ScoredPairs:
         """Whether both runs have the same target for the row, for each pair."""
         has_target = [side.has_target[chosen] for side, chosen in sides]
         self._comparable = self.same_target & has_target[0] & has_target[1]
+        self._in_after = scored[1].has_target
         self._rows_to_score = max(
             int(side.has_target[chosen].sum())
             for side, chosen in zip(scored, (pair.in_before, pair.in_after), strict=True)
@@ -54,22 +81,63 @@ class ScoredPairs:
 
     def comparisons(self, scorer: str) -> list[Comparison]:
         """Return the comparisons of the score, on rows that both runs have answered, and of the unscored results."""
-        pair, rows = self._pair, self._rows
-        scores = [np.where(self._comparable & self._answered, values, np.nan) for values in self._scores]
         unscored = [np.where(self._comparable, np.isnan(values), np.nan) for values in self._scores]
         return [
-            _compared(
-                Comparison(pair.model, metric, scorer, None, {}, pair.before_model, self._rows_to_score), values, rows
-            )
-            for metric, values in (("score", scores), ("unscored", unscored))
+            _compared(self._comparison(scorer, metric, self._rows_to_score), values, self._rows)
+            for metric, values in (("score", self._answered_scores()), ("unscored", unscored))
         ]
+
+    def groups(self, scorer: str, column: str) -> Iterator[Comparison]:
+        """Yield a comparison of the score for each value that a column has in the later run, in sorted order."""
+        codes, values = self._runs[1].results.texts[column]
+        of_pairs, of_all = codes[self._pair.after], codes[self._pair.in_after]
+        to_score = self._in_after[self._pair.in_after]
+        before, after = self._answered_scores()
+        for value, code in sorted_groups(values):
+            here = of_pairs == code
+            rows = int((to_score & (of_all == code)).sum())
+            if rows:
+                compared = self._comparison(scorer, "score", rows, {column: value})
+                yield _compared(compared, [before[here], after[here]], self._rows[here])
+
+    def _comparison(
+        self, scorer: str, metric: str, rows: int, group: dict[str, str | None] | None = None
+    ) -> Comparison:
+        pair = self._pair
+        return Comparison(pair.model, metric, scorer, None, group or {}, pair.before_model, rows)
+
+    def _answered_scores(self) -> list[Floats]:
+        """Return the scores of both runs, without those of rows that one of them has not answered."""
+        return [np.where(self._comparable & self._answered, values, np.nan) for values in self._scores]
 
     def changes(self, scorer: str) -> Iterator[ScoreChange]:
         """Yield each pair whose score has changed."""
         before, after = self._scores
+        old_rows, pair = self._runs[0].results.fields["row"][self._pair.before], self._pair
         for at in np.flatnonzero(self._comparable & (np.abs(after - before) > 0)):  # leaves out NaN
-            row, sample = int(self._rows[at]), int(self._samples[at])
-            yield ScoreChange(self._pair.model, scorer, row, sample, float(before[at]), float(after[at]))
+            yield ScoreChange(
+                pair.model,
+                scorer,
+                int(self._rows[at]),
+                int(self._samples[at]),
+                float(before[at]),
+                float(after[at]),
+                int(old_rows[at]),
+                pair.before_model,
+            )
+
+
+def rewritten(pair: ModelPairs, old: ComparedRun, new: ComparedRun) -> Iterator[Rewritten]:
+    """Yield the pairs whose text differs, in the order of the rows, if neither run has scores."""
+    if "text" not in old.results.fields or "text" not in new.results.fields:
+        return
+    fields, old_fields = new.results.fields, old.results.fields
+    for at in np.flatnonzero(old_fields["text"][pair.before] != fields["text"][pair.after]):
+        here, there = pair.after[at], pair.before[at]
+        row, sample, before_row = (
+            int(n) for n in (fields["row"][here], fields["sample"][here], old_fields["row"][there])
+        )
+        yield Rewritten(pair.model, row, sample, before_row, pair.before_model)
 
 
 def drifts(pair: ModelPairs, old: ComparedRun, new: ComparedRun) -> Iterator[Comparison]:
@@ -96,5 +164,5 @@ def _compared(compared: Comparison, values: Sequence[Floats], rows: Ints) -> Com
     both = ~(np.isnan(before) | np.isnan(after))
     paired = compare(before[both], after[both], rows[both])
     if paired is None:
-        return msgspec.structs.replace(compared, reason="no row has a value in both runs")
+        return msgspec.structs.replace(compared, reason="no row has it in both runs" if len(rows) else "")
     return msgspec.structs.replace(compared, paired=paired)

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluation.measure import Metrics, read_has_target, read_metrics, read_scores, read_targets
-from batchmix.evaluation.metrics import Floats, Ints
+from batchmix.evaluation.measure import (
+    Metrics,
+    measure,
+    metrics_path,
+    read_has_target,
+    read_metrics,
+    read_scores,
+    read_targets,
+)
+from batchmix.evaluation.metrics import Bools, Floats, Ints
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
+from batchmix.job.eval_table import Eval
 from batchmix.store.run_folder import Layout
 
-FIELDS = ("row", "sample", "ok", "refused", "response_chars", "cost_usd", "latency_s", "request")
+FIELDS = (
+    "row",
+    "sample",
+    "ok",
+    "refused",
+    "response_chars",
+    "cost_usd",
+    "latency_s",
+    "request",
+    "custom_id",
+    "numbered",
+)
 """The arrays of each run that a comparison needs."""
+_ODD = 0x9E3779B97F4A7C15 - 2**64
+"""An odd number with bits all over, which keeps apart the keys of a row's samples."""
 
 
 class ComparedRun(msgspec.Struct):
@@ -25,11 +47,28 @@ class ComparedRun(msgspec.Struct):
     metrics: Metrics
     results: ResultArrays
 
-    def keys(self, chosen: Ints) -> Ints:
-        """Return a key for each result at these positions: one number made of its row and its sample."""
-        row, sample = (self.results.fields[name][chosen] for name in ("row", "sample"))
-        keys: Ints = row.astype(np.int64) * 10_000 + sample  # a job has at most 10,000 samples
+    def keys(self, chosen: Ints, *, by_custom_id: bool) -> Ints:
+        """Return a key for each result at these positions: one number made of its row or custom_id, and its sample."""
+        fields = self.results.fields
+        if by_custom_id:
+            mixed: Ints = fields["custom_id"][chosen] + fields["sample"][chosen] * np.int64(_ODD)  # may wrap around
+            return mixed
+        keys: Ints = fields["row"][chosen].astype(np.int64) * 10_000 + fields["sample"][chosen]  # up to 10,000 samples
         return keys
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether each custom_id is the number of its row, as it is if the input has no ids."""
+        return bool(self.results.fields["numbered"].all())
+
+    @property
+    def has_unique_ids(self) -> bool:
+        """Whether no two results of the same model and sample have the same custom_id."""
+        return all(
+            len(np.unique(keys)) == len(keys)
+            for model in self.models
+            for keys in [self.keys(self.results.positions(model), by_custom_id=True)]
+        )
 
     @property
     def models(self) -> list[str]:
@@ -67,43 +106,38 @@ class ModelPairs(msgspec.Struct, frozen=True):
     in_before: Ints
     """The positions of all results of the model in the earlier run."""
     in_after: Ints
+    other_request: Bools
+    """Whether the requests differ, for each pair."""
+    left_out: int
+    """The number of results in both runs that are no pairs because the requests must be the same, and differ."""
 
     @property
     def unpaired(self) -> int:
         """The number of results that only one of the runs has."""
-        return len(self.in_before) + len(self.in_after) - 2 * len(self.after)
+        return len(self.in_before) + len(self.in_after) - 2 * (len(self.after) + self.left_out)
 
 
-class Match(msgspec.Struct, frozen=True):
-    """Which models and scorers of the two runs are compared, and why others are not."""
+class Pairing(msgspec.Struct, frozen=True):
+    """What somebody asks of a comparison: which models are compared, and whether requests may differ."""
 
-    models: dict[str, str]
-    """For each model of the later run that is compared, the one of the earlier run."""
-    scorers: list[str]
-    only_after: dict[str, str]
-    """For each model that only the later run has, why it is not compared."""
-    only_before: dict[str, str]
-    other_scorers: dict[str, str]
-    """For each scorer of the later run that is not compared, why."""
-    gone_scorers: dict[str, str]
-
-    @property
-    def left_out(self) -> Iterator[str]:
-        """Yield a message for each scorer and each model that is not compared."""
-        for name, why in (self.other_scorers | self.gone_scorers).items():
-            yield f"scorer {name}: {why}"
-        for name, why in (self.only_after | self.only_before).items():
-            yield f"model {name}: {why}"
+    models: tuple[tuple[str, str], ...] = ()
+    """Models with different names in the two runs: the earlier and the later name of each."""
+    same_request: bool = False
+    """Whether results are paired only if their requests are the same."""
 
 
-def compared_run(folder: Path, texts: Sequence[str] = ()) -> ComparedRun:
-    """Read a run for a comparison. Raises `RunError` if it has not been evaluated, or can't be read in full.
+def compared_run(folder: Path, *, grouped: bool = False) -> ComparedRun:
+    """Read a run for a comparison. Raises `RunError` if it has scorers and was not evaluated, or can't be read in full.
 
-    `texts` are the columns of which a code for each result is needed, too.
+    `grouped` is whether the columns are needed by which its evaluation groups the scores.
     """
     layout = Layout(folder)
-    metrics = read_metrics(layout)
-    results = read_result_arrays(folder, FIELDS, texts)
+    if not metrics_path(layout).exists() and reader.job_of(folder).eval is None:
+        metrics = measure(layout, Eval(), ())
+    else:
+        metrics = read_metrics(layout)
+    fields = FIELDS if metrics.settings.scorers else (*FIELDS, "text")
+    results = read_result_arrays(folder, fields, metrics.settings.group_by if grouped else ())
     if results.lost:
         raise RunError(
             f"{results.lost[0]}; a diff of the rest would be misleading: restore a good copy, or run it with --update"
@@ -111,38 +145,41 @@ def compared_run(folder: Path, texts: Sequence[str] = ()) -> ComparedRun:
     return ComparedRun(layout, metrics, results)
 
 
-def model_pairs(old: ComparedRun, new: ComparedRun, before_model: str, model: str) -> ModelPairs:
-    """Pair the results of a model in two runs by row and sample, in the order of the later run."""
-    in_old, in_new = old.results.positions(before_model), new.results.positions(model)
-    before, after = in_old, in_new
-    keys = old.keys(in_old), new.keys(in_new)
-    if not np.array_equal(*keys):
-        _, at_old, at_new = np.intersect1d(*keys, assume_unique=True, return_indices=True)
-        order = np.argsort(at_new)
-        before, after = in_old[at_old[order]], in_new[at_new[order]]
-    return ModelPairs(before_model, model, before, after, in_old, in_new)
+def pairs_by_custom_id(old: ComparedRun, new: ComparedRun) -> bool:
+    """Return whether the results of two runs are paired by their custom_id, rather than by their row.
+
+    They are if both runs have ids, each of them once. Ids that are the numbers of the rows are only taken for ids if
+    the other run has most of them too.
+    """
+    if (old.is_numbered and new.is_numbered) or not (old.has_unique_ids and new.has_unique_ids):
+        return False
+    if not old.is_numbered and not new.is_numbered:
+        return True
+    ids = [np.unique(run.results.fields["custom_id"]) for run in (old, new)]
+    shared = len(np.intersect1d(ids[0], ids[1], assume_unique=True))
+    return 2 * shared >= min(map(len, ids))
 
 
-def matched(old: ComparedRun, new: ComparedRun) -> Match:
-    """Return which models and scorers of two runs are compared with each other."""
-    earlier, later = old.metrics.settings, new.metrics.settings
-    before = {
-        scorer.name: msgspec.structs.replace(scorer, target=earlier.target_of(scorer)) for scorer in earlier.scorers
-    }
-    scorers, other_scorers = [], {}
-    for scorer in later.scorers:
-        if scorer.name not in before:
-            other_scorers[scorer.name] = "the earlier run has no such scores"
-        elif msgspec.structs.replace(scorer, target=later.target_of(scorer)) != before[scorer.name]:
-            other_scorers[scorer.name] = "has changed since; score the earlier run again with batchmix eval"
-        else:
-            scorers.append(scorer.name)
-    names = {scorer.name for scorer in later.scorers}
-    return Match(
-        models={model: model for model in new.models if model in old.models},
-        scorers=scorers,
-        only_after={model: "the earlier run has no such model" for model in new.models if model not in old.models},
-        only_before={model: "the later run has no such model" for model in old.models if model not in new.models},
-        other_scorers=other_scorers,
-        gone_scorers={name: "the later run has no such scores" for name in before if name not in names},
-    )
+class Pairer(msgspec.Struct, frozen=True):
+    """Pairs the results of two runs: by custom_id if both have them, or else by row."""
+
+    old: ComparedRun
+    new: ComparedRun
+    by_custom_id: bool
+    same_request: bool
+
+    def pairs(self, before_model: str, model: str) -> ModelPairs:
+        """Pair the results of a model in two runs, also by sample, in the order of the later run."""
+        in_old, in_new = self.old.results.positions(before_model), self.new.results.positions(model)
+        before, after = in_old, in_new
+        old_keys = self.old.keys(in_old, by_custom_id=self.by_custom_id)
+        new_keys = self.new.keys(in_new, by_custom_id=self.by_custom_id)
+        if not np.array_equal(old_keys, new_keys):
+            _, at_old, at_new = np.intersect1d(old_keys, new_keys, assume_unique=True, return_indices=True)
+            order = np.argsort(at_new)
+            before, after = in_old[at_old[order]], in_new[at_new[order]]
+        differs = self.old.results.fields["request"][before] != self.new.results.fields["request"][after]
+        left_out = int(differs.sum()) if self.same_request else 0
+        if self.same_request:
+            before, after, differs = before[~differs], after[~differs], differs[~differs]
+        return ModelPairs(before_model, model, before, after, in_old, in_new, differs, left_out)

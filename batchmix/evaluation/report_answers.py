@@ -66,9 +66,9 @@ def changed_answers(diff: Diff) -> Answers:
     counts = Counter((change.model, change.scorer, change.after < change.before) for change in diff.moved)
     pairs = max(1, len({key[:2] for key in counts}))
     found = examples(diff, max(10, _MAX_PAGE // pairs // 2))
-    after = _prompts(diff.after, ((_key(example), example.request_hashes[1]) for example in found))
+    after = _prompts(diff.after, ((example.moved.keys[1], example.request_hashes[1]) for example in found))
     changed = [example for example in found if example.request_hashes[0] != example.request_hashes[1]]
-    before = _prompts(diff.before, ((_key(example), example.request_hashes[0]) for example in changed))
+    before = _prompts(diff.before, ((example.moved.keys[0], example.request_hashes[0]) for example in changed))
     sections = []
     for model, scorer in dict.fromkeys((example.moved.model, example.moved.scorer) for example in found):
         here = [example for example in found if (example.moved.model, example.moved.scorer) == (model, scorer)]
@@ -106,10 +106,6 @@ def _at_once(pairs: int) -> int:
     return max(1, min(3, _SHOWN // pairs))
 
 
-def _key(example: Example) -> Key:
-    return (example.moved.row, example.moved.model, example.moved.sample)
-
-
 def _key_of(low: LowAnswer) -> Key:
     return (low.row, low.model, low.sample)
 
@@ -119,14 +115,14 @@ def _prompts(folder: str | Path, hashes: Iterable[tuple[Key, str]]) -> SentPromp
 
 
 def _changed_answer(example: Example, before: SentPrompts, after: SentPrompts) -> dict[str, Any]:
-    change, key = example.moved, _key(example)
+    change = example.moved
     return {
         "title": _title(change.row, example.custom_id, change.sample),
         "score": f"{change.before:.3g} → {change.after:.3g}",
         "tone": "bad" if change.after < change.before else "good",
         "columns": _columns(example.columns),
-        "prompt": _turns(after, key),
-        "earlier_prompt": _turns(before, key),
+        "prompt": _turns(after, change.keys[1]),
+        "earlier_prompt": _turns(before, change.keys[0]),
         "before": _text(example.before),
         "after": _text(example.after),
     }

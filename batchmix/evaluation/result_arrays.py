@@ -44,6 +44,11 @@ def _refused(batch: pa.RecordBatch) -> Array:
     return _bools(pc.or_(batch["refusal"].is_valid(), filtered))
 
 
+def _numbered(batch: pa.RecordBatch) -> Array:
+    """Return whether each custom_id is the number of its row, as it is in an input without ids."""
+    return _bools(pc.equal(batch["custom_id"], batch["row"].cast(pa.string())))
+
+
 def _bools(column: Any) -> Array:
     values: Array = pc.fill_null(column, False).to_numpy(zero_copy_only=False)  # noqa: FBT003
     return values
@@ -69,6 +74,9 @@ FIELDS = {
     "ok": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], Status.OK))),
     "refused": ArraySpec(("refusal", "finish_reason"), np.bool_, _refused),
     "response_chars": ArraySpec(("response",), np.float32, lambda batch: floats(pc.utf8_length(batch["response"]))),
+    "custom_id": ArraySpec(("custom_id",), np.int64, lambda batch: hashes(batch["custom_id"])),
+    "numbered": ArraySpec(("row", "custom_id"), np.bool_, _numbered),
+    "text": ArraySpec(("response",), np.int64, lambda batch: hashes(batch["response"])),
     "request": ArraySpec(("request_hash",), np.int64, lambda batch: hashes(batch["request_hash"])),
     "sent_ms": ArraySpec(("sent_at",), np.int64, _ms("sent_at")),
     "finished_ms": ArraySpec(("finished_at",), np.int64, _ms("finished_at")),

@@ -78,8 +78,19 @@ def with_verdicts(
             yield compared
 
 
+def without_comparison(
+    comparisons: Sequence[Comparison], guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]
+) -> Iterator[Comparison]:
+    """Yield a comparison without pairs for each guarded metric, model and scorer that has none at all."""
+    there = {(compared.metric, compared.model, compared.scorer) for compared in comparisons}
+    for guard, model, scorer in guarded(guards, scorers, models):
+        if (guard.metric, model, scorer) not in there:
+            there.add((guard.metric, model, scorer))
+            yield Comparison(model, guard.metric, scorer, None, reason="neither run has it")
+
+
 def _too_few(paired: Paired | None, rows: int) -> str:
-    return f"only {paired.n if paired else 0:,} of {counted(rows, 'result')} could be paired"
+    return f"only {paired.n if paired else 0:,} of {counted(rows, 'result')} can be compared with the other run's"
 
 
 def _tested(compared: Comparison, guard: Guard, paired: Paired, worse: float, better: float) -> Comparison:

@@ -91,9 +91,21 @@ def test_two_prompts_are_compared_row_by_row(at: Any) -> None:
     assert (diff.paired, diff.changed, diff.passed) == (3, 0, True)
 
 
-def test_a_run_that_was_not_evaluated_can_not_be_compared(run: bm.Run) -> None:
+def test_a_run_without_scorers_is_compared_and_one_that_was_not_scored_yet_is_not(run: bm.Run, at: Any) -> None:
+    assert bm.diff(run, run).passed
+    table = {"target": "label", "scorers": [{"kind": "includes"}]}
+    scored = bm.run(ROWS, ECHO, **at, eval=table, out="scored")
+    (scored.folder / "evaluation" / "metrics.json").unlink()
     with pytest.raises(RunError, match="has not been evaluated"):
-        bm.diff(run, run)
+        bm.diff(run, scored)
+
+
+def test_models_of_two_runs_are_mapped_by_hand(run: bm.Run, at: Any) -> None:
+    models = [{"id": "m"}, {"id": "other"}]
+    other = bm.run(ROWS, ECHO, base_url=at["base_url"], provider=at["provider"], models=models, out="other")
+    diff = bm.diff(run, other, models={"m": "other"})
+    assert diff.renamed == ("model other is compared with m of the earlier run",)
+    assert bm.diff(other, other, models={"m": "other"}, same_request=True).changed == 8
 
 
 def test_a_judge_works_under_a_running_loop_and_judges_each_answer_once(run: bm.Run, standin: Provider) -> None:
