@@ -28,12 +28,20 @@ def metrics_lines(metrics: Metrics) -> list[str]:
     lines = [
         f"{cell(metrics.name)}: {counted(metrics.results, 'result')}{'' if metrics.complete else ', not finished'}"
     ]
-    lines += ["", *in_columns([_SCORE_HEAD, *map(_score_cells, metrics.scores)])]
+    scores = [_SCORE_HEAD, *map(_score_cells, metrics.scores)]
+    if not any(any(row[-_SAMPLE_COLUMNS:]) for row in scores[1:]):
+        scores = [row[:-_SAMPLE_COLUMNS] for row in scores]
+    lines += ["", *in_columns(scores)]
     lines += ["", *in_columns([_MODEL_HEAD, *map(_model_cells, metrics.models)])]
     return lines + list(_notes(metrics))
 
 
-_SCORE_HEAD = ("model", "scorer", "rows of", "score", "± s.e.", "95 %", "n", "no answer", "pass@k")
+_SCORE_HEAD = (
+    *("model", "scorer", "rows of", "score", "± s.e.", "95 %", "n", "no answer"),
+    *("pass@k", "pass^k", "majority@k"),
+)
+_SAMPLE_COLUMNS = 3
+"""The last columns, which are left out if each row has one sample."""
 _MODEL_HEAD = ("model", "answered", "failed", "refused", "tokens in", "out", "cost", "p50", "p90", "p99")
 
 
@@ -50,7 +58,7 @@ def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
         interval,
         f"{score.n:,}",
         f"{scored.no_answer:,}",
-        " ".join(f"{k}: {value:.3f}" for k, value in scored.pass_at.items()),
+        *(" ".join(f"{k}: {value:.3f}" for k, value in at.items()) for at in scored.at_samples.values()),
     )
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.evaluation.judge import JudgeUsage
-from batchmix.evaluation.metrics import Bools, Estimate, Floats, Ints, estimate, pass_at, percentiles
-from batchmix.evaluation.result_arrays import Array, ResultArrays, floats, hashes, read_result_arrays
+from batchmix.evaluation.metrics import Bools, Estimate, Floats, Ints, estimate, percentiles
+from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
 from batchmix.evaluation.row_design import RowDesign, design_columns, row_design
-from batchmix.evaluation.scoring import open_scores
+from batchmix.evaluation.sample_metrics import majority_at, pass_all, pass_at
+from batchmix.evaluation.score_arrays import read_answers, read_has_target, read_scores
 from batchmix.job.eval_table import Eval
 from batchmix.job.guards import LATENCY_POINTS
 from batchmix.store.filesystem import replace_file
@@ -66,7 +65,16 @@ class ScoreMetrics(msgspec.Struct, frozen=True):
     no_answer: int = 0
     """The number of results without an answer. They count as wrong."""
     pass_at: dict[int, float] = {}
-    """pass@k by k. Empty if there is only one sample per row, or if a score is neither 0 nor 1."""
+    """pass@k by k: at least one of k samples is right. Empty with one sample per row, or if scores are not 0 or 1."""
+    pass_all: dict[int, float] = {}
+    """pass^k by k: all of k samples are right. Empty where pass@k is."""
+    majority_at: dict[int, float] = {}
+    """The mean score of the answer given most often among k samples, by k. Empty if the scorer extracts no answer."""
+
+    @property
+    def at_samples(self) -> dict[str, dict[int, float]]:
+        """The metrics of several samples by name, and within each by k."""
+        return {"pass@k": self.pass_at, "pass^k": self.pass_all, "majority@k": self.majority_at}
 
     @property
     def unscored_share(self) -> float | None:
@@ -163,9 +171,11 @@ def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Ite
     positions = {model: results.positions(model) for model in results.run.models}
     groups = {column: list(sorted_groups(results.texts[column][1])) for column in settings.group_by}
     design = row_design(settings, results)
+    several = any(bool((np.diff(results.fields["row"][each]) == 0).any()) for each in positions.values())
     for scorer in settings.scorers:
         read = layout, settings, scorer.name, results.count
-        scores = _ScorerScores(scorer.name, read_scores(*read), read_has_target(*read), results, design)
+        answers = read_answers(*read) if several else None
+        scores = _ScorerScores(scorer.name, read_scores(*read), read_has_target(*read), answers, results, design)
         for model, in_model in positions.items():
             yield scores.metrics(model, {}, in_model)
             for column, values in groups.items():
@@ -183,58 +193,14 @@ def _by_value(codes: Array, values: list[tuple[str | None, int]]) -> Iterator[tu
             yield value, positions
 
 
-def read_scores(layout: Layout, settings: Eval, scorer: str, count: int) -> Floats:
-    """Return a scorer's scores for the `count` results of a run. A missing score is NaN. Raises `RunError`."""
-    return _of_scorer(layout, settings, scorer, np.empty(count), lambda batch: floats(batch["score"]))
-
-
-def read_targets(layout: Layout, settings: Eval, scorer: str, count: int) -> Ints:
-    """Return hashes of a scorer's targets for the `count` results of a run. Raises `RunError`."""
-    return _of_scorer(layout, settings, scorer, np.empty(count, np.int64), lambda batch: hashes(batch["target"]))
-
-
-def read_has_target(layout: Layout, settings: Eval, scorer: str, count: int) -> Bools:
-    """Return whether each result of a run can be scored: its row has a target, or the scorer needs none.
-
-    Raises `RunError`.
-    """
-    config = next(config for config in settings.scorers if config.name == scorer)
-    if settings.target_of(config) is None and not config.brings_targets:
-        return np.ones(count, np.bool_)
-    return _of_scorer(layout, settings, scorer, np.empty(count, np.bool_), _has_target)
-
-
-def _has_target(batch: pa.RecordBatch) -> Array:
-    return np.asarray(pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(batch["target"]), ""), False))  # noqa: FBT003
-
-
-def _of_scorer(
-    layout: Layout, settings: Eval, scorer: str, array: Array, values_of: Callable[[pa.RecordBatch], Array]
-) -> Array:
-    """Fill an array with a value for each result of one scorer.
-
-    `scores.parquet` has, for each result in order, one row per scorer. `values_of` extracts the values from its rows.
-    """
-    first, at = [config.name for config in settings.scorers].index(scorer), 0
-    step = len(settings.scorers)
-    with open_scores(layout) as file:
-        if file.metadata.num_rows != len(array) * step:
-            raise RunError(
-                f"{layout.root}: has more results than when it was evaluated; run batchmix eval {layout.root} again"
-            )
-        for batch in file.iter_batches(16_384 * step, columns=["score", "target"]):
-            values = values_of(batch)[first::step]
-            array[at : at + len(values)] = values
-            at += len(values)
-    return array
-
-
 class _ScorerScores(msgspec.Struct):
     """One scorer's scores for all results."""
 
     scorer: str
     scores: Floats
     has_target: Bools
+    answers: Ints | None
+    """A number for each different answer that was extracted. None if no row has several samples."""
     results: ResultArrays
     design: RowDesign
 
@@ -253,6 +219,8 @@ class _ScorerScores(msgspec.Struct):
             no_target=int((~scored & ~self.has_target[positions]).sum()),
             no_answer=int((~self.results.fields["ok"][positions]).sum()),
             pass_at=pass_at(scores, rows),
+            pass_all=pass_all(scores, rows),
+            majority_at={} if self.answers is None else majority_at(scores, rows, self.answers[positions[scored]]),
         )
 
 

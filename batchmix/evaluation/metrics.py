@@ -21,8 +21,6 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution, for 95 % intervals."""
-_PASS_AT = (1, 2, 5, 10, 20, 50, 100)
-"""The k for which pass@k is reported, up to the number of samples. That number itself is added."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -103,7 +101,7 @@ def mean_spread(values: Floats, clusters: Ints, weights: Floats | None = None) -
 
 def cluster_sums(values: Floats, clusters: Ints) -> Floats:
     """Return the sum of each cluster's values."""
-    firsts = _firsts(clusters)
+    firsts = first_positions(clusters)
     if len(firsts) == len(clusters) and bool(np.all(np.diff(clusters) > 0)):
         return values
     _, codes = np.unique(clusters, return_inverse=True)
@@ -111,7 +109,7 @@ def cluster_sums(values: Floats, clusters: Ints) -> Floats:
     return sums
 
 
-def _firsts(rows: Ints) -> Ints:
+def first_positions(rows: Ints) -> Ints:
     """Return the position of the first score of each row, given the rows in ascending order."""
     return np.flatnonzero(np.diff(rows, prepend=-1))
 
@@ -136,35 +134,6 @@ def _effective(found: Spread, count: int) -> float:
     if not found.stderr or not 0 < found.mean < 1:
         return found.df + 1
     return min(float(count), count / (count - 1) * found.mean * (1 - found.mean) / found.stderr**2)
-
-
-def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
-    """Return pass@k for several k: the probability that at least one of k samples is right.
-
-    Empty if rows have only one sample, or if a score is neither 0 nor 1. The estimate is the unbiased one of Chen et
-    al., "Evaluating Large Language Models Trained on Code" (2021), equation 1: the mean over rows of
-    1 - C(n - c, k) / C(n, k), if c of n samples are right. Rows with fewer than k samples are left out of pass@k.
-    """
-    if not len(scores) or not all_zero_or_one(scores):
-        return {}
-    samples = np.diff(np.append(_firsts(rows), len(rows)))
-    max_samples = int(samples.max())
-    if max_samples < 2:
-        return {}
-    right = cluster_sums(scores, rows).astype(np.int64)
-    kinds, counts = np.unique(np.stack([samples, right]), axis=1, return_counts=True)
-    rows_of = [(int(n), int(c), int(count)) for (n, c), count in zip(kinds.T, counts, strict=True)]
-    return {k: _mean_pass_at(rows_of, k) for k in sorted({k for k in _PASS_AT if k <= max_samples} | {max_samples})}
-
-
-def _mean_pass_at(rows_of: list[tuple[int, int, int]], k: int) -> float:
-    """Return pass@k, given tuples (n, c, count): in `count` rows, c of n samples are right."""
-    enough = [(n, c, count) for n, c, count in rows_of if n >= k]
-    return sum(_pass_at(n, c, k) * count for n, c, count in enough) / sum(count for _, _, count in enough)
-
-
-def _pass_at(n: int, c: int, k: int) -> float:
-    return 1 - math.comb(n - c, k) / math.comb(n, k)
 
 
 def percentiles(values: Floats, points: tuple[int, ...] = (50, 90, 99)) -> dict[str, float] | None:

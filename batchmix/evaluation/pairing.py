@@ -9,17 +9,10 @@ import numpy as np
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluation.measure import (
-    Metrics,
-    measure,
-    metrics_path,
-    read_has_target,
-    read_metrics,
-    read_scores,
-    read_targets,
-)
+from batchmix.evaluation.measure import Metrics, measure, metrics_path, read_metrics
 from batchmix.evaluation.metrics import Bools, Floats, Ints
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
+from batchmix.evaluation.score_arrays import read_has_target, read_scores, read_targets
 from batchmix.job.eval_table import Eval
 from batchmix.store.run_folder import Layout
 

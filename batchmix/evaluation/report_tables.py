@@ -35,7 +35,11 @@ def score_row(scored: ScoreMetrics) -> dict[str, str]:
         "n": f"{score.n:,}",
         "unscored": f"{scored.unscored:,}",
         "no_answer": f"{scored.no_answer:,}",
-        "pass_at": ", ".join(f"{k}: {value:.3f}" for k, value in scored.pass_at.items()),
+        "samples": "; ".join(
+            f"{name} {', '.join(f'{k}: {value:.3f}' for k, value in at.items())}"
+            for name, at in scored.at_samples.items()
+            if at
+        ),
     }
 
 

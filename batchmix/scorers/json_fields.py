@@ -67,6 +67,10 @@ class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
         """Compare the fields of the JSON that the answer gives."""
         return self._checked(response, target, None)
 
+    def score_cut_off(self, response: str, target: str) -> Score:
+        """Score an answer that was cut off as any other: JSON of which the end is missing is none."""
+        return self.score(response, target)
+
     def _checked(self, response: str, target: str, problem_of: Any) -> Score:
         try:
             return self._score(response, target, problem_of)

@@ -48,6 +48,9 @@ def test_each_result_has_a_score_of_each_scorer_in_order(evaluated: EvalBench) -
     assert found.scores[0].score.mean == pytest.approx(2 / 3)
     assert (found.scores[0].score.n, found.scores[0].score.rows, found.scores[0].no_target) == (6, 3, 2)
     assert found.scores[0].pass_at == {1: pytest.approx(2 / 3), 2: pytest.approx(2 / 3)}
+    assert found.scores[0].pass_all == found.scores[0].pass_at
+    same = next(score for score in found.scores if score.scorer == "same")
+    assert (found.scores[0].majority_at, same.majority_at) == ({}, {1: 0, 2: 0})
     assert list(scores[0]) == SCORES_SCHEMA.names
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
-from batchmix.evaluation.metrics import estimate, pass_at, percentiles
+from batchmix.evaluation.metrics import estimate, percentiles
 from batchmix.evaluation.result_arrays import floats
 
 RNG = np.random.default_rng(7)
@@ -105,24 +102,6 @@ def test_without_scores_there_is_no_mean() -> None:
     nothing = estimate(np.array([]), np.array([], dtype=np.int64))
     assert (nothing.n, nothing.mean, nothing.stderr) == (0, None, None)
     assert estimate(np.array([1.0, 0.0]), np.array([3, 3])).stderr is None
-
-
-@given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=6), min_size=1, max_size=4))
-def test_pass_at_k_is_the_share_of_all_subsets_of_k_with_a_right_answer(rows: list[list[float]]) -> None:
-    scores = np.array([score for row in rows for score in row])
-    numbers = np.array([number for number, row in enumerate(rows) for _ in row])
-    for k, value in pass_at(scores, numbers).items():
-        shares = [np.mean([max(chosen) for chosen in itertools.combinations(row, k)]) for row in rows if len(row) >= k]
-        assert value == pytest.approx(np.mean(shares))
-
-
-def test_pass_at_k_of_many_samples_does_not_overflow() -> None:
-    scores = np.array([1.0] * 50 + [0.0] * 150)
-    found = pass_at(scores, np.zeros(200, dtype=np.int64))
-    # 1 - C(150, k) / C(200, k), as the numerically stable script of Chen et al. (2021), figure 3, has it
-    for k in (1, 10, 100):
-        assert found[k] == pytest.approx(1 - np.prod(1 - k / np.arange(151, 201)), rel=1e-9)
-    assert list(found) == [1, 2, 5, 10, 20, 50, 100, 200]
 
 
 def test_percentiles_interpolate() -> None:
