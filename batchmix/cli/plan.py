@@ -12,12 +12,14 @@ import msgspec
 
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
+from batchmix.cli.tables import cell
 from batchmix.errors import JobError
 from batchmix.formats.amounts import counted, usd
 from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.plan import Plan
+    from batchmix.evaluation.expected_power import DetectableFall
     from batchmix.evaluation.judge import JudgePlan
     from batchmix.job import CheckedJob
 
@@ -70,14 +72,18 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     if run_plan.duplicates_warning:
         echo_error(f"warning: {run_plan.duplicates_warning}")
     judges = _judges(job, run_plan)
+    falls = _falls(job, run_plan)
     if options["as_json"]:
         echo_json(
             run_plan.as_json()
-            | {"judges": msgspec.to_builtins(judges)}
+            | {"judges": msgspec.to_builtins(judges), "detectable": msgspec.to_builtins(falls)}
             | ({"canary": msgspec.to_builtins(forecast)} if forecast else {})
         )
         return 0
-    for line in _lines(run_plan, [_judge_line(judge) for judge in judges if judge.requests]):
+    evaluating = [_judge_line(judge) for judge in judges if judge.requests] + [
+        _fall_line(fall) for fall in falls * bool(run_plan.requests)
+    ]
+    for line in _lines(run_plan, evaluating):
         echo(line)
     if forecast:
         echo()
@@ -143,7 +149,24 @@ def _judge_line(judge: JudgePlan) -> str:
     return f"  judging      at most {counted(judge.requests, 'request')} to {judge.model} ({judge.scorer}), {cost}"
 
 
-def _lines(run_plan: Any, judging: list[str]) -> list[str]:
+def _falls(job: CheckedJob, run_plan: Plan) -> list[DetectableFall]:
+    if job.eval is None:
+        return []
+    from batchmix.evaluation.expected_power import detectable_falls
+
+    return detectable_falls(job, run_plan.rows)
+
+
+def _fall_line(found: DetectableFall) -> str:
+    what = cell(f"{found.scorer} of {found.model}" if found.model else found.scorer, 80)
+    if found.fall is None:
+        return f"  would find   no fall of {what}: {counted(found.rows, 'row')} are too few"
+    source = f"as {cell(found.run, 80)} varied" if found.run else "at worst"
+    points = f"{100 * found.fall:.{0 if found.fall >= 0.1 else 1}f}"
+    return f"  would find   a fall of {what} by {points} points, 4 times of 5 ({source})"
+
+
+def _lines(run_plan: Any, evaluating: list[str]) -> list[str]:
     lines = [f"{run_plan.name}: {counted(run_plan.rows, 'row')}, {counted(run_plan.results, 'request')} in all"]
     if run_plan.done:
         lines.append(f"  done already {run_plan.done:,}")
@@ -166,7 +189,7 @@ def _lines(run_plan: Any, judging: list[str]) -> list[str]:
         lines.append(f"  rejected     {rejected} without a request, such as {run_plan.rejected_example}")
     if run_plan.requests:
         lines += [*_schema_lines(run_plan), _token_line(run_plan), *_cost_lines(run_plan)]
-    lines += judging
+    lines += evaluating
     if run_plan.balance_usd is not None:
         lines.append(f"  balance      {usd(run_plan.balance_usd)}")
     if run_plan.requests and run_plan.least_s is not None:

@@ -16,6 +16,7 @@ from batchmix.evaluation.metric_text import metric_value
 from batchmix.evaluation.pinned import read_pins
 from batchmix.evaluation.trend import Night, trend
 from batchmix.evaluation.verdict_file import ScoreTrend
+from batchmix.evaluation.verdicts import LEVEL
 from batchmix.evaluation.versions import dataset_version
 from batchmix.formats.amounts import counted
 from batchmix.job import CheckedJob
@@ -29,14 +30,22 @@ _YEARLY = 1 / 12
 _NIGHTS_PER_MONTH = 365.25 / 12
 _MAX_NIGHTS = 400
 """The most nights that are looked at."""
-_OF_95 = 2 * 1.96 * math.sqrt(2)
-"""The width of the 95 % interval of a difference between two nights, in standard errors of one night."""
 
 
 def runs_per_month(job: CheckedJob) -> float:
     """Return how often a job runs in a month. A job without a schedule counts as one that runs every night."""
     now = datetime.datetime.now(datetime.UTC)
     return job.schedule.runs_per_month(now) if job.schedule else _NIGHTS_PER_MONTH
+
+
+def comparison_level(job: CheckedJob) -> float:
+    """Return the significance level of the comparison of a run with its baseline.
+
+    In a job with a schedule the comparisons of a month together have the rate of false alarms that the job accepts.
+    """
+    if job.eval is None or job.eval.against is None or job.schedule is None:
+        return LEVEL
+    return min(LEVEL, job.eval.false_alarms_per_month / runs_per_month(job))
 
 
 def score_trends(present: PastRun, job: CheckedJob) -> tuple[ScoreTrend, ...]:
@@ -158,6 +167,5 @@ def _noise(past: PastRun, model: str, scorer: str) -> float | None:
     """Return the standard error of a night's mean if its rows were asked again. None if it is not known."""
     for one in past.verdict.comparisons if past.verdict else ():
         if (one.model, one.metric, one.scorer) == (model, "score", scorer) and not one.group and one.paired:
-            low, high = one.paired.low, one.paired.high
-            return None if low is None or high is None else (high - low) / _OF_95
+            return None if one.paired.stderr is None else one.paired.stderr / math.sqrt(2)
     return None

@@ -136,3 +136,40 @@ def test_what_judging_costs_is_named(
     lines = planned(monkeypatch, job, "--bad-rows", "reject", "--set", "params.max_tokens=5")
     [judging] = [line for line in lines if line.startswith("judging")]
     assert judging == f"judging at most 5 requests to big (grade), {cost}"
+
+
+SCORED = """
+[eval]
+target = "answer"
+[[eval.scorers]]
+kind = "includes"
+"""
+
+
+def test_it_says_how_small_a_fall_the_evaluation_could_find(
+    job: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(bench, [{"text": f"{n}", "answer": f"{n % 10}"} for n in range(40)])
+    bench.root.joinpath(job).write_text(bench.root.joinpath(job).read_text() + SCORED)
+    assert "would find a fall of includes of m by 30 points, 4 times of 5 (at worst)" in planned(monkeypatch, job)
+    [fall] = json.loads(called(monkeypatch, "plan", job, "--json").stdout)["detectable"]
+    assert fall == {"model": "m", "scorer": "includes", "rows": 40, "fall": pytest.approx(0.3, abs=0.005), "run": ""}
+    line = "would find no fall of includes of m: 3 rows are too few"
+    assert line in planned(monkeypatch, job, "--limit", "3")
+
+
+def test_with_a_run_of_the_job_it_says_what_that_one_varied(
+    job: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(bench, [{"text": f"{n}", "answer": "no such text"} for n in range(40)])
+    settings = bench.root.joinpath(job).read_text().replace("requests_per_minute = 6\n", "") + SCORED
+    bench.root.joinpath(job).write_text(settings)
+    call = (job, "--base-url", "rehearsal:", "--progress", "none")
+    for out in ("first", "second"):  # all answers are wrong, in both
+        against = ("--set", "eval.against=first") if out == "second" else ()
+        assert called(monkeypatch, "run", *call, "--out", out, *against).returncode == 0
+    lines = planned(monkeypatch, job, "--base-url", "rehearsal:", "--out", "third")
+    [found] = [line for line in lines if line.startswith("would find")]
+    assert found.endswith("4 times of 5 (as second varied)")
+    [fall] = json.loads(called(monkeypatch, "plan", job, "--out", "third", "--json").stdout)["detectable"]
+    assert (fall["run"], fall["fall"] < 0.25) == ("second", True)
