@@ -82,13 +82,13 @@ def test_of_a_finished_run_nothing_is_said_that_concerns_requests(
     answer: tuple[str, ...], job: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(bench, [{"messages": [{"role": "user", "content": "x"}], "seed": 1}])
-    judge = JUDGE.replace("Rate {{ response }}.", "[[rehearsal:echo]] score: 1")
+    judge = JUDGE.replace("Rate {{ response }}.", "[[rehearsal:echo]] {{ response }} score: 1")
     settings = f'[output]\npath = "run"\n[limits]\nrequests_per_minute = 6\n[prices.m]\ninput = 1\noutput = 2{judge}'
     bench.root.joinpath(job).write_text(f'model = "m"\ninput.path = "rows.jsonl"\n{settings}')
     call = (job, "--base-url", "rehearsal:?structured_outputs=false", *answer)
     before = called(monkeypatch, "plan", *call)
     named = ["own params", "to send", "tokens", "cost", "judging", "time", "folder", "First request"]
-    assert [name for name in named if name in before.stdout] == named
+    assert [name for name in named if name in before.stdout] == named, before.stderr
     assert ("schema" in before.stdout, "repairs" in before.stdout, "warning" in before.stderr) == (bool(answer),) * 3
     assert called(monkeypatch, "run", *call, "--progress", "none").returncode == 0
     after = called(monkeypatch, "plan", *call)
