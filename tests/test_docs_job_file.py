@@ -116,7 +116,8 @@ def test_the_reference_has_each_key_of_each_scorer() -> None:
         assert documented(mine, own) == own
     kinds = [f"`{scorer.__struct_config__.tag}`" for scorer in scorers]
     assert [row["kind"] for row in table("jobs/evaluation.md", "kind")] == kinds
-    assert {row["kind"] for row in rows} == set(kinds)
+    with_keys = {f"`{scorer.__struct_config__.tag}`" for scorer in scorers if len(rows_of(scorer)) > shared_keys}
+    assert {row["kind"] for row in rows} == with_keys
 
 
 BASE: dict[str, Any] = {"model": "gpt-4o-mini", "input": {"path": "rows.jsonl"}}

@@ -21,7 +21,15 @@ from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
 from batchmix.records import Status
 from batchmix.scorers.indirect import Custom
-from batchmix.scorers.settings import Score, ScoreFunction, ScorerSettings, target_text
+from batchmix.scorers.settings import (
+    CUT_OFF,
+    Score,
+    ScoreFunction,
+    ScorerSettings,
+    is_cut_off,
+    target_text,
+    target_texts,
+)
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout
@@ -147,13 +155,23 @@ def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score
         return None
     if target is None and asked.column is not None:
         return Score(None, None, None, "the row has no target")
+    if target is not None and _is_empty(asked.scorer, target):
+        return Score(None, None, None, "the row's target is empty")
     if result["status"] != Status.OK:
         return Score(0.0, text, None, f"no answer: {result['status']} ({result['error_type']})")
     if asked.texts[number] is None:
+        if is_cut_off(result) and not result["refusal"]:
+            return Score(None, text, None, f"{CUT_OFF} before it had text")
         field = asked.scorer.field
         why = "the answer has no text" if field is None else f"the answer has no {field}"
         return Score(0.0, text, None, "refused" if result["refusal"] else why)
     return None
+
+
+def _is_empty(scorer: ScorerSettings, target: Any) -> bool:
+    if scorer.takes_empty_target or (isinstance(target, list) and not scorer.takes_any_of):
+        return False
+    return not target_texts(target)
 
 
 def _scored(function: ScoreFunction | None, text: str | None, result: dict[str, Any], target: Any) -> Score:

@@ -17,6 +17,7 @@ class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
     """
 
     needs_target: ClassVar[bool] = False
+    takes_empty_target: ClassVar[bool] = True
     python: str
     """`module:function`, called as `function(response, target, row)`."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
@@ -30,6 +31,7 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     """
 
     needs_target: ClassVar[bool] = False
+    takes_empty_target: ClassVar[bool] = True
     model: str
     rubric: str
     """A template over the carried columns, `response` and `target`."""

@@ -7,7 +7,7 @@ from batchmix.scorers.indirect import Custom, Judge
 from batchmix.scorers.json_fields import Json
 from batchmix.scorers.labels import Labels
 from batchmix.scorers.numbers import Number
-from batchmix.scorers.texts import Exact, Includes, Regex, Similarity
+from batchmix.scorers.texts import Exact, Includes, Regex, Similarity, TokenF1
 
-KINDS = (Exact, Includes, Regex, Number, Choice, Json, Similarity, Custom, Judge, Labels)
+KINDS = (Exact, Includes, Regex, Number, Choice, Json, Similarity, TokenF1, Custom, Judge, Labels)
 """The kinds of scorers, in the order of the documentation."""

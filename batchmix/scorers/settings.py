@@ -57,6 +57,10 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     """Whether results without an answer are scored by the function too, rather than as wrong."""
     takes_any_of: ClassVar[bool] = True
     """Whether a list as the target means that any of its values is right."""
+    takes_list_as_text: ClassVar[bool] = False
+    """Whether the list's JSON is right too, since a field of an answer may be a list."""
+    takes_empty_target: ClassVar[bool] = False
+    """Whether an empty target means something. If not, the row has no target."""
     name: str = ""
     """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
     target: str | None = None
@@ -99,15 +103,13 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
             score = self.score_cut_off if is_cut_off(row) else self.score
             if not (self.takes_any_of and isinstance(target, list)):
                 return score(response, target_text(target))
-            scores = [score(response, one) for one in target_texts(target)]
-            return msgspec.structs.replace(max(scores, key=_rank), target=target_text(target))
+            whole = [target_text(target)] if self.takes_list_as_text else []
+            scores = [score(response, one) for one in (*target_texts(target), *whole)]
+            none = 0.5 if is_cut_off(row) else -1.0  # the rest of the answer might have been right
+            best = max(scores, key=lambda each: none if each.score is None else each.score)
+            return msgspec.structs.replace(best, target=target_text(target))
 
         return function
-
-
-def _rank(score: Score) -> float:
-    """Return how good a score is among those for several targets. One without a score may still be right."""
-    return 0.5 if score.score is None else score.score
 
 
 def is_cut_off(row: Row) -> bool:

@@ -70,19 +70,30 @@ class ReadPlace(NamedTuple, Generic[Value]):
     is_final: bool = False
 
 
+def answered_text(text: str) -> str:
+    """Return what an answer says after its reasoning. Nothing, if it ends within that."""
+    try:
+        return _after_reasoning(text)
+    except RefusedTextError:
+        return ""
+
+
+def _after_reasoning(text: str) -> str:
+    try:
+        return text[after_reasoning(text) :] if _MAY_REASON.search(text) else text
+    except RefusedTextError:
+        endings = [match.end() for match in _ENDING.finditer(text)]
+        if not endings:
+            raise
+        return text[endings[-1] :]
+
+
 def final_text(text: str) -> str:
     """Return what an answer says after its reasoning. Of a long answer, only the beginning and the end.
 
     Raises `RefusedTextError` if the answer ends within its reasoning.
     """
-    try:
-        if _MAY_REASON.search(text):
-            text = text[after_reasoning(text) :]
-    except RefusedTextError:
-        endings = [match.end() for match in _ENDING.finditer(text)]
-        if not endings:
-            raise
-        text = text[endings[-1] :]
+    text = _after_reasoning(text)
     if len(text) > _HEAD_CHARS + _TAIL_CHARS:
         return f"{text[:_HEAD_CHARS]}\n…\n{text[-_TAIL_CHARS:]}"
     return text

@@ -1,11 +1,28 @@
-"""Scorers that compare the text of an answer: `exact`, `includes`, `regex` and `similarity`."""
+"""Scorers that compare the text of an answer: `exact`, `includes`, `regex`, `similarity` and `f1`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import re
+import time
+from collections import Counter
+from typing import Any, ClassVar, Literal
 
 from batchmix.errors import JobError
-from batchmix.scorers.settings import Row, Score, ScoreFunction, ScorerSettings, same_text, target_text
+from batchmix.scorers.settings import (
+    CUT_OFF,
+    MAX_CHARS,
+    Row,
+    Score,
+    ScoreFunction,
+    ScorerSettings,
+    is_cut_off,
+    target_text,
+    target_texts,
+)
+from batchmix.scorers.statements import answered_text
+from batchmix.scorers.text_forms import bare_form, has_words, normal_form, plain_form, tokens, without_full_stop
+
+_DECIMAL = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
 
 _MAX_CHARS = 50_000
 """The most characters of each text that `similarity` compares. Its time grows with the product of both lengths."""
@@ -20,63 +37,126 @@ _SLOW_MATCHES = 10
 class Exact(ScorerSettings, frozen=True, kw_only=True, tag="exact"):
     """Scores 1 if the answer equals the target, otherwise 0."""
 
+    takes_list_as_text: ClassVar[bool] = True
     strip: bool = True
+    """Whether white space, markup, quotation marks and full stops around the answer are ignored."""
     casefold: bool = False
+    normalize: bool = False
+    """Whether case, punctuation, articles and wide forms of letters are ignored, as in SQuAD."""
 
     def score(self, response: str, target: str) -> Score:
         """Compare the whole answer."""
-        extracted = response.strip() if self.strip else response
-        wanted = target.strip() if self.strip else target
-        return Score(float(same_text(extracted, wanted, casefold=self.casefold)), target, extracted)
+        answers, wanted = self._forms(answered_text(response)), self._forms(target)
+        is_equal = not {answers[0], answers[-1]}.isdisjoint(wanted[:2])
+        return Score(float(is_equal), target, answers[-1] if self.strip else response)
+
+    def score_cut_off(self, response: str, target: str) -> Score:
+        """Compare the beginning of the answer: it is wrong if the target does not begin so."""
+        found = self.score(response, target)
+        begun = self._forms(answered_text(response))[0]
+        if found.score or not self._forms(target)[0].startswith(begun):
+            return found
+        return Score(None, target, found.extracted, CUT_OFF)
+
+    def _forms(self, text: str) -> tuple[str, ...]:
+        """Return a text as it is compared, and if more may be ignored, also without that."""
+        if self.normalize:
+            return (normal_form(text),)
+        if not self.strip:
+            return (text.casefold() if self.casefold else text,)
+        plain = plain_form(text)
+        forms = (plain, without_full_stop(plain), bare_form(plain))
+        return tuple(form.casefold() for form in forms) if self.casefold else forms
 
 
 class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
     """Scores 1 if the answer contains the target, otherwise 0."""
 
     casefold: bool = True
+    words: bool = True
+    """Whether the target must be there as whole words. If not, it may be a part of one."""
+    normalize: bool = False
+    """Whether case, punctuation, articles and wide forms of letters are ignored, as in SQuAD."""
 
     def score(self, response: str, target: str) -> Score:
         """Look for the target in the answer."""
-        is_included = target.casefold() in response.casefold() if self.casefold else target in response
+        answer, wanted = self._form(answered_text(response)), self._form(target)
+        is_included = has_words(answer, wanted) if self.words else wanted in answer
         return Score(float(is_included), target)
+
+    def _form(self, text: str) -> str:
+        if self.normalize:
+            return normal_form(text)
+        plain = plain_form(text)
+        return plain.casefold() if self.casefold else plain
 
 
 class Regex(ScorerSettings, frozen=True, kw_only=True, tag="regex"):
     """Scores 1 if the pattern matches, otherwise 0.
 
-    With a target, the first group (or the whole match) must also equal it.
+    With a target, the first group (or the whole match) must also equal it, and reasoning is not searched.
     """
 
     needs_target: ClassVar[bool] = False
     pattern: str
     casefold: bool = False
+    take: Literal["first", "last"] = "last"
+    """Which match is compared with the target."""
 
     def score_function(self) -> ScoreFunction:
         """Compile the pattern, and return the function that looks for it. A slow pattern soon gets less time."""
-        import regex  # the standard library's `re` has no time-out, and some patterns never finish
-
-        try:
-            pattern = regex.compile(self.pattern, regex.IGNORECASE if self.casefold else 0)
-        except regex.error as error:
-            raise JobError(f"eval.scorers: {self.name}: the pattern has an error: {error}") from None
+        patterns = self._patterns()
         slow = 0
 
-        def score(response: str, target: Any, _: Row) -> Score:
+        def score(response: str, target: Any, row: Row) -> Score:
             nonlocal slow
             limit_s = _REGEX_S if slow < _SLOW_MATCHES else _LATE_REGEX_S
             wanted = None if target is None else target_text(target)
+            text = response if target is None else answered_text(response)
             try:
-                match = pattern.search(response, timeout=limit_s)
+                match = _match(patterns, text, self.take, limit_s)
             except TimeoutError:
                 slow += 1
                 return Score(None, wanted, None, f"the pattern took longer than {limit_s} s")
             if match is None:
-                return Score(0.0, wanted, None, "the pattern is not in the answer")
-            extracted = match[1] if pattern.groups and match[1] is not None else match[0]
-            right = wanted is None or same_text(extracted.strip(), wanted.strip(), casefold=self.casefold)
+                why = CUT_OFF if is_cut_off(row) else "the pattern is not in the answer"
+                return Score(None if is_cut_off(row) else 0.0, wanted, None, why)
+            extracted = match[1] if match.re.groups and match[1] is not None else match[0]
+            if target is not None and is_cut_off(row) and match.end() == len(text.rstrip()):
+                return Score(None, wanted, extracted, CUT_OFF)
+            right = target is None or any(self._equal(extracted, one) for one in target_texts(target))
             return Score(float(right), wanted, extracted)
 
         return score
+
+    def _patterns(self) -> list[Any]:
+        """Return the pattern, and the same in which a dot matches line breaks too."""
+        import regex  # the standard library's `re` has no time-out, and some patterns never finish
+
+        flags = regex.IGNORECASE if self.casefold else 0
+        try:
+            return [regex.compile(self.pattern, flags), regex.compile(self.pattern, flags | regex.DOTALL)]
+        except regex.error as error:
+            raise JobError(f"eval.scorers: {self.name}: the pattern has an error: {error}") from None
+
+    def _equal(self, extracted: str, wanted: str) -> bool:
+        texts = [plain_form(text).casefold() if self.casefold else plain_form(text) for text in (extracted, wanted)]
+        numbers = [float(text) if _DECIMAL.fullmatch(text) else None for text in texts]
+        return texts[0] == texts[1] or (numbers[0] is not None and numbers[0] == numbers[1])
+
+
+def _match(patterns: list[Any], text: str, take: str, limit_s: float) -> Any:
+    """Return the first or last match of the first pattern that has any. None if none has."""
+    ends_at = time.thread_time() + limit_s
+    for pattern in patterns:
+        found = None
+        for match in pattern.finditer(text, timeout=max(ends_at - time.thread_time(), 1e-3)):
+            found = match
+            if take == "first":
+                break
+        if found is not None:
+            return found
+    return None
 
 
 class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
@@ -88,5 +168,24 @@ class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
         """Compare the beginnings of both texts, up to `_MAX_CHARS`."""
         from rapidfuzz import fuzz
 
-        pair = [text.casefold() if self.casefold else text for text in (response[:_MAX_CHARS], target[:_MAX_CHARS])]
-        return Score(fuzz.ratio(*pair) / 100, target)
+        pair = [text[:_MAX_CHARS] for text in (answered_text(response), target)]
+        return Score(fuzz.ratio(*map(str.casefold, pair) if self.casefold else pair) / 100, target)
+
+    def score_cut_off(self, response: str, target: str) -> Score:
+        """Compare the beginning of an answer like a whole one."""
+        return self.score(response, target)
+
+
+class TokenF1(ScorerSettings, frozen=True, kw_only=True, tag="f1"):
+    """Scores how many words answer and target share: F1 over the words of both in normal form, as in SQuAD."""
+
+    def score(self, response: str, target: str) -> Score:
+        """Compare the words, each as often as it occurs."""
+        given = Counter(tokens(answered_text(response)[:MAX_CHARS]))
+        wanted = Counter(tokens(target[:MAX_CHARS]))
+        shared = (given & wanted).total()
+        return Score(2 * shared / (given.total() + wanted.total()) if shared else 0.0, target)
+
+    def score_cut_off(self, response: str, target: str) -> Score:
+        """Compare the beginning of an answer like a whole one."""
+        return self.score(response, target)

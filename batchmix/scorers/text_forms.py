@@ -1,0 +1,73 @@
+"""The forms in which scorers compare texts: without markup, and normalised as in the evaluation of SQuAD."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_QUOTES = str.maketrans("‘’‚‛´“”„‟«»", '\'\'\'\'\'""""""')
+_AROUND = re.compile(r"\A[\s*_`\"']+|[\s*_`\"'.!。！…]+\Z")
+_FULL_STOP = re.compile(r"[.!。！…]+\Z")
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_NO_SPACES = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""The letters of scripts that put no spaces between words, or that join endings to them."""
+_LETTER = rf"[^\W_{_NO_SPACES}]"
+_TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
+
+
+def plain_form(text: str) -> str:
+    """Return a text with composed accents, straight quotation marks and single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(_QUOTES).split())
+
+
+def bare_form(text: str) -> str:
+    """Return a plain text without the markup, quotation marks and full stops around it."""
+    return _AROUND.sub("", text) or text
+
+
+def without_full_stop(text: str) -> str:
+    """Return a text without the full stops at its end, unless nothing else is in it."""
+    return _FULL_STOP.sub("", text) or text
+
+
+def normal_form(text: str) -> str:
+    """Return a text in lower case, without wide forms, punctuation, articles and repeated spaces.
+
+    As the evaluation of SQuAD does it (Rajpurkar et al. 2016), except that a number keeps its sign and its point.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold()
+    kept = (sign if not _is_punctuation(text, at) else " " if sign in "-–—/" else "" for at, sign in enumerate(text))
+    words = "".join(kept)
+    return " ".join(_ARTICLE.sub(" ", words).split()) or " ".join(words.split())
+
+
+def _is_punctuation(text: str, at: int) -> bool:
+    sign = text[at]
+    if not unicodedata.category(sign).startswith("P"):
+        return sign in "`^~$+=<>|"
+    after = text[at + 1 : at + 2]
+    before = text[at - 1 : at] if at else ""
+    if sign in ".," and before.isdigit() and after.isdigit():
+        return sign == ","
+    return not (sign == "-" and after.isdigit() and not before.isalnum())
+
+
+def tokens(text: str) -> list[str]:
+    """Return the words of a text in normal form, and each sign of scripts without spaces."""
+    return _TOKEN.findall(normal_form(text))
+
+
+def has_words(text: str, wanted: str) -> bool:
+    """Return whether a text has this one within it as whole words.
+
+    `10` is not in `10.5`, and `1234` is in `1,234`.
+    """
+    before = f"(?<!{_LETTER})" if re.match(_LETTER, wanted) else ""
+    after = f"(?!{_LETTER})" if re.match(_LETTER, wanted[-1:]) else ""
+    if wanted[:1].isdigit():
+        before += r"(?<!\d[.,])(?<!(?<!\w)[-\u2212])"
+    if wanted[-1:].isdigit():
+        after += r"(?![.,]\d)"
+    pattern = re.compile(f"{before}{re.escape(wanted)}{after}")
+    return bool(pattern.search(text) or (wanted.isdigit() and pattern.search(_THOUSANDS.sub("", text))))
