@@ -7,6 +7,7 @@ next: so a lasting fall alarms until it is over, or until `batchmix baseline` ac
 from __future__ import annotations
 
 import itertools
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,14 +66,17 @@ def _shown(folder: Path, home: Path) -> str:
 
 
 def _evaluated_run(folder: Path, what: str) -> Path:
+    if what == "eval.against":
+        hint = 'name another run folder, or "last-good", "previous" or "median:7"'
+    else:
+        off = shlex.join(["batchmix", "baseline", str(folder), "--clear"])
+        hint = f"pin another run with batchmix baseline RUN, or take the pin off with {off}"
     try:
         read_metrics(Layout(folder))
     except RunError as error:
         gone = not (folder / "run.json").exists()
         problem = "is gone, or is no run folder" if gone else str(error).removeprefix(f"{folder}: ")
-        instead = "name another run" if what == "eval.against" else "pin another run with batchmix baseline RUN"
-        off = "" if what == "eval.against" else f", or take the pin off with batchmix baseline {folder} --clear"
-        raise RunError(f"{folder}: {what} {problem}; {instead}{off}") from error
+        raise RunError(f"{folder}: {what} {problem}; {hint}") from error
     return folder
 
 
