@@ -14,7 +14,7 @@ from batchmix.evaluation.metric_text import named_metric
 from batchmix.evaluation.pair_comparisons import Rewritten, ScoreChange, ScoredPairs, drifts, rewritten
 from batchmix.evaluation.pairing import ComparedRun, ModelPairs, Pairer, Pairing, compared_run, pairs_by_custom_id
 from batchmix.evaluation.request_changes import RequestChange, request_changes
-from batchmix.evaluation.verdicts import VERDICTS, Comparison, with_verdicts, without_comparison
+from batchmix.evaluation.verdicts import LEVEL, VERDICTS, Comparison, with_verdicts, without_comparison
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.guards import METRICS, OF_SCORERS
@@ -66,6 +66,8 @@ class Diff(msgspec.Struct, frozen=True):
     rewritten_count: int = 0
     alarms: tuple[Alarm, ...] = ()
     """All reasons why the later run does not pass."""
+    level: float = LEVEL
+    """The significance level: how probable any false alarm is, of all guarded metrics together."""
 
     @property
     def passed(self) -> bool:
@@ -122,8 +124,8 @@ def _shown(comparison: Comparison) -> str:
     return f"{what} {comparison.paired.difference:+.3g}" if comparison.paired else what
 
 
-def compare_runs(before: Path, after: Path, pairing: Pairing | None = None) -> Diff:
-    """Compare two runs. Raises `RunError` if one of them has scorers and has not been evaluated."""
+def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, level: float = LEVEL) -> Diff:
+    """Compare two runs at a level. Raises `RunError` if one of them has scorers and has not been evaluated."""
     set_up_arrow()
     pairing = pairing or Pairing()
     old, new = compared_run(before), compared_run(after, grouped=True)
@@ -143,7 +145,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None) -> D
     comparisons += without_comparison(
         comparisons, settings.all_guards, [scorer.name for scorer in settings.scorers], models
     )
-    tested = [*with_verdicts(comparisons, settings.all_guards, settings.min_paired), *_gone(match, old)]
+    tested = [*with_verdicts(comparisons, settings.all_guards, settings.min_paired, level), *_gone(match, old)]
     shown = tuple(compared for compared in tested if compared.paired or compared.verdict)
     missed = missed_thresholds(new.metrics)
     changed = [one for pair in pairs for one in rewritten(pair, old, new)]
@@ -166,6 +168,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None) -> D
         rewritten=tuple(changed[:_MAX_REWRITTEN]),
         rewritten_count=len(changed),
         alarms=(*missed, *comparison_alarms(shown)),
+        level=level,
     )
 
 

@@ -28,7 +28,7 @@ from batchmix.evaluation.report_tables import (
     trend_row,
 )
 from batchmix.evaluation.scoring import scores_path
-from batchmix.evaluation.verdict_file import Verdict
+from batchmix.evaluation.verdict_file import Verdict, level_of
 from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
@@ -109,7 +109,7 @@ def _compared(folder: Path, baseline: Path | None, verdict: Verdict | None) -> D
     if baseline is None and verdict is not None and verdict.baseline is not None:
         found = verdict.baseline.folder(folder)
         baseline = found if found and metrics_path(Layout(found)).exists() else None
-    return compare_runs(baseline, folder) if baseline else None
+    return compare_runs(baseline, folder, level=level_of(Layout(folder), baseline)) if baseline else None
 
 
 def _alarms(metrics: Metrics, verdict: Verdict | None, compared: Diff | None) -> list[Alarm]:

@@ -11,7 +11,7 @@ from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.evaluation.alarms import Alarm
 from batchmix.evaluation.measure import Metrics
-from batchmix.evaluation.verdicts import Comparison
+from batchmix.evaluation.verdicts import LEVEL, Comparison
 from batchmix.store.filesystem import is_ours, replace_file
 from batchmix.store.run_folder import Layout
 
@@ -77,6 +77,8 @@ class Verdict(msgspec.Struct, frozen=True):
     scores: tuple[ScoreLine, ...]
     comparisons: tuple[Comparison, ...]
     trends: tuple[ScoreTrend, ...]
+    level: float | None
+    """The significance level of the comparison. None without one."""
     dataset: str
     """The version of the dataset: a digest of the rows' ids and targets."""
     prompt: str
@@ -95,6 +97,15 @@ def read_verdict(layout: Layout) -> Verdict | None:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     return verdict if verdict.version == _VERSION else None
+
+
+def level_of(layout: Layout, baseline: Path) -> float:
+    """Return the level at which a run is compared with a baseline: as in its verdict, if that has the same baseline."""
+    verdict = read_verdict(layout)
+    if verdict is None or verdict.level is None or verdict.baseline is None:
+        return LEVEL
+    judged = verdict.baseline.folder(layout.root)
+    return verdict.level if judged is not None and judged.resolve() == baseline.resolve() else LEVEL
 
 
 def remove_verdict(layout: Layout) -> None:

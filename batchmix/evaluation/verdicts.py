@@ -45,12 +45,12 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def with_verdicts(
-    comparisons: Sequence[Comparison], guards: Sequence[Guard], min_paired: float = 0.0
+    comparisons: Sequence[Comparison], guards: Sequence[Guard], min_paired: float = 0.0, level: float = LEVEL
 ) -> Iterator[Comparison]:
     """Yield the comparisons, and add a verdict to those of guarded metrics.
 
     A guarded metric without pairs, or with pairs for less than the share `min_paired` of its rows, is `not compared`.
-    Each other one is tested for getting worse. The p-values are adjusted (Holm), so `LEVEL` applies to all tests
+    Each other one is tested for getting worse. The p-values are adjusted (Holm), so `level` applies to all tests
     together. Each is also tested for getting better, at the same level and only for information.
     """
     scorers = list(dict.fromkeys(compared.scorer for compared in comparisons if compared.scorer))
@@ -73,7 +73,7 @@ def with_verdicts(
         if at in untested:
             yield msgspec.structs.replace(compared, verdict="not compared", reason=untested[at])
         elif at in tested:
-            yield _tested(compared, *tested[at], worse[at], better[at])
+            yield _tested(compared, *tested[at], (worse[at], better[at]), level)
         else:
             yield compared
 
@@ -93,11 +93,14 @@ def _too_few(paired: Paired | None, rows: int) -> str:
     return f"only {paired.n if paired else 0:,} of {counted(rows, 'result')} can be compared with the other run's"
 
 
-def _tested(compared: Comparison, guard: Guard, paired: Paired, worse: float, better: float) -> Comparison:
+def _tested(
+    compared: Comparison, guard: Guard, paired: Paired, adjusted: tuple[float, float], level: float
+) -> Comparison:
+    worse, better = adjusted
     verdict, p = "same", worse
-    if worse <= LEVEL and abs(paired.difference) > guard.allowed(paired.before):
+    if worse <= level and abs(paired.difference) > guard.allowed(paired.before):
         verdict = "worse"
-    elif better <= LEVEL:
+    elif better <= level:
         verdict, p = "better", better
     return msgspec.structs.replace(compared, adjusted_p=p, verdict=verdict)
 

@@ -153,3 +153,13 @@ def test_an_evaluation_of_the_run_alone_finds_the_same_baseline(nights: Nights) 
     found = nights.night("2026-01-02")
     again = evaluated(prepared_evaluation(found.folder, None, {}, {}))
     assert again.baseline == found.baseline
+
+
+def test_a_night_is_compared_at_the_level_that_leaves_so_many_false_alarms_in_a_month(nights: Nights) -> None:
+    nights.night("2026-01-01")
+    found = nights.night("2026-01-02", right=23)  # seven rows fell: p = 1/128
+    assert found.verdict.level == pytest.approx(0.15 / 30.44, rel=0.01)
+    assert found.passed
+    del nights.settings["schedule"]
+    found = nights.judge()
+    assert (found.verdict.level, found.passed) == (0.05, False)
