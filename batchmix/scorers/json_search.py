@@ -33,7 +33,7 @@ _TYPE_WORD = re.compile(
     re.DOTALL,
 )
 """What stands for a value in a template."""
-_SENTENCE = re.compile(r"(?:\A|[.!?。！？](?=\s)|\n\s*\n)(?=\s*\S)")
+_SENTENCE = re.compile(r"(?:\A|(?<!e\.g)[.!?。！？](?=\s)|\n\s*\n)(?=\s*\S)")
 """Where a sentence begins."""
 _MARKS = re.compile(r"[`~]{3,}+\w*+|[*_#>`]")
 _MAX_LEAD_IN = 120
@@ -51,12 +51,22 @@ _MAYBE_NO_ANSWER = re.compile(
 )
 _ANSWER = re.compile(
     r"\b(?:final(?:ly)?|answer|results?|output|correct(?:ed|ion)?|actual(?:ly)?|updated|revised|fixed|therefore|thus|so"
-    r"|gives|becomes|filled in|here (?:it )?is|here's|it is|now|then|again|wait"
+    r"|gives|gets?|yields?|returns?|produces?|becomes|filled in|here (?:it )?is|here's|it is|now|then|again|wait"
     r"|antwort|ergebnis|endgültig|réponse|résultat|respuesta|resultado)\b|答案|最终|结果|因此|所以",
     re.IGNORECASE,
 )
 """Says of the JSON that follows that it is the answer."""
 _ALTERNATIVE = re.compile(r"\b(?:or|alternatively|either|option|oder|ou|alternativement)\b|或者?", re.IGNORECASE)
+_REFUTED = re.compile(
+    r"\b(?:not (?:quite |really )?(?:right|correct)|isn't (?:right|correct)|wrong|incorrect|mistake|reject(?:ed)?"
+    r"|discard(?:ed)?|scratch that|nicht richtig|falsch)\b|不对|错",
+    re.IGNORECASE,
+)
+"""Says of the JSON before that it is not the answer."""
+_ENDED = re.compile(r"(?<!e\.g)[.!?。！？]\s*\Z")
+_GROUP = re.compile(r"\\[A-Za-z]+\Z")
+"""Stands before the brackets of LaTeX: `\\boxed{…}`."""
+_CLOSING = re.compile(r"[\s`]*+[\]}]")
 _DENIED = re.compile(r"\b(?:not|isn't|never|nicht|pas)[\s:*_`]*\Z|不是[\s:：]*\Z", re.IGNORECASE)
 
 
@@ -124,25 +134,31 @@ def _scalar_in(text: str) -> JsonFound | NoJsonFound:
 def _parts(text: str) -> list[_Part]:
     """Return the outermost brackets of a text that are JSON, or are meant to be, in order."""
     parts: list[_Part] = []
-    at = 0
+    at = skipped = 0
     for _ in range(_MAX_BRACKETS):
         bracket = _OPENING.search(text, at)
         if bracket is None:
             return parts
         start = bracket.start()
+        if _GROUP.search(text, max(0, start - _MAX_LEAD_IN), start):
+            at, skipped = start + 1, skipped + 1
+            continue
         _, end = bracket_end(text, start)
         if end is None:
             if LIKE_OBJECT.match(text, start) or _LIST_BEGUN.match(text, start):
                 return [*parts, _Part(start, len(text), None, "the JSON in the answer is cut off, or never closed")]
-            at = start + 1
+            at, skipped = start + 1, skipped + 1
             continue
         span = text[start:end]
         found = _value_of(span)
-        if not found.fault or LIKE_OBJECT.search(span) or LIKE_LIST.match(span):
-            parts.append(_Part(start, end, found.value, found.fault))
-            at = end
-        else:
-            at = start + 1
+        if found.fault and not LIKE_OBJECT.search(span) and not LIKE_LIST.match(span):
+            at, skipped = start + 1, skipped + 1
+            continue
+        fault = found.fault
+        if not skipped and (_CLOSING.match(text, end) or text[at:start].rstrip().endswith('":')):
+            fault = "the JSON in the answer is malformed"  # it is a piece of something
+        parts.append(_Part(start, end, found.value, fault))
+        at = end
     raise RefusedTextError("the answer has too many brackets to tell which of them are JSON")
 
 
@@ -176,6 +192,19 @@ def _lead_in(parts: list[_Part], part: _Part, text: str) -> str:
     return lead[sentences[-1] :] if sentences else lead
 
 
+def _trail(part: _Part, valid: list[_Part], leads: Mapping[int, str], text: str) -> str:
+    """Return what is said between a value and the lead-in of the next one. Nothing after the last value."""
+    after = min((other.start for other in valid if other.start > part.start), default=part.end)
+    between = text[part.end : after]
+    lead = leads.get(after, "")
+    return between if _ENDED.search(lead) else between[: len(between) - len(lead)]
+
+
+def _announces(words: re.Pattern[str], lead: str) -> bool:
+    """Return whether a lead-in has such words. A sentence that has ended speaks of what was before."""
+    return bool(words.search(lead)) and not _ENDED.search(lead)
+
+
 def _narrowed(valid: list[_Part], leads: Mapping[int, str], text: str, wanted: Any) -> list[_Part]:
     """Return the values that may be the answer: each rule leaves some out, unless it would leave none."""
     last = {json.dumps(part.value, sort_keys=True): part for part in valid}
@@ -185,8 +214,9 @@ def _narrowed(valid: list[_Part], leads: Mapping[int, str], text: str, wanted: A
         lambda part: not isinstance(wanted, dict) or _shares_keys(part.value, wanted),
         lambda part: isinstance(wanted, dict) or not may_be_punctuation(part.value, text, part.start, part.end),
         lambda part: not any(_is_piece(part.value, other.value) for other in valid),
-        lambda part: not _NO_ANSWER.search(leads[part.start]),
-        lambda part: bool(_ANSWER.search(leads[part.start])) or not _MAYBE_NO_ANSWER.search(leads[part.start]),
+        lambda part: not _REFUTED.search(_trail(part, valid, leads, text)),
+        lambda part: not _announces(_NO_ANSWER, leads[part.start]),
+        lambda part: bool(_ANSWER.search(leads[part.start])) or not _announces(_MAYBE_NO_ANSWER, leads[part.start]),
     ]
     for rule in rules:
         valid = [part for part in valid if rule(part)] or valid
