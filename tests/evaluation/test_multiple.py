@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from batchmix.evaluation.multiple import holm
+from batchmix.evaluation.multiple import GROUPS_SHARE, FamilyTest, adjusted_in_families, holm
 
 
 def test_holm_gives_the_published_example() -> None:
@@ -44,6 +44,36 @@ def test_all_tests_together_are_seldom_significant_by_chance() -> None:
         alarms += min(holm(p_values, least=[2.0 ** -int(count) for count in moved])) <= 0.05
     assert alarms / 1000 <= 0.06
     assert alarms / 1000 >= 0.005
+
+
+def test_groups_share_a_small_part_of_the_level_however_many_they_are() -> None:
+    for count in (1, 20):
+        groups = [FamilyTest(0.5, 1e-9, of_group=True)] * count
+        (adjusted, own), *_ = adjusted_in_families([FamilyTest(0.01, 1e-9), *groups], 0.05)
+        assert adjusted == pytest.approx(0.01 / (1 - GROUPS_SHARE))
+        assert own == pytest.approx(0.05 * (1 - GROUPS_SHARE))
+
+
+def test_a_group_that_falls_is_weighed_against_groups_alone() -> None:
+    others = [FamilyTest(0.5, 1e-9)] * 3
+    still = [FamilyTest(0.5, 0.25, of_group=True)] * 19  # two rows changed in each
+    found = adjusted_in_families([*others, *still, FamilyTest(0.001, 1e-9, of_group=True)], 0.05)
+    assert found[-1] == (pytest.approx(0.001 / GROUPS_SHARE), pytest.approx(0.05 * GROUPS_SHARE))
+
+
+def test_a_family_that_cannot_be_significant_leaves_its_share() -> None:
+    groups = [FamilyTest(0.5, 0.25, of_group=True)] * 5
+    assert adjusted_in_families([FamilyTest(0.03, 1e-9), *groups], 0.05)[0] == (0.03, 0.05)
+    assert adjusted_in_families([FamilyTest(1.0, 1.0), FamilyTest(0.03, 1e-9, of_group=True)], 0.05)[1] == (
+        0.03,
+        0.05,
+    )
+    assert adjusted_in_families([], 0.05) == []
+
+
+def test_guards_of_little_weight_cost_little() -> None:
+    tests = [FamilyTest(0.02, 1e-9), FamilyTest(0.5, 1e-9, weight=0.25)]
+    assert adjusted_in_families(tests, 0.05)[0] == (pytest.approx(0.025), pytest.approx(0.04))
 
 
 def _binomial(count: int, rises: int) -> float:
