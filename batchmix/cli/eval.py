@@ -20,7 +20,6 @@ from batchmix.job import merge_settings, parse_setting, read_job
 
 if TYPE_CHECKING:
     from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation
-    from batchmix.evaluation.verdict_file import Baseline
 
 
 @click.command("eval")
@@ -92,7 +91,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     diff, baseline = evaluation.diff, evaluation.baseline
     lines = metrics_lines(evaluation.metrics)
     if baseline is not None:
-        lines += ["", _baseline_line(baseline)]
+        lines += ["", cell(baseline.shown, 500)]
     if diff:
         lines += ["", *diff_lines(diff, [])]
     lines += alarm_lines([alarm for alarm in evaluation.alarms if diff is None or alarm not in diff.alarms])
@@ -100,13 +99,6 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
         accept = shlex.join(["batchmix", "baseline", str(evaluation.folder)])
         lines.append(f"it alarms until it is over; if it is meant to stay, accept it: {accept}")
     return lines
-
-
-def _baseline_line(baseline: Baseline) -> str:
-    note = cell(baseline.note, 300)
-    if not baseline.run:
-        return f"no baseline yet: {note}"
-    return f"baseline: {cell(baseline.run, 200)} ({baseline.how}){f'; {note}' if note else ''}"
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:

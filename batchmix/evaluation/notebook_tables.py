@@ -23,12 +23,14 @@ _MAX_ROWS = 30
 
 
 def evaluation_html(evaluation: Evaluation) -> str:
-    """Return an evaluation as HTML: a table of scores, missed thresholds, and the comparison, if there is one."""
+    """Return an evaluation as HTML: a table of scores, its baseline, the comparison if there is one, and its alarms."""
     title = tag("div", tag("b", clean(evaluation.metrics.name)), f": {counted(evaluation.metrics.results, 'result')}")
     scores = _table(("model", "scorer", "rows of", "score", "95 %", "n"), map(_score_cells, evaluation.scores))
-    missed = [] if evaluation.diff else [tag("div", f"missed: {clean(message)}") for message in evaluation.missed]
+    baseline = [tag("div", clean(evaluation.baseline.shown))] if evaluation.baseline else []
     compared = [] if evaluation.diff is None else [Html(diff_html(evaluation.diff))]
-    return tag("div", title, scores, *missed, *compared, style=_PAGE)
+    shown = evaluation.diff.alarms if evaluation.diff else ()
+    alarms = [tag("div", f"{one.kind}: {clean(one.text)}") for one in evaluation.alarms if one not in shown]
+    return tag("div", title, scores, *baseline, *compared, *alarms, style=_PAGE)
 
 
 def diff_html(diff: Diff) -> str:

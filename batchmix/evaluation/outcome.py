@@ -142,13 +142,13 @@ def evaluated(prepared: PreparedEvaluation) -> Evaluation:
     earlier = baseline.folder(root) if baseline else None
     compared = compare_runs(earlier, root, level=nightly_level(job)) if earlier else None
     missed = missed_thresholds(metrics)
-    verdict = _verdict(layout, job, metrics, baseline, compared)
+    verdict = verdict_on(layout, job, metrics, baseline, compared)
     write_verdict(layout, verdict)
     write_history(root.resolve().parent, layout.file_mode)
     return Evaluation(root, metrics, tuple(alarm.text for alarm in missed), compared, verdict)
 
 
-def _verdict(
+def verdict_on(
     layout: Layout, job: CheckedJob, metrics: Metrics, baseline: Baseline | None, compared: Diff | None
 ) -> Verdict:
     """Return the verdict on an evaluated run: thresholds, the comparison, and the trends over the nights."""

@@ -28,6 +28,13 @@ class Baseline(msgspec.Struct, frozen=True):
     note: str = ""
     """What there is to say about the choice, such as why there is no baseline. Empty if nothing."""
 
+    @property
+    def shown(self) -> str:
+        """The baseline in words."""
+        if not self.run:
+            return f"no baseline yet: {self.note}"
+        return f"baseline: {self.run} ({self.how}){f'; {self.note}' if self.note else ''}"
+
     def folder(self, run: Path) -> Path | None:
         """Return the folder of the baseline of the run in a folder. None if there is none."""
         return run.resolve().parent / self.run if self.run else None
