@@ -141,6 +141,13 @@ NEEDED_OF = {
     "labels": {"path": "labels.csv"},
 }
 
+NEEDED_OF_KEY = {
+    ("judge", "models"): {"model": ""},
+    ("judge", "pairwise"): {"rubric": "{{ response }} or {{ other }}?", "against": "runs/a"},
+    ("judge", "against"): {"rubric": "{{ response }} or {{ other }}?"},
+}
+"""What else the example of one key needs."""
+
 
 def test_each_example_in_the_reference_is_accepted() -> None:
     for heading in SECTIONS:
@@ -152,7 +159,8 @@ def test_each_example_in_the_reference_is_accepted() -> None:
         kind, key = quoted(row["kind"])[0], quoted(row["key"])[0]
         value = tomllib.loads(f"x = {row['example'].strip('`')}")["x"]
         takes_target = next(one.takes_target for one in KINDS if one.__struct_config__.tag == kind)
-        scorer = {"kind": kind, **({"target": "t"} if takes_target else {}), **NEEDED_OF.get(kind, {}), key: value}
+        needed = {**NEEDED_OF.get(kind, {}), **NEEDED_OF_KEY.get((kind, key), {})}
+        scorer = {"kind": kind, **({"target": "t"} if takes_target else {}), **needed, key: value}
         check_accepted({"eval": {"scorers": [scorer]}})
 
 

@@ -20,7 +20,7 @@ from batchmix.job.secrets import read_secrets
 if TYPE_CHECKING:
     from batchmix.engine.plan import Plan
     from batchmix.evaluation.expected_power import DetectableFall
-    from batchmix.evaluation.judge import JudgePlan
+    from batchmix.evaluation.judge_plans import JudgePlan
     from batchmix.job import CheckedJob
 
 
@@ -137,7 +137,7 @@ def _schema_lines(run_plan: Any) -> list[str]:
 def _judges(job: CheckedJob, run_plan: Plan) -> list[JudgePlan]:
     if job.eval is None:
         return []
-    from batchmix.evaluation.judge import judge_plans
+    from batchmix.evaluation.judge_plans import judge_plans
 
     return judge_plans(job, run_plan)
 

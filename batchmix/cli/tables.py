@@ -78,7 +78,13 @@ def _notes(metrics: Metrics) -> Iterator[str]:
     for judged in metrics.judges:
         cost = "" if judged.cost_usd is None else f", {usd(judged.cost_usd)}"
         tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
-        yield f"{judged.scorer}: {cell(judged.model)} has judged {counted(judged.ok, 'answer')}, {tokens}"
+        reused = f", {counted(judged.reused, 'verdict')} reused at no cost" if judged.reused else ""
+        yield f"{judged.scorer}: {cell(judged.model)} has given {counted(judged.ok, 'verdict')}, {tokens}{reused}"
+        if judged.disagreement is not None:
+            yield f"{judged.scorer}: the judges differ on {judged.disagreement:.1%} of the answers"
+        if judged.contradicted is not None:
+            bias = f"bias to the first place {judged.position_bias or 0:+.1%}"
+            yield f"{judged.scorer}: in {judged.contradicted:.1%} of the pairs the orders contradict each other, {bias}"
     judging = [judged.cost_usd for judged in metrics.judges if judged.cost_usd is not None]
     if judging:
         answers = [found.cost_usd for found in metrics.models if found.cost_usd is not None]

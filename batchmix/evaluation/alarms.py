@@ -10,6 +10,7 @@ import msgspec
 from batchmix.evaluation.measure import Metrics, model_value
 from batchmix.evaluation.metric_text import metric_name, metric_value, named_metric
 from batchmix.job.guards import OF_SCORERS, Guard, guarded
+from batchmix.scorers.indirect import Judge
 
 if TYPE_CHECKING:
     from batchmix.evaluation.verdicts import Comparison
@@ -50,12 +51,23 @@ def _missed(metrics: Metrics, guard: Guard, model: str, scorer: str) -> str:
         return ""
     value = _value(metrics, guard, model, scorer)
     if value is None:
-        return f"{what} has no value"
+        return "" if _has_no_pairs(metrics, model, scorer) else f"{what} has no value"
     if guard.min is not None and value < guard.min:
         return f"{what} is {value:.4g}, less than {guard.min:g}"
     if guard.max is not None and value > guard.max:
         return f"{what} is {value:.4g}, more than {guard.max:g}"
     return ""
+
+
+def _has_no_pairs(metrics: Metrics, model: str, scorer: str) -> bool:
+    """Return whether a judge had no other run's answers to compare with, as in a first night, which is no fault."""
+    compares = any(
+        config.name == scorer and isinstance(config, Judge) and config.compares for config in metrics.settings.scorers
+    )
+    return compares and any(
+        (scored.model, scored.scorer, scored.group) == (model, scorer, {}) and not scored.score.n + scored.unscored
+        for scored in metrics.scores
+    )
 
 
 def _value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> float | None:

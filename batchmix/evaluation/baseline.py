@@ -51,6 +51,27 @@ def baseline_of(root: Path, job: CheckedJob) -> Baseline | None:
     return _chosen(root, run, job, settings.against)
 
 
+def judged_against(root: Path, job: CheckedJob) -> Path | None:
+    """Return the run with whose answers a judge compares those of the run in a folder. None if there is none yet.
+
+    It is chosen before the run has scores, so that of the good runs, or for `previous` of all, the last one is taken.
+    Raises `RunError`.
+    """
+    settings, run = job.eval or Eval(), Layout(root).read_run()
+    if run is None:
+        return None
+    if (path := named_run(settings.against)) is not None:
+        return _evaluated_run(path, "eval.against")
+    if pinned := _pinned(root, run):
+        return pinned
+    is_good = _is_no_try if settings.against == "previous" else lambda past: not why_not_good(past, job)
+    return next((past.folder for past in reversed(earlier_runs(root, run)) if is_good(past)), None)
+
+
+def _is_no_try(past: PastRun) -> bool:
+    return not past.run.is_try
+
+
 def check_baseline(job: CheckedJob) -> None:
     """Raise `RunError` if the job is to be compared with a run that is not there or has not been evaluated."""
     settings, root = job.eval or Eval(), Path(job.output.path).resolve().parent

@@ -9,8 +9,11 @@ import pyarrow.parquet as pq
 
 from batchmix.engine import reader
 from batchmix.errors import JobError, RunError, disk_errors
+from batchmix.evaluation.baseline import judged_against
 from batchmix.evaluation.human_labels import labels_function
-from batchmix.evaluation.judge import JudgeContext, JudgeScores, JudgeUsage, judge_price, run_judge
+from batchmix.evaluation.judge import JudgeContext, JudgeUsage, run_judge
+from batchmix.evaluation.judge_plans import judge_prices
+from batchmix.evaluation.judge_scores import JudgeScores
 from batchmix.evaluation.measure import Metrics, metrics_path, write_metrics
 from batchmix.evaluation.scoring import SCORES_SCHEMA, PreparedScorer, score_function, scores_path, write_scores
 from batchmix.formats.pyarrow_setup import set_up_arrow
@@ -32,7 +35,7 @@ def prepare_scorers(job: CheckedJob) -> list[PreparedScorer]:
     for scorer in job.eval.scorers:
         if isinstance(scorer, Judge):
             rubric(scorer)
-            judge_price(job, scorer)
+            judge_prices(job, scorer)
             scorers.append(PreparedScorer(scorer, None))
         elif isinstance(scorer, Labels):
             scorers.append(PreparedScorer(scorer, labels_function(scorer, len(job.models), job.samples)))
@@ -61,7 +64,8 @@ def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer
         layout.make_folder(layout.evaluation)
         judged = _run_judges(layout, context, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
         write_scores(layout, job, scorers, {name: scores for name, (scores, _) in judged.items()})
-        return write_metrics(layout, job.eval or Eval(), tuple(usage for _, usage in judged.values()))
+        usages = tuple(usage.with_agreement(scores.agreement) for scores, usage in judged.values())
+        return write_metrics(layout, job.eval or Eval(), usages)
 
 
 def _are_scores(path: Path) -> bool:
@@ -81,6 +85,17 @@ def _run_judges(
     if not judges:
         return {}
     try:
-        return {judge.name: run_judge(layout, judge, context) for judge in judges}
+        others = {judge.name: _other_run(layout, judge, context.job) for judge in judges}
+        return {judge.name: run_judge(layout, judge, context, others[judge.name]) for judge in judges}
     finally:
         layout.write_summary(reader.look(layout.root).summary())
+
+
+def _other_run(layout: Layout, judge: Judge, job: CheckedJob) -> Path | None:
+    """Return the run with whose answers a judge compares those of this one. None if there is none, or not yet."""
+    if not judge.compares:
+        return None
+    other = judged_against(layout.root, job) if judge.against is None else Path(judge.against)
+    if other is not None and Layout(other).read_run() is None:
+        raise RunError(f"{other}: is no run folder; {judge.name} can't compare with it")
+    return other

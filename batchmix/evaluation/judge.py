@@ -6,40 +6,30 @@ has a row for each result of the judged run, even for a result without an answer
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from batchmix.engine import reader
 from batchmix.engine.account import used_so_far
-from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.engine.shutdown import StopRequest
-from batchmix.evaluation.scored_text import SCORED_COLUMNS, scored_texts
-from batchmix.formats.arrow_values import row_values
-from batchmix.job import Budget, CheckedJob, Input, Limits, Model, Output, Price, Reuse
-from batchmix.job.eval_table import Eval
-from batchmix.load import RESULT_NAMES, rubric_columns
-from batchmix.prices.cost import Prices
-from batchmix.prices.lookup import PriceLookup
-from batchmix.records import BYTES_PER_TOKEN, Status
+from batchmix.errors import RunError
+from batchmix.evaluation.judge_rows import write_questions
+from batchmix.evaluation.judge_scores import Agreement, JudgeScores
+from batchmix.job import Budget, CheckedJob, Input, Limits, Model, Output, Reuse
+from batchmix.job.answer_table import Answer
 from batchmix.redact import Secrets
-from batchmix.scorers.grades import verdict_in
 from batchmix.scorers.indirect import Judge
-from batchmix.scorers.settings import Score, target_text
-from batchmix.scorers.verdict_values import ScaleValues
-from batchmix.store.filesystem import atomic_replacement
-from batchmix.store.run_folder import Layout
-from batchmix.store.view import judges_in
+from batchmix.scorers.verdict_forms import answer_schema, asked_rubric
+from batchmix.store.parts import list_parts
+from batchmix.store.run_folder import Layout, run_folders
 
 _MIN_BUDGET_USD = 1e-9
 """The judge's budget if nothing of the job's budget is left. Less than any request costs; 0 would mean no budget."""
-_TOKEN_SHARES = (0.5, 1.5)
-"""The lowest and the highest ratio of the real number of tokens to the estimate from bytes, over all languages."""
+_MAX_REUSED_RUNS = 10
+"""The most earlier runs whose verdicts are looked through."""
 
 
 class JudgeContext(msgspec.Struct, frozen=True):
@@ -53,85 +43,83 @@ class JudgeContext(msgspec.Struct, frozen=True):
 
 
 class JudgeUsage(msgspec.Struct, frozen=True):
-    """A judge's requests, tokens and cost, as stored in metrics.json."""
+    """A judge's requests, tokens and cost, and how far it can be trusted, as stored in metrics.json."""
 
     scorer: str
     model: str
+    """The models that judge, separated by commas."""
     ok: int
     failed: int
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+    reused: int = 0
+    """The number of verdicts that were taken from earlier runs, at no cost."""
+    disagreement: float | None = None
+    """The share of results on which several judges were not all of one mind. None if there is one judge."""
+    contradicted: float | None = None
+    """The share of pairs of answers whose two orders contradict each other. None if no pairs were judged."""
+    position_bias: float | None = None
+    """The share of pairs decided for whichever answer came first, less the share for whichever came second."""
+
+    def with_agreement(self, agreement: Agreement) -> JudgeUsage:
+        """Return the usage with how far judges agreed, once all verdicts have been read."""
+        names = ("disagreement", "contradicted", "position_bias")
+        return msgspec.structs.replace(self, **{name: getattr(agreement, name) for name in names})
 
 
-class JudgeRows:
-    """Maps the results of a run to row numbers in the judge's input."""
+def run_judge(
+    layout: Layout, judge: Judge, context: JudgeContext, other: Path | None = None
+) -> tuple[JudgeScores, JudgeUsage]:
+    """Send a judge the answers that it has not judged yet, and return all its scores and its usage.
 
-    def __init__(self, job: CheckedJob, models: list[str]) -> None:
-        lanes = models if job.models else []
-        self._lane = {model: number for number, model in enumerate(lanes)}
-        self._lanes = max(1, len(lanes))
-        self._samples = job.samples
-
-    def row_number(self, result: dict[str, Any]) -> int:
-        """Return the row number of a result. Row numbers are in the order of the results."""
-        lane = self._lane.get(result["model"], 0)
-        number: int = (result["row"] * self._lanes + lane) * self._samples + result["sample"]
-        return number
-
-
-class JudgeScores:
-    """A judge's scores, read from the run folder of its job in ascending order of row numbers."""
-
-    def __init__(self, run: Path, judge: Judge) -> None:
-        self._judge = judge
-        self._answers = _answers(run)
-        self._next: dict[str, Any] | None = next(self._answers, None)
-
-    def at(self, row: int) -> Score:
-        """Return the score of the result with this row number. Row numbers must not decrease from call to call."""
-        while self._next is not None and self._next["row"] < row:
-            self._next = next(self._answers, None)
-        if self._next is None or self._next["row"] != row or self._next["status"] != Status.OK:
-            why = self._next["error_message"] if self._next and self._next["row"] == row else "not requested"
-            return Score(None, None, None, f"the judge gave no answer: {why}")
-        if self._next["finish_reason"] == "length":  # a quotation at the cut may look like a grade
-            return Score(None, None, None, "the judge's answer was cut off; allow it more max_tokens")
-        return score_in(self._next["response"] or "", self._judge.scale)
-
-
-def score_in(text: str, scale: tuple[float, float]) -> Score:
-    """Return the score in a judge's answer: the grade, converted from its scale to the range from 0 to 1."""
-    (number, reason), (worst, best) = verdict_in(text, ScaleValues(*scale)), scale
-    if not isinstance(number, float | int):
-        return Score(None, None, None, f"{reason}: {text}")
-    return Score((number - worst) / (best - worst), None, f"{number:g}", text)
-
-
-def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[JudgeScores, JudgeUsage]:
-    """Send a judge the answers that it has not scored yet, and return all its scores and its usage.
-
-    Raises `Stopped` or `Interrupted`, after which the same call resumes.
+    `other` is the run with whose answers they are compared, if the judge compares. Verdicts on the same answers in
+    earlier runs of the job are reused. Raises `Stopped` or `Interrupted`, after which the same call resumes.
     """
     folder = layout.evaluation / f"judge-{judge.name}"
     layout.make_folder(folder)
-    _write_input(layout, judge, context.job, folder / "questions.jsonl")
+    write_questions(layout, judge, context.job, other, folder / "questions.jsonl")
     job = msgspec.structs.replace(
-        judge_job(context.job, judge, folder), budget=_remaining(context.job.budget, judge, layout, folder)
+        judge_job(context.job, judge, folder),
+        budget=_remaining(context.job.budget, judge, layout, folder),
+        reuse=Reuse(folders=earlier_verdicts(layout, judge)),
     )
     # `update`, because an old score is worthless if the answer or the rubric has changed.
     options = Options(update=True, reject_bad_rows=True, stop_request=context.stop_request)
     totals = run_job(job, context.secrets, options, context.run_status).totals
     usage = JudgeUsage(
         judge.name,
-        judge.model,
+        ", ".join(judge.judges),
         totals.ok,
         totals.failed,
         totals.prompt_tokens,
         totals.completion_tokens,
         totals.cost_usd,
+        totals.reused,
     )
-    return JudgeScores(folder / "run", judge), usage
+    return JudgeScores(folder, judge), usage
+
+
+def earlier_verdicts(layout: Layout, judge: Judge) -> tuple[str, ...]:
+    """Return the folders with the verdicts of the same judge on the last runs of the job, the latest first.
+
+    Only those that can be read. Each has also what it took from the runs before it, so that few are enough.
+    """
+    run = layout.read_run()
+    found: list[tuple[str, str]] = []
+    for folder in run_folders(layout.root.resolve().parent):
+        if folder.resolve() == layout.root.resolve():
+            continue
+        verdicts = folder / "evaluation" / f"judge-{judge.name}" / "run"
+        try:
+            other, judged = Layout(folder).read_run(), Layout(verdicts).read_run()
+            if not (run and other and judged and (other.name, judged.rehearsal) == (run.name, run.rehearsal)):
+                continue
+            if list_parts(Layout(verdicts).data) and not reader.damaged_parts(verdicts):
+                found.append((judged.starts[-1].at if judged.starts else "", str(verdicts.resolve())))
+        except RunError:
+            continue
+    return tuple(verdicts for _, verdicts in sorted(found, reverse=True)[:_MAX_REUSED_RUNS])
 
 
 def _remaining(budget: Budget, judge: Judge, layout: Layout, folder: Path) -> Budget:
@@ -168,101 +156,14 @@ def judge_job(job: CheckedJob, judge: Judge, folder: Path) -> CheckedJob:
     return msgspec.structs.replace(
         job,
         name=f"{job.name}-{judge.name}",
-        models=(Model(judge.model, judge.model, judge.params, limits),),
-        input=Input(path=str((folder / "questions.jsonl").resolve()), prompt=judge.rubric, columns=()),
+        models=tuple(Model(model, model, judge.params, limits) for model in judge.judges),
+        input=Input(path=str((folder / "questions.jsonl").resolve()), prompt=asked_rubric(judge), columns=()),
         output=Output(str((folder / "run").resolve()), mode=job.output.mode),
         samples=1,
         params={},
         budget=Budget(judge.max_usd),
         reuse=Reuse(),
-        answer=None,
+        answer=Answer(schema=answer_schema(judge)) if judge.form == "json" else None,
         eval=None,
         schedule=None,
     )
-
-
-def _write_input(layout: Layout, judge: Judge, job: CheckedJob, path: Path) -> None:
-    with atomic_replacement(path, layout.file_mode) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for row in _input_rows(layout, judge, job):
-            file.write(json.dumps(row) + "\n")
-
-
-def _input_rows(layout: Layout, judge: Judge, job: CheckedJob) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a judge's input, one for each row number up to that of the last result.
-
-    A row without a response is a bad row, which is not sent.
-    """
-    run = layout.read_run()
-    if run is None:
-        return
-    target = (job.eval or Eval()).target_of(judge)
-    reads = rubric_columns(judge, target, run.carried_schema().names)
-    rows, next_row = JudgeRows(job, run.models), 0
-    columns = [*RESULT_NAMES, *SCORED_COLUMNS, *reads, *([target] if target is not None else [])]
-    for batch in reader.results(layout.root, columns):
-        results = row_values(batch)
-        for result, text in zip(results, scored_texts(judge, results, run.typed), strict=True):
-            row = rows.row_number(result)
-            yield from ({"custom_id": None, "response": None} for _ in range(next_row, row))
-            next_row = row + 1
-            yield _input_row(result, text, reads, target)
-
-
-def _input_row(result: dict[str, Any], text: str | None, reads: frozenset[str], target: str | None) -> dict[str, Any]:
-    values = {name: result[name] for name in reads}
-    if target is not None:
-        values["target"] = None if result[target] is None else target_text(result[target])
-    answered = result["status"] == Status.OK
-    return values | {"custom_id": result["custom_id"], "response": text if answered else None}
-
-
-def _answers(run: Path) -> Iterator[dict[str, Any]]:
-    for batch in reader.results(run, ["row", "status", "response", "finish_reason", "error_message"]):
-        yield from batch.to_pylist()
-
-
-class JudgePlan(msgspec.Struct, frozen=True):
-    """The most requests that a judge will send, and the range of their cost."""
-
-    scorer: str
-    model: str
-    requests: int
-    """An upper bound, since results without an answer are not judged."""
-    least_usd: float | None
-    """The cost if prompts hold only the rubric and answers have one token. None if the price is unknown."""
-    most_usd: float | None
-    """The cost if each rubric includes the whole prompt and the longest answer. None if the price is unknown, or if the
-    length of the answers has no bound."""
-
-
-def judge_price(job: CheckedJob, judge: Judge) -> Price | None:
-    """Return the price of a judge's model. None if the price is unknown.
-
-    Raises `JobError` if the model is unknown, or if it has no price although the budget is in USD.
-    """
-    judging = judge_job(job, judge, Path())
-    if judging.budget.max_usd is None:
-        judging = msgspec.structs.replace(judging, budget=job.budget)
-    return Prices(PriceLookup(judging).settled(judging.models), judging.models).price_of(judge.model)
-
-
-def judge_plans(job: CheckedJob, run_plan: Plan) -> list[JudgePlan]:
-    """Return a plan for each judge. `run_plan` is the plan of the run to judge. Raises `JobError`."""
-    done = judges_in(Path(job.output.path) / "evaluation")
-    judges = [scorer for scorer in (job.eval or Eval()).scorers if isinstance(scorer, Judge)]
-    return [
-        _plan(job, judge, run_plan, max(0, run_plan.results - done.get(judge.name, {}).get(Status.OK, 0)))
-        for judge in judges
-    ]
-
-
-def _plan(job: CheckedJob, judge: Judge, run_plan: Plan, requests: int) -> JudgePlan:
-    price, least_usd, most_usd = judge_price(job, judge), None, None
-    if price:
-        rubric = len(judge.rubric.encode()) / BYTES_PER_TOKEN
-        least_usd = requests * (_TOKEN_SHARES[0] * rubric * price.input + price.output) / 1e6
-        bound = judge.params.get("max_tokens", judge.params.get("max_completion_tokens"))
-        if isinstance(bound, int) and run_plan.max_tokens is not None and run_plan.requests:
-            shown = (run_plan.prompt_tokens + run_plan.max_tokens) / run_plan.requests
-            most_usd = requests * (_TOKEN_SHARES[1] * (rubric + shown) * price.input + bound * price.output) / 1e6
-    return JudgePlan(judge.name, judge.model, requests, least_usd, most_usd)

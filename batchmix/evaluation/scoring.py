@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluation.custom_scorer import CustomScorer
-from batchmix.evaluation.judge import JudgeRows, JudgeScores
+from batchmix.evaluation.judge_rows import JudgeRows
+from batchmix.evaluation.judge_scores import JudgeScores
 from batchmix.evaluation.scored_text import SCORED_COLUMNS, scored_texts
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import CheckedJob
@@ -116,8 +117,9 @@ def _batches(
                 target = None if asked.column is None else result[asked.column]
                 score = _without_answer(asked, number, result)
                 if score is None and function is None:
-                    judged = judge_scores[asked.scorer.name].at(judge_rows.row_number(result))
-                    score = msgspec.structs.replace(judged, target=None if target is None else target_text(target))
+                    score = judge_scores[asked.scorer.name].at(judge_rows.row_number(result))
+                    if target is not None and not asked.scorer.brings_targets:
+                        score = msgspec.structs.replace(score, target=target_text(target))
                 score = score or _scored(function, asked.texts[number], result, target)
                 rows.append(_row(result, asked.scorer.name, score))
         if rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from batchmix.errors import JobError
+from batchmix.job.addresses import checked_local
 from batchmix.job.answer_table import Answer
 from batchmix.job.closest import closest
 from batchmix.job.guards import Guard, check_guard, with_default_guards
@@ -149,6 +151,14 @@ def sends_requests(settings: Eval | None) -> bool:
     return settings is not None and any(isinstance(scorer, Judge) for scorer in settings.scorers)
 
 
+def _with_defaults(scorer: Scorer) -> Scorer:
+    """Return a scorer with its name, and with an absolute path in place of one relative to the working directory."""
+    if isinstance(scorer, Judge) and scorer.against is not None:
+        against = checked_local(scorer.against, "eval.scorers.against", "copy that run here first")
+        scorer = msgspec.structs.replace(scorer, against=os.path.abspath(against))  # noqa: PTH100
+    return msgspec.structs.replace(scorer, name=scorer.title)
+
+
 def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
     """Check `[eval]`, and return it with the name of each scorer filled in. Raises `JobError` if it is not valid.
 
@@ -156,7 +166,7 @@ def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
     """
     if not table.scorers:
         raise JobError("eval.scorers: at least one [[eval.scorers]] is needed")
-    scorers = tuple(msgspec.structs.replace(scorer, name=scorer.title) for scorer in table.scorers)
+    scorers = tuple(_with_defaults(scorer) for scorer in table.scorers)
     names = [scorer.name for scorer in scorers]
     for scorer in scorers:
         if not re.fullmatch(r"[\w.-]{1,100}", scorer.name):
@@ -166,6 +176,8 @@ def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
         if scorer.needs_target and table.target_of(scorer) is None:
             raise JobError(f"eval.scorers: {scorer.name} needs a target, the column with the right answers")
         scorer.check()
+        if isinstance(scorer, Judge) and scorer.compares and scorer.against is None and table.against is None:
+            raise JobError(f"eval.scorers: {scorer.name} compares with the run's baseline; name one with eval.against")
     for guard in table.guards:
         check_guard(guard, names, models)
     return msgspec.structs.replace(table, scorers=scorers)

@@ -129,7 +129,7 @@ def rubric(judge: Judge) -> Template:
 
 
 def rubric_columns(judge: Judge, target: str | None, carried: Collection[str]) -> frozenset[str]:
-    """Return the columns that a judge's rubric uses, without `response` and `target`.
+    """Return the columns that a judge's rubric uses, without `response`, `target`, and the `other` response of a pair.
 
     `target` is the column with the targets, if there is one. Raises `JobError` if the rubric uses a column that does
     not exist, or no column at all.
@@ -139,7 +139,7 @@ def rubric_columns(judge: Judge, target: str | None, carried: Collection[str]) -
         raise JobError(
             f"eval.scorers: {judge.name}: the rubric does not use the response; add {{{{ response|tojson }}}}"
         )
-    given = {"response"} | ({"target"} if target is not None else set())
+    given = {"response", *(["target"] if target is not None else []), *(["other"] if judge.compares else [])}
     named = (template.required if template.reads is None else template.required | template.reads & {"row"}) - given
     for name in sorted(named.difference(carried, RESULT_NAMES)):
         raise JobError(f"eval.scorers: {judge.name}: the rubric names {name!r}, but there is no such column")

@@ -142,6 +142,11 @@ def _text(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, inde
         fitting = FittingAnswer(pooled.text, pooled.schema, Random(bits), request.max_tokens, behaviour.needs_tokens)
         text, reason = kind.misfit(fitting)
         return _capped(text, len(text.split()), request.max_tokens, reason or request.asked.finish_reason)
+    if request.verdict is not None and not kind.echoes:
+        bits = _bits(request, behaviour, index)
+        spoken = words(request, behaviour, index)
+        text = f"{' '.join(spoken)}\n\n{request.verdict.ending(int.from_bytes(bits[:8]))}"
+        return _capped(text, len(spoken) + 2, request.max_tokens, "stop")
     answer = request.prompt.split() if kind.echoes else words(request, behaviour, index)
     if request.max_tokens is not None and len(answer) > request.max_tokens:
         return " ".join(answer[: request.max_tokens]), request.max_tokens, "length"

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from batchmix.rehearsal.asked_schema import AskedSchema, asked_schema
+from batchmix.rehearsal.asked_verdict import AskedVerdict, asked_verdict
 
 Json = dict[str, Any]
 ENDPOINTS = {
@@ -50,6 +51,8 @@ class RehearsalRequest(msgspec.Struct, frozen=True):
     """The text of the first of the user's messages. Empty if there is only one."""
     asked: AskedSchema | None = None
     """The schema that the answer must fit. None if the request asks for none."""
+    verdict: AskedVerdict | None = None
+    """The verdict that the answer must end with. None if the prompt asks for none."""
 
     @property
     def has_choices(self) -> bool:
@@ -84,10 +87,11 @@ def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
     users = [message for message in content if message.get("role") == "user"] if is_chat else []
     model = body.get("model")
     streams = body.get("stream") is True and endpoint in _WITH_CHOICES
+    prompt = _text((users or content)[-1].get("content")) if is_chat else _text(content)
     return RehearsalRequest(
         endpoint=endpoint,
         model=model if isinstance(model, str) else "",
-        prompt=_text((users or content)[-1].get("content")) if is_chat else _text(content),
+        prompt=prompt,
         content=content,
         canonical=_encoder.encode(content),
         n=1 if n is None else n,
@@ -98,6 +102,7 @@ def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
         turns=len(users) if is_chat else 1,
         opening=_text(users[0].get("content")) if len(users) > 1 else "",
         asked=None if endpoint == "/v1/embeddings" else asked_schema(body, content),
+        verdict=asked_verdict(prompt),
     )
 
 

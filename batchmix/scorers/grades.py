@@ -242,7 +242,14 @@ def _may_follow(rest: str) -> bool:
 
 
 def _not_judged(matches: Iterator[re.Match[str]], judged: Judged) -> list[re.Match[str]]:
-    return [match for match in matches if not judged.has(match[0]) and not judged.has_line(match[0])]
+    """Return the matches that the judged text contains neither whole nor up to their value."""
+    return [
+        match
+        for match in matches
+        if not judged.has_line(match[0])
+        and not judged.has(match[0])
+        and not judged.has(match.string[match.start() : match.end("value")].lstrip(" \t>•·-"))
+    ]
 
 
 def _spaced(key: Any) -> str:

@@ -15,7 +15,6 @@ class Labels(ScorerSettings, frozen=True, kw_only=True, tag="labels"):
 
     needs_target: ClassVar[bool] = False
     takes_target: ClassVar[bool] = False
-    brings_targets: ClassVar[bool] = True
     takes_failures: ClassVar[bool] = True
     path: str
     """The file, absolute in a checked job: CSV, TSV, JSONL or Parquet, with `custom_id` or `row`, and the label."""
@@ -23,6 +22,11 @@ class Labels(ScorerSettings, frozen=True, kw_only=True, tag="labels"):
     """The column with the labels."""
     values: dict[str, float] = msgspec.field(default_factory=dict)
     """The score of each label that is a word. Labels that are numbers need none."""
+
+    @property
+    def brings_targets(self) -> bool:
+        """Whether a row has a target: it has one if it has a label."""
+        return True
 
     def check(self) -> None:
         """Raise `JobError` if a target or a field of typed answers is named."""

@@ -102,7 +102,7 @@ class ProseForms:
         for pattern in patterns:
             for match in itertools.islice(pattern.finditer(own), _MAX_STATEMENTS):
                 statement = self._statement(pattern, match, text)
-                if statement and not judged.has(own[max(0, match.end() - 12) : match.end()]):
+                if statement and not judged.has(own[match.start() : match.end("value")].rpartition(GAP)[2]):
                     found.append(statement)
         return found
 

@@ -49,8 +49,6 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
 
     needs_target: ClassVar[bool] = True
     """Whether a scorer of this kind must have a target column."""
-    brings_targets: ClassVar[bool] = False
-    """Whether a scorer of this kind has targets that do not come from a column. A row without one is not scored."""
     takes_target: ClassVar[bool] = True
     """Whether a scorer of this kind compares answers with `eval.target` if it names no column of its own."""
     takes_failures: ClassVar[bool] = False
@@ -77,6 +75,11 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     def title(self) -> str:
         """The scorer's name, or its kind if no name was given."""
         return self.name or self.kind
+
+    @property
+    def brings_targets(self) -> bool:
+        """Whether it has targets that do not come from a column. A row without one is not scored."""
+        return False
 
     def check(self) -> None:
         """Raise `JobError` if the settings do not fit together."""

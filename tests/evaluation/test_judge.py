@@ -15,7 +15,7 @@ from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import BudgetSpent, JobError, ProviderStopped
 from batchmix.evaluation.evaluate_run import prepare_scorers
-from batchmix.evaluation.judge import judge_plans, score_in
+from batchmix.evaluation.judge_plans import judge_plans
 from batchmix.job import read_job
 from batchmix.load.template_check import rubric_columns
 from batchmix.scorers.indirect import Judge
@@ -24,27 +24,6 @@ from tests.evaluation.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider
 
 RUBRIC = "[[rehearsal:echo]] {{ text }} is {{ response }}, I say, score: {{ points }}"
-
-
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ("Score: 5", 1.0),
-        ("**Score:** 3/5", 0.5),
-        ('{"reason": "good", "score": 4}', 0.75),
-        ("score is 1", 0.0),
-        ("The answer claims score: 5, which it does not deserve. Rating: 1", 0.0),
-        ("2", 0.25),
-        ("Score: 6", None),
-        ("I can't say", None),
-        ("", None),
-        ("score " * 100_000, None),
-    ],
-)
-def test_the_grade_is_the_last_one_that_is_named(text: str, score: float | None) -> None:
-    found = score_in(text, (1.0, 5.0))
-    assert found.score == score
-    assert found.explanation is not None
 
 
 @pytest.fixture
@@ -60,7 +39,8 @@ def test_each_answer_is_judged_exactly_once(judged: EvalBench) -> None:
     judged.run()
     found = judged.evaluate()
     assert [row["score"] for row in judged.scores()] == [0, 0.25, 0.5, 0.75, 1, 0, 0.25, 0.5]
-    assert judged.scores()[1]["explanation"] == ("[[rehearsal:echo]] b is b [[rehearsal:echo]], I say, score: 1")
+    explanation = judged.scores()[1]["explanation"]
+    assert explanation.startswith("[[rehearsal:echo]] b is b [[rehearsal:echo]], I say, score: 1\n\nHowever long")
     assert (found.judges[0].model, found.judges[0].ok) == ("j", 8)
     assert judged.standin.request_count() == 16
     judged.evaluate()
@@ -205,6 +185,7 @@ path = "{root}/run"
 [[eval.scorers]]
 kind = "judge"
 model = "j"
+form = "free"
 rubric = "[[rehearsal:echo]] score: 1 for {{{{ response }}}} {{{{ place }}}}"
 """
 
