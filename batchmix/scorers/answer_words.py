@@ -90,7 +90,7 @@ SUPPOSED = (
 """Words in front of an announcement that is none: a case that is supposed, a first thought, a wrong answer."""
 WEIGHED = (
     r"consider(?:ing)?|look(?:ing)?(?: at)?|examin(?:e|ing)|evaluat(?:e|ing)|analy[sz](?:e|ing)|check(?:ing)?|start(?:ing)?|begin(?:ning)?|compar(?:e|ing)"
-    r"|between|weigh(?:ing)?|discuss(?:ing)?|unlike|versus|vs|regarding|about|except|rule[sd]? out|ruling out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|reject(?:ed)?"
+    r"|between|anything but|everything but|all but|weigh(?:ing)?|discuss(?:ing)?|unlike|versus|vs|regarding|about|except|rule[sd]? out|ruling out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|reject(?:ed)?"
     r"|discard(?:ed)?|rather than|instead of|first|could|might|may|maybe|perhaps|possibly|betrachten|ausschließen|ausgeschlossen|vielleicht|statt|außer|considérons"
     r"|éliminer|peut-être|consideremos|descartar|descarto|quizás|talvez|forse|排除|考虑|分析|看看|可能|也许|除了|かもしれ|検討"
 )

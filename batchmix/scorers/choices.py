@@ -51,7 +51,8 @@ _ANNOUNCED = _pattern(
     rf"{any_word(ANSWERS)}|(?<!\w)(?:{CORRECT}|{OPTIONS})(?=[^\w\ue000-\ue1ff]{{0,3}}[:=])|(?<!\w)(?:{CORRECT})\s{{0,2}}的?(?:{OPTIONS})|(?<!\w)(?:{OPTIONS})(?=\s(?:{CORRECT})\s)"
 )
 _LINKS = _pattern(rf"(?:[\s:=>→⇒,\"'“”‘’「」(\[{{<|–—-]|\\|{any_word(LINKS)}|{any_word(NOT)})*+")
-_DIRECT = _pattern(r"[\s(\[{<\"'“]*+\Z")
+_DIRECT = _pattern(r"[\s(\[{<\"'“]*+")
+_COPULA = _pattern(rf"{_CLOSE}\s{any_word(COPULAS)}\s\w")
 _LETTERS = _pattern(rf"{_OPEN}{_OPTION}{_OPEN}{MARK}{_CLOSE}(?:{_AND}{_OPEN}{CAPITAL}{_CLOSE})*+")
 _MARKS = _pattern(MARK)
 _NEGATION = _pattern(any_word(NOT))
@@ -60,7 +61,7 @@ _DENIED = _pattern(
     rf"[\s,]{{0,3}}(?:{_IS})(?:{any_word('definitely|clearly|also|obviously|simply')}\s{{0,3}})?(?:{any_word(WRONG)}(?!\s{{0,3}}{_OPTION}{_OPEN}{MARK})|[✗✘❌✕×])"
 )
 _DENIED_IN_LINE = _pattern(
-    rf"[^\n.\ue000-\ue1ff]{{0,200}}?(?:(?<=[\s(:–—-])(?:{any_word(WRONG)})[^\w\n]{{0,3}}(?:\n|\Z|because|since|as|:)|[✗✘❌✕×])"
+    rf"[^\n.\ue000-\ue1ff]{{0,200}}?(?:(?<=[\s(:–—-])(?:{any_word(WRONG)})[^\w\n\ue000-\ue1ff]{{0,3}}(?:\n|\Z|because|since|as|:)|[✗✘❌✕×])"
 )
 _JOINED = _pattern(
     rf"{MARK}{_CLOSE}\s{{0,3}}(?:{any_word(BESIDE)}|[/&+]|{_ASIAN_AND})\s{{0,3}}{_OPEN}{_OPTION}{_OPEN}\Z"
@@ -87,6 +88,7 @@ _HEAD = _pattern(
 )
 _LABEL = _pattern(rf"[^\w\n\ue000-\ue1ff]{{0,9}}{_OPTION}{_OPEN}({MARK})(?:[).:\]]|\s?$)")
 _UNCERTAIN = _pattern(rf"\?|{MARK}{_CLOSE}:\s*\w|{any_word(f'{NOT}|{WRONG}|{WEIGHED}|{SUPPOSED}')}|\.\.\.\Z|…\Z")
+_FINISHED = _pattern(rf"(?:[.!。！;)|*]|{MARK}\W*)\Z")
 _SENTENCES = re.compile(r"(?<=[.!?…;。！？；])\s+(?=\S)")
 _CLAUSES = re.compile(r"[.!?;,\n。！？；，]")
 _SUPPOSED = _pattern(any_word(f"{SUPPOSED}|{NOT}|{WEIGHED}"))
@@ -172,7 +174,8 @@ def _read(place: StatedPlace) -> ReadPlace[str] | None:
     is_denied = bool(_DENIED.match(place.text, end))
     if is_denied and len(names) > 1:  # the last one is
         names, is_denied = names[:-1], False
-    if is_denied or _ASKED.match(place.text, end):
+    is_subject = _DIRECT.fullmatch(place.text, 0, at) and _COPULA.match(place.text, end)
+    if is_denied or is_subject or _ASKED.match(place.text, end):  # of `answer A is …`, see _CHOSEN
         return None
     if _NEGATION.search(place.text, 0, at):
         other = _BUT.match(place.text, end)
@@ -193,5 +196,7 @@ def _last_named(text: str) -> str | None:
     sentence = _SENTENCES.split(lines[-1])[-1]
     named: set[str] = set(re.findall(CAPITAL, sentence))
     if len(named) != 1 or len(sentence.split()) > _MOST_WORDS or _UNCERTAIN.search(sentence):
+        return None
+    if not _FINISHED.search(sentence):
         return None
     return named.pop()

@@ -32,7 +32,7 @@ _MARKUP = re.compile(
 )
 _WORD = "A-Za-z0-9_À-ɏЀ-ӿ"
 _AFTER = rf"(?![{_WORD}]|['’](?!(?:d[iıuü]r|t[iıuü]r)\b)[A-Za-z]|-[A-Za-z]|[+#]|[.,]\d)"
-_BEFORE = rf"(?<![{_WORD}'’./+-])"
+_BEFORE = rf"(?<![{_WORD}./+-])(?<![A-Za-z]['’])|(?<=[A-Z]/)"
 _CONJUNCTIONS = any_word(
     f"is|was|be|isn't|can't|seems|because|since|as|it|here|rather|not|instead|ist|est|es|é|è|hay|{BUT}|{BESIDE}"
 )
@@ -69,7 +69,7 @@ def marked(text: str, letters: str) -> str:
                 return match[0]
         is_strong = found == found.upper() or (is_enclosed and opening in "([")
         marks = "".join(chr((_STRONG if is_strong else _WEAK) + letters.index(one)) for one in found.upper())
-        return marks if is_enclosed else opening + marks
+        return marks if is_enclosed and opening in "([" else opening + marks
 
     return _letters(letters).sub(mark, text)
 
@@ -77,7 +77,7 @@ def marked(text: str, letters: str) -> str:
 @functools.lru_cache(maxsize=16)
 def _letters(letters: str) -> re.Pattern[str]:
     upper, small = re.escape(letters), re.escape(letters.lower())
-    return re.compile(rf"([(\[{{<\"'“])?{_BEFORE}([{small}]|[{upper}]{{1,{len(letters)}}}){_AFTER}")
+    return re.compile(rf"([(\[{{<\"'“])?(?:{_BEFORE})([{small}]|[{upper}]{{1,{len(letters)}}}){_AFTER}")
 
 
 def letter_of(mark: str, letters: str) -> str:

@@ -39,12 +39,12 @@ _LATEX = (
     (re.compile(r"\\(?:text|math|operator)[a-z]{0,6}\s*\{([^{}]{0,100})\}"), r" \1 "),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3})"), "\u202f"),
-    (re.compile(r"\\(?:times|cdot|ast)\b"), "×"),
-    (re.compile(r"\\(?:approx|simeq|sim)\b"), "≈"),
-    (re.compile(r"\\pm\b"), "±"),
+    (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "×"),
+    (re.compile(r"\\(?:approx|simeq|sim)(?![A-Za-z])"), "≈"),
+    (re.compile(r"\\pm(?![A-Za-z])"), "±"),
     (re.compile(r"\^\s?\{?\s?\\circ\s?\}?"), "°"),
-    (re.compile(r"\\[dtc]frac\b"), r"\\frac"),
-    (re.compile(r"\\(?:left|right|quad|qquad|displaystyle)\b|\\[()\[\]!,;: %&#]"), " "),
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:left|right|quad|qquad|displaystyle)(?![A-Za-z])|\\[()\[\]!,;: %&#]"), " "),
     (re.compile(r"(?<=\d)\*\*(?=[\d-])"), "^"),
     (re.compile(r"\*\*+|__+|`+|\\(?=\s|\Z)"), ""),
 )
@@ -105,10 +105,15 @@ def without_asides(text: str) -> str:
     return _OTHER.sub(" ", _DEGREE_OF_ACCURACY.sub(" ", text))
 
 
+def is_enumerated(text: str) -> bool:
+    """Return whether a text has a numbered list."""
+    return sum(1 for _ in _ENUMERATED.finditer(text)) > 1
+
+
 def without_mentions(text: str) -> str:
     """Return a text without what is in parentheses, and without the numbers of footnotes, labels, lists and names."""
     text = _PARENTHESES.sub(" ", _CITATION.sub(" ", text))
-    if sum(1 for _ in _ENUMERATED.finditer(text)) > 1:
+    if is_enumerated(text):
         text = _ENUMERATED.sub("", text)
     if text.strip().count("\n"):
         text = _BULLET.sub("", text)

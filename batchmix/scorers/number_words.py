@@ -12,7 +12,7 @@ _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl")
 _MOST_CHARS = 2_000
 _MOST_WORDS = 6
 """The most words that make a number in a language other than English."""
-_HALVES = re.compile(r"\b([a-z-]+) and (?:a|one) (half|quarter)\b", re.IGNORECASE)
+_HALVES = re.compile(r"\b([a-z-]{1,30}) and (?:a|one) (half|quarter)\b", re.IGNORECASE)
 _PARTS = re.compile(
     r"\b(a|one|two|three|four|five|seven)[ -]"
     r"(hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?)\b",

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from typing import Literal
 
 from batchmix.answers.reasoning import RefusedTextError
-from batchmix.scorers.answer_words import BESIDE, COPULAS, LINKS, NOT, any_word
+from batchmix.scorers.answer_words import COPULAS, LINKS, NOT, any_word
 from batchmix.scorers.number_forms import FoundNumber, found_numbers
-from batchmix.scorers.number_text import plain_digits, without_asides, without_mentions
+from batchmix.scorers.number_text import is_enumerated, plain_digits, without_asides, without_mentions
 from batchmix.scorers.number_words import with_digits
 from batchmix.scorers.settings import Score, ScorerSettings, Share, target_text
 from batchmix.scorers.statements import ANSWER, Found, ReadPlace, StatedPlace, final_text, settled, statements
 
+_MOST_HEAD_CHARS = 100
+_MOST_LOOSE_CHARS = 2_000
+"""The end of a long answer in which its last number is looked for first."""
 _ROUNDING = 1e-12
 """The relative difference that a calculation with doubles may leave, as in 0.1 + 0.2."""
 _ABOUT = (
@@ -28,12 +31,21 @@ _BEFORE = re.compile(
     re.IGNORECASE,
 )
 _NEGATION = re.compile(any_word(NOT), re.IGNORECASE)
+_TO = r"to|or|and|bis|oder|und|à|a|ou|et|o|y|e|ed|и|или|до|і|або|lub|i"
+"""Words between the numbers of a range or a list."""
+_DENIED = re.compile(
+    rf"{any_word(NOT)}[\s:]{{1,3}}(?:{any_word(f'{LINKS}|{_ABOUT}')}\s{{1,3}}){{0,2}}\Z", re.IGNORECASE
+)
+_HEAD = re.compile(
+    r"(?:\s?[%°]|\s[^\W\d_]{1,15}){0,2}(?:\s?\.(?=\s)|\s?\(|\s?\n\s*\n|,?\s(?:because|since|as|i\.e\.|weil|da|car|porque|因为))"
+)
+"""Follows a result at the beginning of an answer that then explains it."""
 _UNIT = r"(?:\s?[%°]?\s?[^\W\d_]{0,12}\.?)"
 _RANGE = re.compile(
-    rf"{_UNIT}\s?(?:[-–—~]|(?:{any_word(f'to|bis|à|至|{BESIDE}')})|到|至|或|和|から|または)\s?(?:[a-z]\s?=\s?)?",
+    rf"{_UNIT}\s?(?:[-–—~]|(?:{any_word(_TO)})|到|至|或|和|から|または)\s?(?:[a-z]\s?=\s?)?",
     re.IGNORECASE,
 )
-_LIST = re.compile(rf"{_UNIT}\s?[,;]\s?(?:(?:{any_word(BESIDE)})\s)?(?:[a-z]\s?=\s?)?", re.IGNORECASE)
+_LIST = re.compile(rf"{_UNIT}\s?[,;]\s?(?:(?:{any_word(_TO)})\s)?(?:[a-z]\s?=\s?)?", re.IGNORECASE)
 _EQUALS = re.compile(rf"{_UNIT}\s?[^\w\s]?\s?(?:=|≈|→|\bis\b|\bequals\b)\s?", re.IGNORECASE)
 _OPERATION = re.compile(r"\s?[)]?\s?(?:[+×*÷/^-]|\bx\b|\btimes\b|\bplus\b|\bminus\b)\s?[(]?\s?")
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
@@ -108,6 +120,7 @@ def _levels(text: str, take: str, *, is_cut_off: bool) -> Iterator[list[ReadPlac
     bold = list(_BOLD.finditer(text.rstrip().rsplit("\n", 1)[-1]))
     if bold and (values := _stated(StatedPlace(0, bold[-1][1]))):
         yield [ReadPlace(len(text), values)]
+    yield _head(text)
     yield _loose(text, take)
 
 
@@ -124,6 +137,15 @@ def _whole(text: str) -> list[ReadPlace[float]]:
     return [ReadPlace(0, values)] if values and len(stripped.split()) <= 3 else []
 
 
+def _head(text: str) -> list[ReadPlace[float]]:
+    """Return the number that begins an answer, if what follows only explains it."""
+    start = without_asides(plain_digits(text.lstrip("*_`\"' \n")[:_MOST_HEAD_CHARS]))
+    found = found_numbers(start)[:1]
+    if not found or found[0].start > 0 or is_enumerated(text) or not _HEAD.match(start.replace("**", ""), found[0].end):
+        return []
+    return [ReadPlace(0, (found[0].value,))]
+
+
 def _stated(place: StatedPlace, *, is_cut_off: bool = False) -> tuple[float, ...]:
     """Return the number that a statement gives: two if it is a range or a list, none if there is none."""
     text = without_asides(plain_digits(place.text)).lstrip()
@@ -132,7 +154,7 @@ def _stated(place: StatedPlace, *, is_cut_off: bool = False) -> tuple[float, ...
     if not any(map(str.isdigit, clause)):
         clause = with_digits(clause, is_stated=True)
     found = found_numbers(clause)
-    if not found or (is_cut_off and found[0].end == len(clause)):
+    if not found or (is_cut_off and not end and found[0].end == len(clause)):
         return ()
     before = clause[: found[0].start]
     if not _BEFORE.fullmatch(before) or _NEGATION.search(before):
@@ -154,23 +176,32 @@ def _results(clause: str, found: list[FoundNumber]) -> tuple[float, ...]:
             return (found[at].value, found[index].value)
         else:
             break
-    return (found[at].value,)
+    else:
+        index = len(found)
+    return (found[at].value, found[index - 1].value) if is_computed else (found[at].value,)
 
 
 def _loose(text: str, take: str) -> list[ReadPlace[float]]:
     """Return the first or last number of a text that states no result."""
-    prepared = without_asides(plain_digits(text))
-    for form in (without_mentions(prepared), prepared):
-        readable = form if any(map(str.isdigit, form)) else with_digits(form, is_stated=False)
-        found = found_numbers(readable)
-        if found:
-            break
-    else:
-        return []
-    if take == "first":
-        return [ReadPlace(found[0].start, (found[0].value,))]
-    values: tuple[float, ...] = (found[-1].value,)
-    if len(found) > 1 and _RANGE.fullmatch(readable, found[-2].end, found[-1].start):
-        rest = readable[found[-1].end : found[-1].end + 20]
-        values = values if "=" in rest else (found[-2].value, found[-1].value)
-    return [ReadPlace(len(text), values)]
+    end = text[:_MOST_LOOSE_CHARS] if take == "first" else text[-_MOST_LOOSE_CHARS:]
+    for part in (end, text) if len(text) > len(end) else (text,):
+        prepared = without_asides(plain_digits(part))
+        for form in (without_mentions(prepared), prepared):
+            readable = form if any(map(str.isdigit, form)) else with_digits(form, is_stated=False)
+            found = [one for one in found_numbers(readable) if not _is_denied(readable, one)]
+            if found:
+                values = (found[0].value,) if take == "first" else _last(readable, found)
+                return [ReadPlace(0 if take == "first" else len(text), values)]
+    return []
+
+
+def _is_denied(text: str, found: FoundNumber) -> bool:
+    return bool(_DENIED.search(text[max(0, found.start - 40) : found.start]))
+
+
+def _last(text: str, found: list[FoundNumber]) -> tuple[float, ...]:
+    """Return the last number, or the last two if they are a range."""
+    if len(found) > 1 and _RANGE.fullmatch(text, found[-2].end, found[-1].start):
+        is_computed = "=" in text[found[-1].end : found[-1].end + 20]
+        return (found[-1].value,) if is_computed else (found[-2].value, found[-1].value)
+    return (found[-1].value,)

@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 from batchmix.answers.reasoning import RefusedTextError, after_reasoning
 from batchmix.scorers.answer_words import ANSWERS, FINAL, RETRACTED, SUPPOSED, TAKEN_BACK, any_word
 
-_HEAD_CHARS, _TAIL_CHARS = 2_000, 8_000
+_HEAD_CHARS, _TAIL_CHARS = 1_500, 4_500
 """The parts of a long answer that are searched. A result stands at the beginning or at the end."""
 _MOST_STATED_CHARS = 300
 _MOST_ANNOUNCED = 20

@@ -24,7 +24,7 @@ from batchmix.job.eval_table import Scorer
 from batchmix.scorers.settings import ScorerSettings
 
 CORPORA = Path(__file__).parent.parent / "scorers"
-FILES = (CORPORA / "labelled_answers.jsonl", CORPORA / "json_answers.jsonl")
+FILES = (CORPORA / "labelled_answers.jsonl", CORPORA / "more_answers.jsonl", CORPORA / "json_answers.jsonl")
 AGREEMENT, WRONG_RIGHT = 0.92, 0.01
 """What is promised: the least share of equal scores for each kind, and a bound on wrong answers scored as right."""
 

@@ -15,7 +15,7 @@ from batchmix.scorers.numbers import Number, given_number
         ("10 - 4 = 6", 6),
         ("9" * 400, None),
         ("-.5e3", -500),
-        ("1.234,5 Euro, nicht 1.000.000", 1_000_000),
+        ("1.234,5 Euro, nicht 1.000.000", 1234.5),
         ("1/0", None),
         ("version 2.0.1 of 3.5", 3.5),
         ("on 1/2/2024", None),
