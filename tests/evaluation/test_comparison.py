@@ -15,7 +15,7 @@ from batchmix.evaluation.history import HISTORY_SCHEMA, past_runs, write_history
 from batchmix.evaluation.paired import compare
 from batchmix.evaluation.verdicts import Comparison, with_verdicts
 from batchmix.job.guards import Guard
-from tests.benchmarks.diff import DROP, MODELS, PLANTED, first_night, next_night
+from tests.benchmarks.verdicts import DROP, MODELS, PLANTED, first_night, next_night
 from tests.evaluation.conftest import EvalBench
 
 
