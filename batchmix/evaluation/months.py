@@ -28,7 +28,6 @@ from batchmix.store.run_folder import Layout
 _YEARLY = 1 / 12
 """The most false alarms that the trends may give in a month, however many the job accepts: one in a year."""
 _NIGHTS_PER_MONTH = 365.25 / 12
-_MAX_LEVEL = 0.5
 _MAX_NIGHTS = 400
 """The most nights that are looked at."""
 
@@ -47,16 +46,6 @@ def comparison_level(job: CheckedJob) -> float:
     if job.eval is None or job.eval.against is None or job.schedule is None:
         return LEVEL
     return min(LEVEL, job.eval.false_alarms_per_month / runs_per_month(job))
-
-
-def nightly_level(job: CheckedJob) -> float:
-    """Return the significance level of a run's comparison with its baseline.
-
-    In a job with a schedule, it follows from how many false alarms the job accepts in a month.
-    """
-    if job.schedule is None:
-        return LEVEL
-    return min(_MAX_LEVEL, (job.eval or Eval()).false_alarms_per_month / runs_per_month(job))
 
 
 def score_trends(present: PastRun, job: CheckedJob) -> tuple[ScoreTrend, ...]:

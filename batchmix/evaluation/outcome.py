@@ -19,7 +19,7 @@ from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluation.history import PastRun, write_history
 from batchmix.evaluation.judge import JudgeContext
 from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics
-from batchmix.evaluation.months import nightly_level, score_trends, trend_alarms
+from batchmix.evaluation.months import comparison_level, score_trends, trend_alarms
 from batchmix.evaluation.scoring import PreparedScorer
 from batchmix.evaluation.verdict_file import Baseline, ScoreTrend, Verdict, remove_verdict, score_lines, write_verdict
 from batchmix.evaluation.versions import dataset_version, prompt_version
@@ -140,7 +140,7 @@ def evaluated(prepared: PreparedEvaluation) -> Evaluation:
     metrics = evaluate_run(root, prepared.context, prepared.scorers)
     baseline = baseline_of(root, job)
     earlier = baseline.folder(root) if baseline else None
-    compared = compare_runs(earlier, root, level=nightly_level(job)) if earlier else None
+    compared = compare_runs(earlier, root, level=comparison_level(job)) if earlier else None
     missed = missed_thresholds(metrics)
     verdict = verdict_on(layout, job, metrics, baseline, compared)
     write_verdict(layout, verdict)
