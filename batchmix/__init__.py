@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from batchmix.api.calls import open as open  # noqa: A004 - as in gzip or tarfile
     from batchmix.api.calls import run as run
     from batchmix.api.calls import stream as stream
+    from batchmix.api.evaluation import Calibration as Calibration
     from batchmix.api.evaluation import Diff as Diff
     from batchmix.api.evaluation import Evaluation as Evaluation
+    from batchmix.api.evaluation import calibrate as calibrate
     from batchmix.api.evaluation import diff as diff
     from batchmix.api.evaluation import evaluate as evaluate
     from batchmix.api.job import Job as Job
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "arun": "api.calls",
+    "calibrate": "api.evaluation",
     "diff": "api.evaluation",
     "evaluate": "api.evaluation",
     "open": "api.calls",
     "plan": "api.planning",
     "run": "api.calls",
     "stream": "api.calls",
+    "Calibration": "api.evaluation",
     "Diff": "api.evaluation",
     "Evaluation": "api.evaluation",
     "Job": "api.job",

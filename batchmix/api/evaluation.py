@@ -1,4 +1,4 @@
-"""`evaluate` and `diff`: the scores of a run, and how two runs compare."""
+"""`evaluate`, `diff` and `calibrate`: the scores of a run, how two runs compare, and how far scores can be trusted."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from batchmix.engine import reader
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import BatchmixError, JobError, UsageError
+from batchmix.evaluation.calibration import Calibration, calibrated
 from batchmix.evaluation.comparison import Diff, compare_runs
 from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation, evaluated, prepared_evaluation
 from batchmix.evaluation.pairing import Pairing
@@ -26,7 +27,7 @@ from batchmix.job import CheckedJob, read_job
 from batchmix.job.eval_table import sends_requests
 from batchmix.progress.shown import progress_shown
 
-__all__ = ["Diff", "Evaluation", "diff", "evaluate"]
+__all__ = ["Calibration", "Diff", "Evaluation", "calibrate", "diff", "evaluate"]
 
 AnyRun = Run | str | os.PathLike[str]
 """A run, or its folder."""
@@ -75,6 +76,23 @@ def diff(before: AnyRun, after: AnyRun, *, models: Mapping[str, str] | None = No
     with speaking_python():
         pairing = Pairing(tuple((models or {}).items()), same_request)
         return compare_runs(folder_of(before), folder_of(after), pairing)
+
+
+def calibrate(
+    run: AnyRun, labels: str | os.PathLike[str], *, column: str = "label", threshold: float = 0.5
+) -> Calibration:
+    """Compare the scores of a run with labels that people gave, as `batchmix calibrate` does.
+
+    `labels` is a file with a column `custom_id` or `row`, and a `column` with the labels. From the score `threshold`
+    on, an answer counts as good. Raises `UsageError` if the file has a mistake, or if the run has not been evaluated.
+
+    >>> _ = Path("labels.csv").write_text("row,label\\n0,good\\n")
+    >>> _ = bm.evaluate(run, [{"kind": "regex", "pattern": "[a-z]"}])
+    >>> [(scorer.scorer, scorer.n, scorer.agreement) for scorer in bm.calibrate(run, "labels.csv").scorers]
+    [('regex', 1, 1.0)]
+    """
+    with speaking_python():
+        return calibrated(folder_of(run), os.fspath(labels), column, threshold)
 
 
 def folder_of(run: AnyRun) -> Path:

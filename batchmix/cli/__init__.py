@@ -32,6 +32,7 @@ _COMMANDS = {
     "schedule": "Run jobs on their schedules.",
     "eval": "Score the answers of a run and show the metrics.",
     "diff": "Compare two evaluated runs.",
+    "calibrate": "Compare the scores of a run with labels of people.",
     "baseline": "Pin the run that later ones are compared with.",
     "report": "Write a run's report, one HTML page.",
     "rehearse": "Start a rehearsal provider on this machine.",
