@@ -23,7 +23,7 @@ _MAX_LINES = 6
 """The most lines of an answer that are shown."""
 _MAX_DIFF_LINES = 30
 """The most lines of a prompt's difference that are shown."""
-_HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "up", "down", "same")
+_HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "up", "down", "same", "detectable")
 
 
 def diff_lines(diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> list[str]:
@@ -50,10 +50,11 @@ def diff_lines(diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> lis
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:
-    from batchmix.evaluation.metric_text import figures, metric_name
+    from batchmix.evaluation.metric_text import figures, metric_name, metric_value
 
     found = figures(comparison)
     tested = f"{found.p} ({'better' if comparison.verdict == 'better' else 'worse'})"
+    least = comparison.detectable if comparison.verdict == "same" else None
     return (
         comparison.verdict,
         cell(comparison.model),
@@ -61,6 +62,7 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
         *found[:4],
         found.p if comparison.adjusted_p is None else tested,
         *found[5:],
+        "" if least is None else metric_value(comparison.metric, least),
     )
 
 

@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 
 from batchmix.evaluation.alarms import Alarm, comparison_alarms, missed_thresholds
+from batchmix.evaluation.drifts import Drifts
 from batchmix.evaluation.matching import Match, matched
 from batchmix.evaluation.metric_text import named_metric
-from batchmix.evaluation.pair_comparisons import Rewritten, ScoreChange, ScoredPairs, drifts, rewritten
+from batchmix.evaluation.pair_comparisons import Rewritten, ScoreChange, ScoredPairs, rewritten
 from batchmix.evaluation.pairing import ComparedRun, ModelPairs, Pairer, Pairing, compared_run, pairs_by_custom_id
 from batchmix.evaluation.request_changes import RequestChange, request_changes
 from batchmix.evaluation.verdicts import LEVEL, VERDICTS, Comparison, with_verdicts, without_comparison
@@ -51,6 +52,8 @@ class Diff(msgspec.Struct, frozen=True):
     moved: tuple[ScoreChange, ...]
     groups: tuple[Comparison, ...] = ()
     """The scores of each group (`eval.group_by`)."""
+    level: float = LEVEL
+    """The significance level of all tests together."""
     paired_by: str = "row"
     """`custom_id` if both runs have one for each row, or else `row`."""
     same_request: bool = False
@@ -66,8 +69,6 @@ class Diff(msgspec.Struct, frozen=True):
     rewritten_count: int = 0
     alarms: tuple[Alarm, ...] = ()
     """All reasons why the later run does not pass."""
-    level: float = LEVEL
-    """The significance level: how probable any false alarm is, of all guarded metrics together."""
 
     @property
     def passed(self) -> bool:
@@ -125,28 +126,34 @@ def _shown(comparison: Comparison) -> str:
 
 
 def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, level: float = LEVEL) -> Diff:
-    """Compare two runs at a level. Raises `RunError` if one of them has scorers and has not been evaluated."""
+    """Compare two runs, with all tests together at a significance level.
+
+    Raises `RunError` if one of them has scorers and has not been evaluated.
+    """
     set_up_arrow()
     pairing = pairing or Pairing()
-    old, new = compared_run(before), compared_run(after, grouped=True)
+    old, new = compared_run(before), compared_run(after, is_later=True)
     match = matched(old, new, pairing)
     pairer = Pairer(old, new, pairs_by_custom_id(old, new), pairing.same_request)
     pairs = [pairer.pairs(before_model, model) for model, before_model in match.models.items()]
     scores = _Scores(pairs)
     for scorer in match.scorers:
         scores.add(scorer, old, new)
+    settings = new.metrics.settings
+    drifts = Drifts(pairs, old, new, {guard.metric for guard in settings.all_guards})
     comparisons: list[Comparison] = []
     for pair in pairs:
         comparisons += scores.comparisons[pair.model]
-        comparisons += [*drifts(pair, old, new), *_of_scorers(pair.model, match.other_scorers)]
-    settings = new.metrics.settings
+        comparisons += [*drifts.of(pair.model), *_of_scorers(pair.model, match.other_scorers)]
     comparisons += _untested(match.only_after, [*match.scorers, *match.other_scorers])
     models = [*match.models, *match.only_after]
     comparisons += without_comparison(
         comparisons, settings.all_guards, [scorer.name for scorer in settings.scorers], models
     )
-    tested = [*with_verdicts(comparisons, settings.all_guards, settings.min_paired, level), *_gone(match, old)]
-    shown = tuple(compared for compared in tested if compared.paired or compared.verdict)
+    tested = list(with_verdicts([*comparisons, *scores.groups], settings.all_guards, settings.min_paired, level))
+    whole = [compared for compared in [*tested, *_gone(match, old)] if not compared.group]
+    shown = tuple(compared for compared in whole if compared.paired or compared.verdict)
+    groups = tuple(compared for compared in tested if compared.group)
     missed = missed_thresholds(new.metrics)
     changed = [one for pair in pairs for one in rewritten(pair, old, new)]
     return Diff(
@@ -160,15 +167,15 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
         comparisons=shown,
         missed=tuple(alarm.text for alarm in missed),
         moved=tuple(sorted(scores.changes, key=lambda change: (change.after - change.before, change.row))),
-        groups=tuple(scores.groups),
+        groups=groups,
+        level=level,
         paired_by="custom_id" if pairer.by_custom_id else "row",
         renamed=tuple(match.renamed),
         other_requests=sum(int(pair.other_request.sum()) for pair in pairs),
         request_changes=tuple(request_changes(old, new, pairs)),
         rewritten=tuple(changed[:_MAX_REWRITTEN]),
         rewritten_count=len(changed),
-        alarms=(*missed, *comparison_alarms(shown)),
-        level=level,
+        alarms=(*missed, *comparison_alarms([*shown, *groups])),
     )
 
 

@@ -43,7 +43,7 @@ def comparison_level(job: CheckedJob) -> float:
 
     In a job with a schedule the comparisons of a month together have the rate of false alarms that the job accepts.
     """
-    if job.eval is None or job.eval.against is None or job.schedule is None:
+    if job.eval is None or job.schedule is None:
         return LEVEL
     return min(LEVEL, job.eval.false_alarms_per_month / runs_per_month(job))
 

@@ -1,4 +1,4 @@
-"""Compares the paired results of one model: its scores by one scorer, and what needs no scorer."""
+"""Compares the paired results of one model: its scores by one scorer, and the texts of its answers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import msgspec
 import numpy as np
 
 from batchmix.evaluation.measure import sorted_groups
-from batchmix.evaluation.metrics import Bools, Floats, Ints
-from batchmix.evaluation.paired import compare
+from batchmix.evaluation.metrics import Bools, Floats
+from batchmix.evaluation.paired import compare, compare_percentile
 from batchmix.evaluation.pairing import ComparedRun, ModelPairs, ScoredResults
+from batchmix.evaluation.row_design import RowDesign
 from batchmix.evaluation.verdicts import Comparison
 from batchmix.records import Key
-
-DRIFTS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
-"""The metrics that are compared in addition to those of the scorers."""
-_OF_ANSWERS = frozenset({"response_chars", "latency_s"})
-"""The metrics of which only answers have a value."""
 
 
 class ScoreChange(msgspec.Struct, frozen=True):
@@ -62,6 +58,7 @@ class ScoredPairs:
     ) -> None:
         self._pair = pair
         self._runs = runs
+        self._design = runs[1].design.at(pair.after)
         self._rows = runs[1].results.fields["row"][pair.after]
         self._samples = runs[1].results.fields["sample"][pair.after]
         answered = [run.results.fields["ok"] for run in runs]
@@ -73,18 +70,24 @@ class ScoredPairs:
         """Whether both runs have the same target for the row, for each pair."""
         has_target = [side.has_target[chosen] for side, chosen in sides]
         self._comparable = self.same_target & has_target[0] & has_target[1]
+        weights = self._design.weights
+        self._weightless = 0 if weights is None else int((self._comparable & (weights == 0)).sum())
+        """The number of pairs that do not count in a score, because they weigh nothing."""
         self._in_after = scored[1].has_target
-        self._rows_to_score = max(
+        self._to_score = max(
             int(side.has_target[chosen].sum())
             for side, chosen in zip(scored, (pair.in_before, pair.in_after), strict=True)
         )
 
     def comparisons(self, scorer: str) -> list[Comparison]:
         """Return the comparisons of the score, on rows that both runs have answered, and of the unscored results."""
+        scores = self._answered_scores()
         unscored = [np.where(self._comparable, np.isnan(values), np.nan) for values in self._scores]
+        of_scores = self._comparison(scorer, "score", self._to_score - self._weightless)
+        of_unscored = self._comparison(scorer, "unscored", self._to_score)
         return [
-            _compared(self._comparison(scorer, metric, self._rows_to_score), values, self._rows)
-            for metric, values in (("score", self._answered_scores()), ("unscored", unscored))
+            compared_values(of_scores, scores, self._design),
+            compared_values(of_unscored, unscored, self._design.unweighted),
         ]
 
     def groups(self, scorer: str, column: str) -> Iterator[Comparison]:
@@ -93,12 +96,13 @@ class ScoredPairs:
         of_pairs, of_all = codes[self._pair.after], codes[self._pair.in_after]
         to_score = self._in_after[self._pair.in_after]
         before, after = self._answered_scores()
+        design = self._design
         for value, code in sorted_groups(values):
             here = of_pairs == code
             rows = int((to_score & (of_all == code)).sum())
             if rows:
                 compared = self._comparison(scorer, "score", rows, {column: value})
-                yield _compared(compared, [before[here], after[here]], self._rows[here])
+                yield compared_values(compared, [before[here], after[here]], design.at(np.flatnonzero(here)))
 
     def _comparison(
         self, scorer: str, metric: str, rows: int, group: dict[str, str | None] | None = None
@@ -140,29 +144,22 @@ def rewritten(pair: ModelPairs, old: ComparedRun, new: ComparedRun) -> Iterator[
         yield Rewritten(pair.model, row, sample, before_row, pair.before_model)
 
 
-def drifts(pair: ModelPairs, old: ComparedRun, new: ComparedRun) -> Iterator[Comparison]:
-    """Yield the comparisons of the metrics that need no scorer."""
-    rows = new.results.fields["row"][pair.after]
-    for metric in DRIFTS:
-        values = _values(old, metric), _values(new, metric)
-        to_pair = max(
-            int((~np.isnan(side[chosen])).sum())
-            for side, chosen in zip(values, (pair.in_before, pair.in_after), strict=True)
-        )
-        compared = Comparison(pair.model, metric, "", None, {}, pair.before_model, to_pair)
-        yield _compared(compared, [values[0][pair.before], values[1][pair.after]], rows)
+def compared_values(
+    compared: Comparison, values: Sequence[Floats], design: RowDesign, percent: float | None = None
+) -> Comparison:
+    """Return a comparison with the paired difference of its values, over the pairs that have one in both runs.
 
-
-def _values(run: ComparedRun, metric: str) -> Floats:
-    values = run.results.fields["ok" if metric == "answered" else metric].astype(np.float64)
-    return np.where(run.results.fields["ok"], values, np.nan) if metric in _OF_ANSWERS else values
-
-
-def _compared(compared: Comparison, values: Sequence[Floats], rows: Ints) -> Comparison:
-    """Return a comparison with the paired difference of its values, over the pairs that have one in both runs."""
+    `values` are those of the earlier and of the later run. With `percent` that percentile of them is compared, or else
+    their mean.
+    """
     before, after = values
     both = ~(np.isnan(before) | np.isnan(after))
-    paired = compare(before[both], after[both], rows[both])
+    clusters = design.clusters[both]
+    if percent is not None:
+        paired = compare_percentile(before[both], after[both], clusters, percent)
+    else:
+        weights = None if design.weights is None else design.weights[both]
+        paired = compare(before[both], after[both], clusters, weights)
     if paired is None:
-        return msgspec.structs.replace(compared, reason="no row has it in both runs" if len(rows) else "")
+        return msgspec.structs.replace(compared, reason="no row has it in both runs" if len(before) else "")
     return msgspec.structs.replace(compared, paired=paired)

@@ -12,6 +12,7 @@ from batchmix.errors import RunError
 from batchmix.evaluation.measure import Metrics, measure, metrics_path, read_metrics
 from batchmix.evaluation.metrics import Bools, Floats, Ints
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
+from batchmix.evaluation.row_design import RowDesign, design_columns, row_design
 from batchmix.evaluation.score_arrays import read_has_target, read_scores, read_targets
 from batchmix.job.eval_table import Eval
 from batchmix.store.run_folder import Layout
@@ -39,6 +40,8 @@ class ComparedRun(msgspec.Struct):
     layout: Layout
     metrics: Metrics
     results: ResultArrays
+    design: RowDesign
+    """Which results belong together, and how much each counts, if the run is the later one."""
 
     def keys(self, chosen: Ints, *, by_custom_id: bool) -> Ints:
         """Return a key for each result at these positions: one number made of its row or custom_id, and its sample."""
@@ -119,10 +122,10 @@ class Pairing(msgspec.Struct, frozen=True):
     """Whether results are paired only if their requests are the same."""
 
 
-def compared_run(folder: Path, *, grouped: bool = False) -> ComparedRun:
+def compared_run(folder: Path, *, is_later: bool = False) -> ComparedRun:
     """Read a run for a comparison. Raises `RunError` if it has scorers and was not evaluated, or can't be read in full.
 
-    `grouped` is whether the columns are needed by which its evaluation groups the scores.
+    Of the later run (`is_later`), the groups, clusters and weights of its evaluation are read, too.
     """
     layout = Layout(folder)
     if not metrics_path(layout).exists() and reader.job_of(folder).eval is None:
@@ -130,12 +133,13 @@ def compared_run(folder: Path, *, grouped: bool = False) -> ComparedRun:
     else:
         metrics = read_metrics(layout)
     fields = FIELDS if metrics.settings.scorers else (*FIELDS, "text")
-    results = read_result_arrays(folder, fields, metrics.settings.group_by if grouped else ())
+    settings = metrics.settings if is_later else Eval()
+    results = read_result_arrays(folder, fields, [*settings.group_by, *design_columns(settings)])
     if results.lost:
         raise RunError(
             f"{results.lost[0]}; a diff of the rest would be misleading: restore a good copy, or run it with --update"
         )
-    return ComparedRun(layout, metrics, results)
+    return ComparedRun(layout, metrics, results, row_design(settings, results))
 
 
 def pairs_by_custom_id(old: ComparedRun, new: ComparedRun) -> bool:

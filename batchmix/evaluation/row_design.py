@@ -21,6 +21,11 @@ class RowDesign(msgspec.Struct, frozen=True):
     weights: Floats | None
     """How much each result counts. None if all count the same."""
 
+    @property
+    def unweighted(self) -> RowDesign:
+        """The same clusters, in which all results count the same."""
+        return RowDesign(self.clusters, None)
+
     def at(self, positions: Ints) -> RowDesign:
         """Return the design of the results at these positions."""
         return RowDesign(self.clusters[positions], None if self.weights is None else self.weights[positions])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from batchmix.evaluation.multiple import holm
+from batchmix.evaluation.multiple import FamilyTest, adjusted_in_families
 from batchmix.evaluation.paired import Paired
+from batchmix.evaluation.power import detectable
 from batchmix.formats.amounts import counted
 from batchmix.job.guards import LESS_IS_BETTER, Guard, guarded
 
 LEVEL = 0.05
 """The significance level: the highest probability that a comparison reports a change although there is none."""
+_WEIGHTS = {"answered": 0.25, "unscored": 0.25}
+"""The part of the level that a test has, in relation to the others: less for what is guarded without being named."""
 VERDICTS = ("worse", "not compared", "better", "same")
 
 
@@ -50,32 +54,64 @@ def with_verdicts(
     """Yield the comparisons, and add a verdict to those of guarded metrics.
 
     A guarded metric without pairs, or with pairs for less than the share `min_paired` of its rows, is `not compared`.
-    Each other one is tested for getting worse. The p-values are adjusted (Holm), so `level` applies to all tests
-    together. Each is also tested for getting better, at the same level and only for information.
+    Each other one is tested for getting worse, and so is the score of each group that has pairs. The p-values are
+    adjusted (Holm), so `level` applies to all tests together, of which groups share a small part. Each is also tested
+    for getting better, at the same level and only for information.
     """
     scorers = list(dict.fromkeys(compared.scorer for compared in comparisons if compared.scorer))
     models = list(dict.fromkeys(compared.model for compared in comparisons))
     guard_of = {(str(guard.metric), model, scorer): guard for guard, model, scorer in guarded(guards, scorers, models)}
-    tested: dict[int, tuple[Guard, Paired]] = {}
+    tests: dict[int, _Test] = {}
     untested: dict[int, str] = {}
     for at, compared in enumerate(comparisons):
         guard = guard_of.get((compared.metric, compared.model, compared.scorer))
         if guard is None:
             continue
         paired = compared.paired
-        if paired is None or paired.n < min_paired * compared.rows:
+        if not compared.group and (paired is None or paired.n < min_paired * compared.rows):
             untested[at] = compared.reason or _too_few(paired, compared.rows)
-        else:
-            tested[at] = guard, paired
-    worse = dict(zip(tested, holm([_p(comparisons[at], tested[at][1], worse=True) for at in tested]), strict=True))
-    better = dict(zip(tested, holm([_p(comparisons[at], tested[at][1], worse=False) for at in tested]), strict=True))
+        elif paired:
+            tests[at] = _Test(compared, paired, guard)
+    tested = dict(zip(tests, _tested(list(tests.values()), level), strict=True))
     for at, compared in enumerate(comparisons):
         if at in untested:
             yield msgspec.structs.replace(compared, verdict="not compared", reason=untested[at])
-        elif at in tested:
-            yield _tested(compared, *tested[at], (worse[at], better[at]), level)
         else:
-            yield compared
+            yield tested.get(at, compared)
+
+
+class _Test(NamedTuple):
+    """A comparison that is tested."""
+
+    compared: Comparison
+    paired: Paired
+    guard: Guard
+
+    @property
+    def worsening(self) -> float:
+        less_is_better = self.compared.metric in LESS_IS_BETTER
+        return self.paired.difference if less_is_better else -self.paired.difference
+
+    def in_family(self, *, worse: bool) -> FamilyTest:
+        """Return the one-sided test of getting worse, or of getting better if `worse` is False."""
+        compared, paired = self.compared, self.paired
+        p = paired.p_rise if (compared.metric in LESS_IS_BETTER) == worse else paired.p_fall
+        return FamilyTest(p, paired.least_p, _WEIGHTS.get(compared.metric, 1.0), bool(compared.group))
+
+
+def _tested(tests: Sequence[_Test], level: float) -> Iterator[Comparison]:
+    """Yield the compared metrics with their verdicts, all tests together at a significance level."""
+    worse, better = (
+        adjusted_in_families([test.in_family(worse=worse) for test in tests], level) for worse in (True, False)
+    )
+    for test, (p_worse, own_level), (p_better, _) in zip(tests, worse, better, strict=True):
+        verdict, p = "same", p_worse
+        if p_worse <= level and test.worsening > test.guard.allowed(test.paired.before):
+            verdict = "worse"
+        elif p_better <= level and test.worsening < 0:
+            verdict, p = "better", p_better
+        smallest = detectable(test.paired, own_level)
+        yield msgspec.structs.replace(test.compared, adjusted_p=p, verdict=verdict, detectable=smallest)
 
 
 def without_comparison(
@@ -91,20 +127,3 @@ def without_comparison(
 
 def _too_few(paired: Paired | None, rows: int) -> str:
     return f"only {paired.n if paired else 0:,} of {counted(rows, 'result')} can be compared with the other run's"
-
-
-def _tested(
-    compared: Comparison, guard: Guard, paired: Paired, adjusted: tuple[float, float], level: float
-) -> Comparison:
-    worse, better = adjusted
-    verdict, p = "same", worse
-    if worse <= level and abs(paired.difference) > guard.allowed(paired.before):
-        verdict = "worse"
-    elif better <= level:
-        verdict, p = "better", better
-    return msgspec.structs.replace(compared, adjusted_p=p, verdict=verdict)
-
-
-def _p(compared: Comparison, paired: Paired, *, worse: bool) -> float:
-    """Return the one-sided p-value of a metric's getting worse, or of its getting better if `worse` is False."""
-    return paired.p_rise if (compared.metric in LESS_IS_BETTER) == worse else paired.p_fall

@@ -297,6 +297,56 @@ def test_what_differs_in_rows_that_bring_their_prompts_is_shown_by_the_first(run
     assert compared(before, after)[2]["request_changes"] == []
 
 
+def test_a_group_that_got_worse_is_an_alarm_beside_a_score_that_did_not(runs: Runs) -> None:
+    grouped = {"eval": JOB["eval"] | {"group_by": ["kind"]}}
+    many = [row(n) | {"said": f"number {n}", "kind": "abcdefghij"[n % 10]} for n in range(300)]
+    runs.write(many)
+    before = runs.make("before", **grouped)
+    turned = [one | {"said": "nothing"} if one["kind"] == "c" and n % 3 == 2 else one for n, one in enumerate(many)]
+    runs.write(turned)
+    code, text, found = compared(before, runs.make("after", **grouped))
+    assert code == 1
+    assert "WORSE: m: includes of kind = c -0.3333, from 1.0000 to 0.6667" in text
+    assert {alarm["group"]["kind"] for alarm in found["alarms"] if alarm["group"]} == {"c"}
+    assert [group["verdict"] for group in found["groups"]] == ["same", "same", "worse", *["same"] * 7]
+
+
+def test_with_clusters_a_document_that_goes_wrong_as_a_whole_is_one_change(runs: Runs) -> None:
+    runs.write([row(n) | {"said": f"number {n}", "document": n // 10} for n in range(ROWS)])
+    before = runs.make("before")
+    runs.write([row(n) | {"said": f"number {n}" if n >= 10 else "", "document": n // 10} for n in range(ROWS)])
+    assert compared(before, runs.make("rows"))[0] == 1
+    clustered = runs.make("clustered", eval=JOB["eval"] | {"cluster": "document"})
+    code, text, found = compared(before, clustered)
+    assert (code, found["comparisons"][0]["paired"]["rows"]) == (0, 8), text
+
+
+def test_weights_count_in_the_scores_that_are_compared(runs: Runs) -> None:
+    runs.write([row(n) | {"said": f"number {n}", "weight": 0 if n < 20 else 1} for n in range(ROWS)])
+    weighted = {"eval": JOB["eval"] | {"weight": "weight"}}
+    before = runs.make("before", **weighted)
+    runs.write([row(n) | {"said": f"number {n}" if n >= 20 else "", "weight": 0 if n < 20 else 1} for n in range(ROWS)])
+    code, text, found = compared(before, runs.make("after", **weighted))
+    assert (code, found["comparisons"][0]["paired"]["n"]) == (0, 60), text
+
+
+def test_a_relative_bound_and_percentiles_of_the_latency_can_be_guarded(runs: Runs) -> None:
+    guards = [{"metric": "latency_p90", "no_worse_by": "1000000%"}, {"no_worse_by": "60%"}]
+    before = runs.make("before")
+    poor = JOB["input"] | {"prompt": "[[rehearsal:echo]] {{ poor }}"}
+    after = runs.make("after", input=poor, eval=JOB["eval"] | {"guards": guards})
+    code, text, found = compared(before, after)
+    assert code == 0, text
+    verdicts = {one["metric"]: one["verdict"] for one in found["comparisons"] if one["verdict"]}
+    assert verdicts["score"] == "same"
+    assert verdicts["latency_p90"] in {"same", "better"}
+    stricter = runs.make("stricter", input=poor, eval=JOB["eval"] | {"guards": [{"no_worse_by": "50%"}]})
+    assert compared(before, stricter)[0] == 1
+    job = (runs.root / "job.toml").read_text().replace("50%", "ten")
+    (runs.root / "job.toml").write_text(job)
+    refused(batchmix("run", str(runs.root / "job.toml")), "no_worse_by", "'ten' is no percentage")
+
+
 @pytest.mark.parametrize("metric", ["cost_usd"])
 def test_a_guarded_metric_that_no_run_has_is_not_compared(metric: str, runs: Runs) -> None:
     guarded = JOB["eval"] | {"guards": [{"metric": metric, "model": "m"}]}

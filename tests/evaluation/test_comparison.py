@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -140,6 +141,38 @@ def test_guards_set_what_is_tested_and_the_loss_allowed() -> None:
     assert verdicts(Guard(), Guard(metric="latency_s", model="other")) == ["worse", "", "better"]
     assert verdicts(Guard(no_worse_by=0.3)) == ["same", "", ""]
     assert verdicts(Guard(scorer="another")) == ["", "", ""]
+
+
+def test_better_is_shown_with_the_p_value_of_getting_better() -> None:
+    rise = comparison([0.0] * 10 + [1.0] * 30, [1.0] * 40)
+    (better,) = with_verdicts([rise], (Guard(),))
+    assert better.verdict == "better"
+    assert better.adjusted_p == pytest.approx(2**-10)
+
+
+def test_a_group_is_tested_with_a_small_part_of_the_level_and_takes_little_from_the_rest() -> None:
+    whole = comparison([1.0] * 400, [0.0] * 7 + [1.0] * 393)
+    assert [one.verdict for one in with_verdicts([whole], (Guard(),))] == ["worse"]
+    groups = [
+        msgspec.structs.replace(
+            comparison([1.0] * 20, [0.0] * wrong + [1.0] * (20 - wrong)), group={"kind": f"{wrong}"}
+        )
+        for wrong in (0, 1, 12)
+    ]
+    found = list(with_verdicts([whole, *groups], (Guard(),)))
+    assert [one.verdict for one in found] == ["worse", "same", "same", "worse"]
+    unguarded = list(with_verdicts([whole, *groups], (Guard(metric="answered"),)))
+    assert [one.verdict for one in unguarded] == ["", "", "", ""]
+
+
+def test_with_a_lower_level_less_is_found_and_more_would_have_to_be_lost() -> None:
+    drop = comparison([1.0] * 400, [0.0] * 7 + [1.0] * 393)
+    (usual,) = with_verdicts([drop], (Guard(),))
+    (nightly,) = with_verdicts([drop], (Guard(),), level=0.005)
+    assert (usual.verdict, nightly.verdict) == ("worse", "same")
+    assert usual.detectable is not None
+    assert nightly.detectable is not None
+    assert usual.detectable < nightly.detectable
 
 
 def test_a_planted_drop_is_found_and_no_other() -> None:
