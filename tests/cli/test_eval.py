@@ -38,7 +38,7 @@ def job(tmp_path: Path, standin: Provider) -> Path:
 
 def write(root: Path, *, right: int, wrong: int) -> None:
     rows = [
-        {"said": f"\x1b[31mnumber {n}", "answer": f"number {n}" if n < right else "no"} for n in range(right + wrong)
+        {"said": f"\x1b[31m number {n}", "answer": f"number {n}" if n < right else "no"} for n in range(right + wrong)
     ]
     (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
