@@ -57,12 +57,12 @@ LINKS = f"{_COPULAS}|{_FILLERS}|{CORRECT}|{ANSWERS}|{OPTIONS}"
 """What may stand between the announcement and the result, beside signs."""
 COPULAS = _COPULAS
 NOT = (
-    r"not|isn't|isnt|aren't|wasn't|can't|cannot|couldn't|won't|wouldn't|never|neither|nor|nicht|kein|keine|weder|pas|jamais|ni|no|não|nem|non|né|niet"
+    r"not|isn't|isnt|aren't|wasn't|don't|doesn't|didn't|doubt|hardly|can't|cannot|couldn't|won't|wouldn't|never|neither|nor|nicht|kein|keine|weder|pas|jamais|ni|no|não|nem|non|né|niet"
     r"|inte|ikke|ei|nie|není|nem|nu|δεν|değil|bukan|tidak|не|ні|ни|không|ليس|ليست|نیست|לא|नहीं|নয়|ไม่ใช่|ไม่|不是|不|并非|并不|非|ない|아니"
 )
 """Words that deny what follows."""
 WRONG = (
-    r"wrong|incorrect|false|not|isn't|isnt|can't|cannot|invalid|untrue|excluded|eliminated|ruled out|out|impossible|falsch|inkorrekt|unrichtig|faux|fausse"
+    r"wrong|incorrect|false|not|isn't|isnt|can't|cannot|invalid|untrue|doesn't|does not|don't|didn't|fails|unlikely|improbable|implausible|excluded|eliminated|ruled out|out|impossible|falsch|inkorrekt|unrichtig|faux|fausse"
     r"|incorrecte?|incorrect[ao]s?|fals[ao]|errad[ao]|erróne[ao]|equivocad[ao]|sbagliat[ao]|errat[ao]|scorrett[ao]|onjuist|fout|fel|błędn[ay]|nesprávn[áě]"
     r"|hibás|greșit[ăa]?|λάθος|yanlış|salah|неверн\w+|неправильн\w+|невірн\w+|sai|خاطئة|خطأ|غلط|نادرست|שגויה|गलत|ভুল|ผิด|错误|错的|错|錯誤|不正确|不正確"
     r"|不对|間違い|誤り|틀린|틀렸|오답|nicht|pas|no|não|non|не|不|no way|neither|nor|[✗✘❌✕×]"
@@ -70,7 +70,7 @@ WRONG = (
 """Words after a result that deny it."""
 BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|а|но|而是|但是|而|むしろ|아니라"
 """Words between what is denied and what is right."""
-BESIDE = r"and|or|nor|und|oder|sowie|et|ou|y|e|o|ed|en|of|och|eller|i|lub|albo|a|nebo|és|vagy|și|sau|και|ή|ve|veya|dan|atau|и|или|і|та|або|và|hoặc|और|या|و|أو"
+BESIDE = r"and(?: also| possibly)?|as well as|or(?: possibly)?|nor|und|oder|sowie|et|ou|y|e|o|ed|en|of|och|eller|i|lub|albo|a|nebo|és|vagy|și|sau|και|ή|ve|veya|dan|atau|и|или|і|та|або|và|hoặc|और|या|و|أو"
 """Words between two results that are named together."""
 RETRACTED = (
     rf"{any_word('wait|scratch that|correction|actually|hold on|on second thoughts?|on reflection|let me re[a-z-]+|oops|hm+|i mean|my mistake|strike that|sorry|moment(?: mal)?|quatsch|halt|stimmt nicht|espera|perdón|en realidad|attends|attendez|pardon|en fait|aspetta|anzi|espere|aliás|wacht|нет|подождите|стоп|точнее')}"
@@ -90,13 +90,13 @@ SUPPOSED = (
 """Words in front of an announcement that is none: a case that is supposed, a first thought, a wrong answer."""
 WEIGHED = (
     r"consider(?:ing)?|look(?:ing)?(?: at)?|examin(?:e|ing)|evaluat(?:e|ing)|analy[sz](?:e|ing)|check(?:ing)?|start(?:ing)?|begin(?:ning)?|compar(?:e|ing)"
-    r"|between|anything but|everything but|all but|weigh(?:ing)?|discuss(?:ing)?|unlike|versus|vs|regarding|about|except|rule[sd]? out|ruling out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|reject(?:ed)?"
+    r"|between|any(?:thing)? but|everything but|all but|weigh(?:ing)?|discuss(?:ing)?|unlike|versus|vs|regarding|about|except|rule[sd]? out|ruling out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|reject(?:ed)?"
     r"|discard(?:ed)?|rather than|instead of|first|could|might|may|maybe|perhaps|possibly|betrachten|ausschließen|ausgeschlossen|vielleicht|statt|außer|considérons"
     r"|éliminer|peut-être|consideremos|descartar|descarto|quizás|talvez|forse|排除|考虑|分析|看看|可能|也许|除了|かもしれ|検討"
 )
 """Words with which an option is looked at, not chosen."""
 CHOOSE = (
-    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|i'd say|i would say|i'll say|vote for|settle on|i conclude|i believe|i think|my choice"
+    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|leaving|leaves|left with|i'd say|i would say|i'll say|vote for|settle on|i conclude|i believe|i think|my choice"
     r"|wähle|entscheide mich für|tippe auf|je choisis|je dirais|je pense que c'est|elijo|escojo|elegiría|diría|creo que es|escolho|diria|scelgo|direi|kies|väljer|wybieram|vybírám|választom"
     r"|seçiyorum|saya (?:memilih|pilih)|выбираю|вибираю|думаю,? что|tôi chọn|chọn|أختار|选择?|選擇?|应选|應選|故选|選びます|選ぶ"
 )

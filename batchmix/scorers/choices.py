@@ -25,17 +25,20 @@ from batchmix.scorers.answer_words import (
 )
 from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable
 from batchmix.scorers.settings import Score, ScorerSettings
-from batchmix.scorers.statements import Found, ReadPlace, StatedPlace, final_text, settled, statements
+from batchmix.scorers.statements import Found, ReadPlace, StatedPlace, after_retraction, final_text, settled, statements
 
 _MOST_WORDS = 10
 """The most words of a sentence that chooses a letter only by naming it."""
 _OPEN, _CLOSE = r"[(\[{<\"'“‘「【]{0,3}", r"[)\]}>\"'”’」】]{0,3}"
 _OPTION = rf"(?:{any_word(OPTIONS)}\s{{0,3}})?"
-_JUNK = r"[^\w?\ue000-\ue1ff]{0,12}+"
+_JUNK = r"[^\w?✗✘❌✕×🚫👎\ue000-\ue1ff]{0,12}+"
 _ASIAN_AND = "和|与|與|及|以及|或者?|と|または|와|과|또는"
-_AND = rf"(?>\s{{0,3}}(?:[,/&+|、]\s{{0,3}}(?:{any_word(BESIDE)})?|{any_word(BESIDE)}|{_ASIAN_AND})\s{{0,3}}|\s?)"
+_AND = rf"(?>[ \t]{{0,3}}(?:[,/&+|、]\s?(?:{any_word(BESIDE)})?|{any_word(BESIDE)}|{_ASIAN_AND})[ \t]{{0,3}}|[ \t]?)"
 _ONE = rf"{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}"
-_IS = rf"\s{{0,3}}(?:{any_word(f'{COPULAS}|seems|appears|selected|{OPTIONS}')}\s{{0,3}}|[:=(,–—-]\s{{0,3}}){{0,3}}"
+_IS = (
+    rf"[ \t]{{0,3}}(?:{any_word(f'{COPULAS}|seems|appears|selected|{OPTIONS}')}[ \t]{{0,3}}"
+    r"|[:=(,–—-][ \t]{0,3}){0,3}"
+)
 _CHECKED = "[✓✔✅☑]"
 _CLAUSE_END = r"\s*(?:[.,;:!)\n。，、！；]|\Z)"
 
@@ -69,6 +72,11 @@ _JOINED = _pattern(
 _ASKED = _pattern(r"[)\]}\s\"'”]{0,5}\?")
 _HENCE = f"{FINAL}|it is|it's|it must be|it has to be|that is|that's|this is|definitely|clearly"
 _CHOSEN = (
+    _pattern(rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,3}}{_CHECKED}[ \t]{{0,3}}{_OPTION}{_OPEN}({CAPITAL})"),
+    _pattern(
+        rf"{any_word(NOT)}\s(?:{any_word(LINKS)}\s){{0,3}}{_OPTION}{_OPEN}{CAPITAL}{_CLOSE}[\s,;]{{1,3}}(?:{any_word(BUT)})"
+        rf"\s{{1,3}}(?:{any_word(LINKS)}\s{{1,3}}){{0,4}}{_OPTION}{_OPEN}({CAPITAL})"
+    ),
     _pattern(
         rf"({CAPITAL}){_CLOSE}{_IS}(?:{any_word('the|die|der|das|la|le|el|il|o|a|most|only|one|clearly|definitely|therefore')}\s{{0,3}}){{0,3}}(?:{any_word(f'{CORRECT}|{ANSWERS}|better|yes|winner|it')}(?=\s*(?:[.,;:!)\n。，]|\Z|because|since|as|for|{OPTIONS}|{ANSWERS}|one|choice|입니다|です))|(?:{CORRECT}|{ANSWERS})|{_CHECKED})"
     ),
@@ -83,8 +91,9 @@ _CHOSEN = (
         rf"(?={_CLAUSE_END}|\s+(?:it is|because|since|as|for|rather|instead))"
     ),
 )
+_EXPLAINED = "(?:because|since|as(?! well)|only|rather|instead|i think|i believe|porque|weil|parce)\\b|因为"
 _HEAD = _pattern(
-    rf"\W{{0,9}}?(?:\d{{1,3}}[.):]\s)?{_JUNK}{_OPTION}{_OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{_CLOSE}\s[-–—]|,\s(?!{_OPEN}{CAPITAL}{_CLOSE}\s?(?:,|\Z))|[–—]|\s(?=because|since|porque|weil|parce|因为)))"
+    rf"(?:\d{{1,3}}[.):]\s)?{_JUNK}{_OPTION}{_OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{_CLOSE}\s[-–—]|,\s(?!{_OPEN}{CAPITAL}{_CLOSE}\s?(?:,|\Z))|[–—]|\s(?={_EXPLAINED})))"
 )
 _LABEL = _pattern(rf"[^\w\n\ue000-\ue1ff]{{0,9}}{_OPTION}{_OPEN}({MARK})(?:[).:\]]|\s?$)")
 _UNCERTAIN = _pattern(rf"\?|{MARK}{_CLOSE}:\s*\w|{any_word(f'{NOT}|{WRONG}|{WEIGHED}|{SUPPOSED}')}|\.\.\.\Z|…\Z")
@@ -193,7 +202,7 @@ def _last_named(text: str) -> str | None:
     is_labelled = {match[1] for match in labels} == set(_MARKS.findall(lines[-1]))
     if label and is_labelled and not _DENIED_IN_LINE.match(lines[-1], label.end()):
         return label[1]
-    sentence = _SENTENCES.split(lines[-1])[-1]
+    sentence = after_retraction(_SENTENCES.split(lines[-1])[-1])
     named: set[str] = set(re.findall(CAPITAL, sentence))
     if len(named) != 1 or len(sentence.split()) > _MOST_WORDS or _UNCERTAIN.search(sentence):
         return None

@@ -30,9 +30,9 @@ _MARKUP = re.compile(
     r"\\(?:text|math)[a-z]{0,5}\s*(?=\{)|\\[()\[\],;! ]|\\(?:left|right|quad)\b|[*`~$]"
     r"|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])|[\ue000-\ue1ff]"
 )
-_WORD = "A-Za-z0-9_À-ɏЀ-ӿ"
+_WORD = "A-Za-z0-9_À-ÖØ-öø-ɏЀ-ӿ"
 _AFTER = rf"(?![{_WORD}]|['’](?!(?:d[iıuü]r|t[iıuü]r)\b)[A-Za-z]|-[A-Za-z]|[+#]|[.,]\d)"
-_BEFORE = rf"(?<![{_WORD}./+-])(?<![A-Za-z]['’])|(?<=[A-Z]/)"
+_BEFORE = rf"(?<![{_WORD}./+-])(?<![A-Za-z]['’])|(?<=[A-Z]/)|(?<=\A\d\.)"
 _CONJUNCTIONS = any_word(
     f"is|was|be|isn't|can't|seems|because|since|as|it|here|rather|not|instead|ist|est|es|é|è|hay|{BUT}|{BESIDE}"
 )

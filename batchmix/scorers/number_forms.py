@@ -24,7 +24,7 @@ _MAGNITUDE = re.compile(
     + "|".join(
         f"(?P<m{int(math.log10(factor))}>{words})" for factor, words in sorted(_MAGNITUDES.items(), reverse=True)
     )
-    + r"))(?![A-Za-zÀ-ɏЀ-ӿ])\.?"
+    + r"))(?![A-Za-zÀ-ÖØ-öø-ɏЀ-ӿ])\.?"
     r"|(?P<thousands>[kK])(?![A-Za-z/])|(?P<millions>M)(?![A-Za-z/])|(?P<billions>B)(?![A-Za-z/]))"
 )
 _MAX_DIGITS = 40
@@ -38,7 +38,7 @@ _DECIMAL = rf"""(?:
 _NUMBER = re.compile(
     rf"""
     (?P<sign>(?:(?<![\w)\]}}%.])|(?<=\d\s))[-–+](?=[\d.,\\])|(?:(?<=[=:(≈>])|(?<=[=:(≈>]\s)|(?<=\bis\s)|\A)\s{{0,3}}[-–]\s(?=[\d.,\\])|\b(?:minus|negative|moins|menos|meno)\s|(?:负|負|マイナス|minus\s))?
-    (?<![A-Za-z0-9_.^À-ɏЀ-ӿ])(?<![A-Za-z]-)(?<!\^[-{{+])(?<!\^{{-)(?<!\\sqrt{{)(?<!√)
+    (?<![A-Za-z0-9_.^À-ÖØ-öø-ɏЀ-ӿ])(?<![A-Za-z]-)(?<!\^[-{{+])(?<!\^{{-)(?<!\\sqrt{{)(?<!√)(?<!log\s)(?<!log\()(?<!ln\s)(?<!ln\()(?<!sin\()(?<!cos\()(?<!tan\()(?<!exp\()(?<!sqrt\()
     (?:
       (?:(?P<whole_tex>\d{{1,15}})\s?)?\\frac\s?(?:\{{\s?(?P<tex_sign>-?)\s?(?P<above>\d{{1,15}})\s?\}}\s?\{{\s?(?P<below>\d{{1,15}})\s?\}}|(?P<above1>\d)\s?(?P<below1>\d))
       |(?<!/)(?:(?P<whole>\d{{1,15}})(?:[ ]|-(?=\d/\d(?!\d))))?

@@ -76,7 +76,13 @@ _DATE = re.compile(
 )
 _GROUPED = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
 _CITATION = re.compile(r"\[\d{1,3}(?:[,–-]\s?\d{1,3}){0,9}\]|\[\^\d+\]")
-_PARENTHESES = re.compile(r"\([^()]{0,300}\)")
+_PARENTHESES = re.compile(r"\([^()]{0,300}\)|(?<=\w\s)\[[^\[\]]{0,100}\]")
+_TIME = re.compile(
+    r"(?<=\w\s)(?:(?:in|by|since|until|before|after|as\s+of)\s+(?:the\s+year\s+)?(?:1[5-9]|20)\d\d(?![\d.,]\d)"
+    r"|at\s+(?:the\s+age\s+of\s+|age\s+)?\d{1,3}(?![\d.,]\d)(?:\s?°[CF]?)?)(?=\W|\Z)",
+    re.IGNORECASE,
+)
+"""The times of what a number is told of, as in `42 in 2019`."""
 _LABEL = re.compile(
     r"(?<![A-Za-z])(?:steps?|tables?|fig(?:ure)?s?\.?|sections?|equations?|eqs?\.|chapters?|pages?|pp?\.|questions?|problems?|parts?|cases?|options?|examples?|lines?|items?|version|level|note|ref|method|day|week|schritt|tabelle|abbildung|seite"
     r"|étape|tableau|paso|tabla|passo|第)\s?#?\d{1,4}(?:\.\d{1,3}){0,3}[:.)]?(?![\d])",
@@ -111,8 +117,8 @@ def is_enumerated(text: str) -> bool:
 
 
 def without_mentions(text: str) -> str:
-    """Return a text without what is in parentheses, and without the numbers of footnotes, labels, lists and names."""
-    text = _PARENTHESES.sub(" ", _CITATION.sub(" ", text))
+    """Return a text without what is in parentheses, and without the numbers of footnotes, labels, lists and times."""
+    text = _TIME.sub(" ", _PARENTHESES.sub(" ", _CITATION.sub(" ", text)))
     if is_enumerated(text):
         text = _ENUMERATED.sub("", text)
     if text.strip().count("\n"):

@@ -19,15 +19,17 @@ _PARTS = re.compile(
     re.IGNORECASE,
 )
 _BELOW = {"hal": 2, "thi": 3, "qua": 4, "fou": 4, "fif": 5, "six": 6, "eig": 8, "ten": 10}
+_LARGE = re.compile(r"\b(\d+\.\d+) 1(000|000000|000000000)\b")
+"""What is made of `one point two million`."""
 _ORDINAL = re.compile(r"\d+(?:st|nd|rd|th|º|ª|er|e|ème)\b")
-_LINKS = re.compile(rf"(?:[\s:=,–—-]|{any_word(COPULAS)})*+", re.IGNORECASE)
+_LINKS = re.compile(rf"(?:[\s:=,–—-]|{any_word(COPULAS)})*+(?P<minus>(?:minus|moins|menos|meno|min)\s)?", re.IGNORECASE)
 _NONE = re.compile(
     r"\W*(?:none|zero|nil|nothing|null|keine[rs]?|zéro|aucune?|cero|ningun[oa]|nessuno|零|〇)\b\W*", re.IGNORECASE
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _MINUS = re.compile(r"\b(?:minus|negative|moins|menos|meno)\s+(?=\d)", re.IGNORECASE)
 _CHINESE = re.compile(
-    r"(?<![\u4e00-\u9fff])[负負]?([〇零一二三四五六七八九两十百千万萬億亿]+)(?=[个個名人元円歳岁%年本匹枚只件]?(?:[\s.,)!]|\Z|です|。))"
+    r"(?:(?<![\u4e00-\u9fff])|(?<=[是为為有共]))[负負]?([〇零一二三四五六七八九两十百千万萬億亿]+)(?=[个個名人元円歳岁%年本匹枚只件]?(?:[\s.,)!]|\Z|です|。))"
 )
 _CHINESE_DIGITS = {**{digit: value for value, digit in enumerate("〇一二三四五六七八九")}, "零": 0, "两": 2}
 _CHINESE_UNITS = {"十": 10, "百": 100, "千": 1_000}
@@ -44,7 +46,7 @@ def with_digits(text: str, *, is_stated: bool) -> str:
         return "0"
     read = _PARTS.sub(_part, _HALVES.sub(_with_half, text))
     if read == text:
-        read = _ORDINAL.sub(" ", alpha2digit(text, "en"))
+        read = _LARGE.sub(lambda match: f"{match[1]}e{len(match[2])}", _ORDINAL.sub(" ", alpha2digit(text, "en")))
     if any(map(str.isdigit, read)):
         return _MINUS.sub("-", read)
     return _stated(text) if is_stated else text
@@ -55,13 +57,14 @@ def _stated(text: str) -> str:
         sign = "-" if chinese[0][0] in "负負" else ""
         return f"{sign}{_chinese(chinese[1])}"
     links = _LINKS.match(text)
-    at = links.end() if links else 0
-    words = _WORD.findall(text, at)[:_MOST_WORDS]
+    linked = text[: links.start("minus")] if links and links["minus"] else links[0] if links else ""
+    sign = "-" if links and links["minus"] else ""
+    words = _WORD.findall(text, links.end() if links else 0)[:_MOST_WORDS]
     for language in _LANGUAGES:
         for end in range(len(words), 0, -1):
             number = _number(" ".join(words[:end]), language)
             if number is not None:
-                return f"{text[:at]}{number} {' '.join(words[end:])}"
+                return f"{linked}{sign}{number} {' '.join(words[end:])}"
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ _RANGE = re.compile(
     re.IGNORECASE,
 )
 _LIST = re.compile(rf"{_UNIT}\s?[,;]\s?(?:(?:{any_word(_TO)})\s)?(?:[a-z]\s?=\s?)?", re.IGNORECASE)
+_SEPARATED = re.compile(f"{_RANGE.pattern}|{_LIST.pattern}", re.IGNORECASE)
 _EQUALS = re.compile(rf"{_UNIT}\s?[^\w\s]?\s?(?:=|≈|→|\bis\b|\bequals\b)\s?", re.IGNORECASE)
 _OPERATION = re.compile(r"\s?[)]?\s?(?:[+×*÷/^-]|\bx\b|\btimes\b|\bplus\b|\bminus\b)\s?[(]?\s?")
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
@@ -163,22 +165,18 @@ def _stated(place: StatedPlace, *, is_cut_off: bool = False) -> tuple[float, ...
 
 
 def _results(clause: str, found: list[FoundNumber]) -> tuple[float, ...]:
-    """Return the first number, the last one of an equation, or all numbers of a range or list."""
-    at = 0
-    is_computed = False
-    for index in range(1, len(found)):
-        between = clause[found[index - 1].end : found[index].start]
+    """Return the first number, the last one that is a side of an equation, or all those of a range or calculation."""
+    sides = [[found[0].value]]
+    for one, other in itertools.pairwise(found):
+        between = clause[one.end : other.start]
         if _EQUALS.fullmatch(between):
-            at, is_computed = index, False
-        elif _OPERATION.fullmatch(between) or (is_computed and between.strip() in {"+", "-", "*", "/"}):
-            is_computed = True
-        elif not is_computed and (_RANGE.fullmatch(between) or _LIST.fullmatch(between)):
-            return (found[at].value, found[index].value)
+            sides.append([other.value])
+        elif _OPERATION.fullmatch(between) or (len(sides) == 1 and _SEPARATED.fullmatch(between)):
+            sides[-1].append(other.value)
         else:
             break
-    else:
-        index = len(found)
-    return (found[at].value, found[index - 1].value) if is_computed else (found[at].value,)
+    alone = [side for side in sides if len(side) == 1]
+    return tuple((alone or sides)[-1])
 
 
 def _loose(text: str, take: str) -> list[ReadPlace[float]]:

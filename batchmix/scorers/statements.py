@@ -24,7 +24,9 @@ _ENDING = re.compile(r"</[a-z:_-]{0,20}(?:think|thought|reason|reflection|analys
 _MAY_REASON = re.compile(r"\A\s*(?:<|\[THINK|◁|analysis)|</", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"[{}]")
-_TAG = re.compile(r"<(/?)(final[_ -]?answer|answer|final|result|solution|choice|response|output)>", re.IGNORECASE)
+_TAG = re.compile(
+    r"<(/?)(final[_ -]?answer|answer|final|result|solution|choice|option|letter|response|output)>", re.IGNORECASE
+)
 _KEY = re.compile(
     r"[\"']((?:final|correct|my|best|selected|chosen)?[_ -]?"
     r"(?:answer|choice|option|letter|result|prediction|selection|solution|output|value|label|verdict))[\"']"
@@ -152,6 +154,12 @@ def settled(
     if _TAKEN_BACK.search(text, last_retracted.start):
         return Found(None, "the answer takes its result back, and states no other", is_unclear=True)
     return _agreed([last_retracted], same)
+
+
+def after_retraction(text: str) -> str:
+    """Return what follows the last words that take something back: `B` of `A, sorry, B`."""
+    retracted = list(_RETRACTED.finditer(text))
+    return text[retracted[-1].end() :] if retracted else text
 
 
 def _agreed(readings: list[ReadPlace[Value]], same: Callable[[Value, Value], bool]) -> Found[Value]:
