@@ -210,6 +210,7 @@ def _difference(compared: Diff) -> dict[str, Any]:
         "changed": f"{compared.changed:,}",
         "unpaired": f"{compared.unpaired:,}",
         "left_out": [clean(line) for line in compared.left_out],
+        "detectable": any(one.detectable is not None for one in compared.comparisons),
         "charts": _drawn(list(panels.difference_charts(compared))),
         "rows": [comparison_row(one) for one in (*compared.comparisons, *changed_groups)],
     }

@@ -217,7 +217,7 @@ def test_what_could_not_be_compared_is_red_with_its_reason(evaluated: EvalBench)
     second = evaluated_run(evaluated, "out/second", rows([True] * 6))
     text = write_report(second, first).read_text()
     assert '<p class="bad">Not compared: m: includes' in text
-    assert '<td class="bad">not compared</td>' in text
+    assert '<td class="v bad">not compared</td>' in text
     assert '<td class="text bad" colspan="7">' in text
     assert "No guarded metric is significantly worse" not in text
 
