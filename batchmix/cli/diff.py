@@ -73,9 +73,8 @@ def print_diff(diff: Diff, show: int, ways_out: WaysOut, *, as_json: bool) -> in
     from batchmix.cli.diff_lines import diff_lines
     from batchmix.evaluation.examples import examples, rewritten_answers
 
-    moved = examples(diff, show)
-    ways_out.compared(diff, moved)
-    chosen: list[Example | RewrittenAnswer] = [*moved, *rewritten_answers(diff, show)]
+    chosen: list[Example | RewrittenAnswer] = [*examples(diff, show), *rewritten_answers(diff, show)]
+    ways_out.compared(diff, chosen)
     if as_json:
         echo_json(diff_record(diff) | {"examples": msgspec.to_builtins(chosen)})
     elif not ways_out.prints:

@@ -16,7 +16,7 @@ from batchmix.errors import UsageError, disk_errors
 if TYPE_CHECKING:
     from batchmix.evaluation.checks import Check, CheckedRun
     from batchmix.evaluation.comparison import Diff
-    from batchmix.evaluation.examples import Example
+    from batchmix.evaluation.examples import Example, RewrittenAnswer
     from batchmix.evaluation.outcome import Evaluation
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -50,7 +50,7 @@ class WaysOut(NamedTuple):
         """Whether the Markdown is printed, in place of what the command prints otherwise."""
         return self.markdown == _STDOUT
 
-    def write(self, run: CheckedRun, examples: Sequence[Example] = ()) -> None:
+    def write(self, run: CheckedRun, examples: Sequence[Example | RewrittenAnswer] = ()) -> None:
         """Write the outcome. Raises `Stopped` if a file can't be written."""
         from batchmix.evaluation.junit import junit_xml
         from batchmix.evaluation.markdown import markdown
@@ -72,7 +72,7 @@ class WaysOut(NamedTuple):
             diff = evaluation.diff
             self.write(checked_run(evaluation.folder, evaluation.metrics, diff, evaluation.alarms, others))
 
-    def compared(self, diff: Diff, examples: Sequence[Example]) -> None:
+    def compared(self, diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> None:
         """Write the outcome of a comparison."""
         if not self.none:
             from batchmix.evaluation.checks import compared_run_checks

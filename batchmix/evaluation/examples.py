@@ -55,6 +55,8 @@ class RewrittenAnswer(msgspec.Struct, frozen=True):
     after: str
     columns: dict[str, Any]
     """The first carried columns of the later run."""
+    request_hashes: tuple[str, str] = ("", "")
+    """The hashes of the request in the earlier and in the later run."""
 
 
 def examples(diff: Diff, max_count: int) -> list[Example]:
@@ -85,7 +87,7 @@ def rewritten_answers(diff: Diff, max_count: int) -> list[RewrittenAnswer]:
     models = dict.fromkeys(one.model for one in diff.rewritten)
     chosen = [one for model in models for one in [one for one in diff.rewritten if one.model == model][:max_count]]
     return [
-        RewrittenAnswer(one, new.custom_id, old.text, new.text, new.columns)
+        RewrittenAnswer(one, new.custom_id, old.text, new.text, new.columns, (old.request_hash, new.request_hash))
         for one, (old, new) in zip(chosen, _of_both(diff, [one.keys for one in chosen]), strict=True)
     ]
 

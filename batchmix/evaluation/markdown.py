@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from batchmix.evaluation.checks import CheckedRun
 from batchmix.evaluation.comparison import Diff
-from batchmix.evaluation.examples import Example
+from batchmix.evaluation.examples import Example, RewrittenAnswer
 from batchmix.evaluation.measure import ScoreMetrics
 from batchmix.evaluation.metric_text import figures, metric_name, metric_value
 from batchmix.evaluation.report_tables import group_name
@@ -31,7 +31,7 @@ _MAX_CHARS = 1_500
 """The most characters of an answer that are shown."""
 
 
-def markdown(run: CheckedRun, examples: Sequence[Example] = ()) -> str:
+def markdown(run: CheckedRun, examples: Sequence[Example | RewrittenAnswer] = ()) -> str:
     """Return the outcome of an evaluation: the alarms, the comparison, the scores, and some answers that changed."""
     failures = run.failures
     state = f"🔴 {counted(len(failures), 'check')} of {len(run.checks):,} failed" if failures else "🟢 passed"
@@ -71,12 +71,12 @@ def sentence(text: str) -> str:
     return escaped
 
 
-def code_block(text: str) -> str:
+def code_block(text: str, language: str = "text") -> str:
     """Return text as a code block, which ends where it ends whatever the text holds."""
     whole = text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + "…"
     lines = [clean(line.expandtabs(4), 10 * _MAX_CHARS) for line in whole.splitlines()] or [""]
     fence = "`" * max(3, max(map(len, re.findall("`+", whole)), default=0) + 1)
-    return "\n".join([f"{fence}text", *lines, fence])
+    return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -105,8 +105,13 @@ def _failures(run: CheckedRun) -> Iterator[str]:
 
 
 def _comparison_tables(diff: Diff) -> Iterator[str]:
-    yield from (f"- {sentence(line)}" for line in diff.left_out)
-    if diff.left_out:
+    notes = [*diff.renamed, *(f"left out: {line}" for line in diff.left_out)]
+    notes += [f"{diff.changed:,} left out: {diff.why_changed}"] if diff.changed else []
+    notes += [f"{diff.unpaired:,} left out: only in one of the runs"] if diff.unpaired else []
+    notes += [f"{diff.other_requests:,} with another request"] if diff.other_requests else []
+    notes += [f"{counted(diff.rewritten_count, 'answer')} with another text"] if diff.rewritten_count else []
+    yield from (f"- {sentence(line)}" for line in notes)
+    if notes:
         yield ""
     head = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "detectable")
     yield from table(head, [_comparison_cells(one) for one in diff.comparisons if one.verdict])
@@ -118,7 +123,7 @@ def _comparison_tables(diff: Diff) -> Iterator[str]:
     if diff.request_changes:
         yield from ["<details><summary>what differs in the requests</summary>", ""]
         lines = (line for change in diff.request_changes for line in (change.heading, *change.lines))
-        yield from [code_block("\n".join(lines)), "", "</details>", ""]
+        yield from [code_block("\n".join(lines), "diff"), "", "</details>", ""]
 
 
 def _comparison_cells(comparison: Comparison) -> tuple[str, ...]:
@@ -140,11 +145,16 @@ def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
     return code(scored.model), code(scored.scorer), mean, interval, f"{score.n:,}", f"{scored.unscored:,}"
 
 
-def _example(example: Example) -> Iterator[str]:
-    moved = example.moved
+def _example(example: Example | RewrittenAnswer) -> Iterator[str]:
+    if isinstance(example, Example):
+        result, scorer = example.moved, f"{code(example.moved.scorer)}, "
+        change = f"{example.moved.before:.3g} → {example.moved.after:.3g}"
+        model, row = result.model, result.row
+    else:
+        model, row, scorer, change = example.result.model, example.result.row, "", "another text"
     name = f" ({code(example.custom_id)})" if example.custom_id else ""
-    yield f"<details><summary>row {moved.row}: {moved.before:.3g} → {moved.after:.3g}</summary>"
-    yield from ["", f"{code(moved.model)}, {code(moved.scorer)}, row {moved.row}{name}", ""]
+    yield f"<details><summary>row {row}: {change}</summary>"
+    yield from ["", f"{code(model)}, {scorer}row {row}{name}", ""]
     yield from [
         "before:",
         "",

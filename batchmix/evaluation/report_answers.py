@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from batchmix.evaluation.comparison import Diff
-from batchmix.evaluation.examples import Example, examples
+from batchmix.evaluation.examples import Example, RewrittenAnswer, examples, rewritten_answers
 from batchmix.evaluation.low_scores import LowAnswer, low_scores
 from batchmix.evaluation.report_tables import figure
 from batchmix.evaluation.sent_prompts import SentPrompts, sent_prompts
@@ -66,9 +66,7 @@ def changed_answers(diff: Diff) -> Answers:
     counts = Counter((change.model, change.scorer, change.after < change.before) for change in diff.moved)
     pairs = max(1, len({key[:2] for key in counts}))
     found = examples(diff, max(10, _MAX_PAGE // pairs // 2))
-    after = _prompts(diff.after, ((example.moved.keys[1], example.request_hashes[1]) for example in found))
-    changed = [example for example in found if example.request_hashes[0] != example.request_hashes[1]]
-    before = _prompts(diff.before, ((example.moved.keys[0], example.request_hashes[0]) for example in changed))
+    before, after = _prompts_of_both(diff, [(example.moved.keys, example.request_hashes) for example in found])
     sections = []
     for model, scorer in dict.fromkeys((example.moved.model, example.moved.scorer) for example in found):
         here = [example for example in found if (example.moved.model, example.moved.scorer) == (model, scorer)]
@@ -85,6 +83,34 @@ def changed_answers(diff: Diff) -> Answers:
         note = f"{worse:,} worse and {better:,} better; {len(shown):,} of {worse + better:,} shown"
         sections.append(Section(f"{clean(model, 60)} · {scorer}", note, worse + better, shown, more))
     return Answers(sections, after.missing or before.missing)
+
+
+def rewritten_parts(diff: Diff) -> Answers:
+    """Return the first answers whose text differs between two runs without scores, beside the earlier ones."""
+    found = rewritten_answers(diff, _MAX_PAGE)
+    before, after = _prompts_of_both(diff, [(answer.result.keys, answer.request_hashes) for answer in found])
+    models = list(dict.fromkeys(answer.result.model for answer in found))
+    left_out = diff.rewritten_count - len(found)
+    sections = []
+    for model in models:
+        articles = [_rewritten(answer, before, after) for answer in found if answer.result.model == model]
+        shown = articles[: 2 * _at_once(len(models))]
+        note = f"{len(shown):,} of {len(articles):,} shown" + (
+            f"; {left_out:,} more in all models together are left out" if left_out else ""
+        )
+        sections.append(Section(clean(model, 60), note, len(articles), shown, articles[len(shown) :]))
+    return Answers(sections, after.missing or before.missing)
+
+
+def _prompts_of_both(
+    diff: Diff, found: Sequence[tuple[tuple[Key, Key], tuple[str, str]]]
+) -> tuple[SentPrompts, SentPrompts]:
+    """Return the earlier prompts, of results whose request has changed, and the later prompts of all.
+
+    `found` are the keys and the request hashes of results, in the earlier and in the later run.
+    """
+    before = _prompts(diff.before, ((keys[0], hashes[0]) for keys, hashes in found if hashes[0] != hashes[1]))
+    return before, _prompts(diff.after, ((keys[1], hashes[1]) for keys, hashes in found))
 
 
 def low_answers(folder: Path) -> Answers:
@@ -117,14 +143,32 @@ def _prompts(folder: str | Path, hashes: Iterable[tuple[Key, str]]) -> SentPromp
 def _changed_answer(example: Example, before: SentPrompts, after: SentPrompts) -> dict[str, Any]:
     change = example.moved
     return {
+        **_both_answers(example, change.keys, before, after),
         "title": _title(change.row, example.custom_id, change.sample),
         "score": f"{change.before:.3g} → {change.after:.3g}",
         "tone": "bad" if change.after < change.before else "good",
-        "columns": _columns(example.columns),
-        "prompt": _turns(after, change.keys[1]),
-        "earlier_prompt": _turns(before, change.keys[0]),
-        "before": _text(example.before),
-        "after": _text(example.after),
+    }
+
+
+def _rewritten(answer: RewrittenAnswer, before: SentPrompts, after: SentPrompts) -> dict[str, Any]:
+    result = answer.result
+    return {
+        **_both_answers(answer, result.keys, before, after),
+        "title": _title(result.row, answer.custom_id, result.sample),
+        "score": "another text",
+        "tone": "faint",
+    }
+
+
+def _both_answers(
+    answer: Example | RewrittenAnswer, keys: tuple[Key, Key], before: SentPrompts, after: SentPrompts
+) -> dict[str, Any]:
+    return {
+        "columns": _columns(answer.columns),
+        "prompt": _turns(after, keys[1]),
+        "earlier_prompt": _turns(before, keys[0]),
+        "before": _text(answer.before),
+        "after": _text(answer.after),
     }
 
 

@@ -19,7 +19,7 @@ from batchmix.evaluation.group_tables import group_tables
 from batchmix.evaluation.history import PastRun, past_runs
 from batchmix.evaluation.html_page import check_page, write_page
 from batchmix.evaluation.measure import Metrics, measure, metrics_path, read_metrics
-from batchmix.evaluation.report_answers import Answers, changed_answers, low_answers
+from batchmix.evaluation.report_answers import Answers, changed_answers, low_answers, rewritten_parts
 from batchmix.evaluation.report_tables import (
     checked_answers,
     comparison_row,
@@ -29,13 +29,16 @@ from batchmix.evaluation.report_tables import (
 )
 from batchmix.evaluation.scoring import scores_path
 from batchmix.evaluation.verdict_file import Verdict, level_of
-from batchmix.formats.amounts import usd
+from batchmix.formats.amounts import counted, usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.eval_table import Eval
 from batchmix.job.secrets import secrets_if_set
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
+
+_MAX_LINES = 200
+"""The most lines of a changed prompt that are shown."""
 
 
 def write_report(folder: Path, baseline: Path | None) -> Path:
@@ -136,14 +139,16 @@ def _baseline_note(verdict: Verdict | None, compared: Diff | None) -> str:
 
 def _answer_parts(layout: Layout, compared: Diff | None, *, evaluated: bool) -> Iterator[dict[str, Any]]:
     """Yield the parts of the page that have answers to read."""
-    before, after = (clean(compared.before), clean(compared.after)) if compared else ("", "")
+    runs = f"{clean(compared.before)} {clean(compared.after)}" if compared else ""
+    show = f"batchmix diff {runs} --show N shows any number of them."
     changed = changed_answers(compared) if compared else Answers([])
+    rewritten = rewritten_parts(compared) if compared else Answers([])
     low = low_answers(layout.root) if evaluated else Answers([])
     for name, title, found, more in (
-        ("changed-answers", "Answers that changed", changed,
-         f"batchmix diff {before} {after} --show N shows any number of them."),
+        ("changed-answers", "Answers that changed", changed, show),
+        ("other-answers", "Answers with another text", rewritten, show),
         ("low-scores", "The worst answers", low, "evaluation/scores.parquet has the scores of all."),
-    ):  # fmt: skip
+    ):
         part = answers_part(layout, name, title, found, more)
         if found.sections:
             yield part
@@ -206,11 +211,26 @@ def _difference(compared: Diff) -> dict[str, Any]:
     changed_groups = [group for group in compared.groups if group.verdict in {"worse", "better"}]
     return {
         "before": clean(compared.before, 200),
-        "paired": f"{compared.paired:,}",
-        "changed": f"{compared.changed:,}",
-        "unpaired": f"{compared.unpaired:,}",
-        "left_out": [clean(line) for line in compared.left_out],
+        "within": compared.before == compared.after,
+        "notes": [clean(line) for line in _pairing_notes(compared)],
+        "requests": [
+            {"heading": clean(change.heading, 400), "lines": [clean(line, 400) for line in change.lines[:_MAX_LINES]]}
+            for change in compared.request_changes
+        ],
         "detectable": any(one.detectable is not None for one in compared.comparisons),
         "charts": _drawn(list(panels.difference_charts(compared))),
         "rows": [comparison_row(one) for one in (*compared.comparisons, *changed_groups)],
     }
+
+
+def _pairing_notes(compared: Diff) -> Iterator[str]:
+    """Yield what there is to say about the pairs: how many, by what, and what is left out."""
+    yield f"{counted(compared.paired, 'result')} paired by {compared.paired_by} and sample."
+    yield from compared.renamed
+    if compared.other_requests:
+        yield f"{counted(compared.other_requests, 'pair')} with another request than before."
+    if compared.changed:
+        yield f"Left out: {counted(compared.changed, 'result')}: {compared.why_changed}."
+    if compared.unpaired:
+        yield f"Left out: {counted(compared.unpaired, 'result')} that only one of the runs has."
+    yield from (f"Left out: {line}" for line in compared.left_out)

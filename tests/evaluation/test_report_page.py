@@ -13,8 +13,13 @@ import numpy as np
 import pytest
 
 from batchmix.errors import RunError
+from batchmix.evaluation.checks import compared_run_checks
+from batchmix.evaluation.comparison import compare_runs
+from batchmix.evaluation.examples import examples
 from batchmix.evaluation.group_tables import group_tables
+from batchmix.evaluation.markdown import markdown
 from batchmix.evaluation.paired import compare
+from batchmix.evaluation.report_answers import changed_answers
 from batchmix.evaluation.report_page import write_report
 from batchmix.evaluation.verdicts import Comparison
 from tests.calling import batchmix
@@ -270,3 +275,41 @@ def test_a_report_has_the_verdict_of_the_run_and_compares_with_its_baseline(tmp_
     states = [str(attributes["class"]) for _, attributes in index.tags if "night" in str(attributes.get("class"))]
     assert states[:3] == ["nights", "night passed", "night failed"]
     assert "compared with n2 (last-good)" in index.text
+
+
+def test_a_changed_prompt_is_shown_with_its_difference_and_beside_each_answer(evaluated: EvalBench) -> None:
+    evaluated.settings["input"]["prompt"] = "Be terse.\n[[rehearsal:echo]] {{ said }}"
+    made = [evaluated_run(evaluated, "out/first", rows([True] * 12))]
+    evaluated.settings["input"]["prompt"] = (
+        "Be <i>kind</i>.\n[[rehearsal:echo]] nothing{% if said == 0 %}{{ said }}{% endif %}"
+    )
+    evaluated.settings["params"] = {"temperature": 0.5}
+    made.append(evaluated_run(evaluated, "out/second", rows([True] * 12)))
+    text = write_report(made[1], made[0]).read_text()
+    assert '<div class="bad">-Be terse.</div>' in text
+    assert '<div class="good">+Be &lt;i&gt;kind' in text
+    page = Page(text)
+    assert "+Be <i>kind</i>." in page.text
+    assert "12 results paired by custom_id and sample." in page.text
+    assert "12 pairs with another request than before." in page.text
+    assert "temperature of m differs" in page.text
+    assert "the prompt as it was sent, before and after" in page.text
+    assert "Worse: m: includes" in page.text
+    diff = compare_runs(made[0], made[1])
+    found = changed_answers(diff).sections[0].shown[0]
+    assert [turn["text"] for turn in found["prompt"]] == ["Be <i>kind</i>.\n[[rehearsal:echo]] nothing"]
+    outcome = markdown(compared_run_checks(diff), examples(diff, 1))
+    assert "```diff\n" in outcome
+    assert "+Be <i>kind</i>." in outcome
+
+
+def test_runs_without_scores_are_compared_with_their_texts_side_by_side(evaluated: EvalBench) -> None:
+    del evaluated.settings["eval"]
+    for name in ("first", "second"):
+        evaluated.out = evaluated.root / "out" / name
+        evaluated.settings["output"]["path"] = str(evaluated.out)
+        evaluated.write_said([{"id": f"r{n}", "said": f"{name} {n}"} for n in range(9)])
+        evaluated.run()
+    page = report(evaluated.root / "out/second", evaluated.root / "out/first")
+    for part in ("Answers with another text", "6 of 9 shown", "row 0 (r0): another text", "first 8", "second 8"):
+        assert part in page.text
