@@ -22,6 +22,8 @@ from batchmix.formats.display import clean
 MARKDOWN_MARK = b"<!-- batchmix -->"
 """What each such file that batchmix has written begins with."""
 _MARKUP = re.compile(r"[\\`*_{}\[\]#|~!$]")
+_ITEM = re.compile(r"^([0-9]*)([-+=.)])(?=\s|[-= ]*$)")
+"""What begins an item of a list, or is a line across the page."""
 _PIPE = re.compile(r"(?<!\\)\|")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "`@`", "://": ":\\//", "www.": "www\\."}
 _SIGNS = {"worse": "🔴 worse", "not compared": "🔴 not compared", "better": "🟢 better", "same": "same", "": ""}
@@ -58,7 +60,8 @@ def code(text: str) -> str:
 
 def sentence(text: str) -> str:
     """Return text with all that Markdown, HTML or a mention would be escaped."""
-    escaped = _MARKUP.sub(lambda found: f"\\{found[0]}", clean(text, 600))
+    escaped = _MARKUP.sub(lambda found: f"\\{found[0]}", clean(text, 600).strip())
+    escaped = _ITEM.sub(lambda found: f"{found[1]}\\{found[2]}", escaped)
     for plain, safe in (
         ("&", "&amp;"),
         ("<", "&lt;"),

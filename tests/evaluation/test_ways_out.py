@@ -127,6 +127,10 @@ def test_junit_xml_is_valid_whatever_the_names(texts: list[str]) -> None:
 @hypothesis.example(EVIL)
 @hypothesis.example("<img src=x onerror=alert(1)>")
 @hypothesis.example("`" * 5 + "|")
+@hypothesis.example("-")
+@hypothesis.example("12. x")
+@hypothesis.example("---")
+@hypothesis.example("     four spaces")
 def test_names_sentences_and_answers_render_as_text_only(text: str) -> None:
     source = "\n".join(
         [*table(("a", "b"), [(code(text), sentence(text))]), code_block(text), "", f"- {sentence(text)}"]
