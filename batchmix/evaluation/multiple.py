@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-GROUPS_SHARE = 0.2
+GROUPS_SHARE = 0.1
 """The share of the level that the scores of groups have together. The guarded metrics of all rows have the rest.
 
-With it, a score of all rows loses next to nothing (2,000 rows: a fall of 3 points is found in 93 % of pairs instead of
-94 %), and a group of 50 rows that falls by 40 points is found as surely as with the whole level.
+Simulated for three models, 20 groups, and scores of which 5 % flip each way: a fall of 3 points in 2,000 rows is found
+in 93 % of pairs, and in 94 % without groups. A group of 40 rows that falls from 0.75 to 0.35 is found in 91 %, one of
+50 rows in 96 %. With a share of 0.2 these would be 92, 96 and 99 %.
 """
 
 

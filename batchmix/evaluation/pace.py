@@ -6,12 +6,13 @@ it has also become slower than the other models have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 
-from batchmix.evaluation.metrics import Floats, Ints
+from batchmix.evaluation.metrics import Floats, Ints, mean_spread
 from batchmix.evaluation.paired import Paired, compare, compare_percentile
 
 _SHORTEST_S = 1e-6
@@ -53,8 +54,17 @@ def _without(pairs: Latencies, pace: Floats) -> Paired | None:
 
 
 def _percentile_without(pairs: Latencies, pace: Floats, percent: float) -> Paired | None:
-    half = float(np.exp(pace.mean() / 2))
-    return compare_percentile(pairs.before * half, pairs.after / half, pairs.clusters, percent)
+    """Return the comparison of a percentile without the pace, whose own error is on the side of no change."""
+    found = mean_spread(pace, pairs.clusters)
+    error = found.stderr or 0.0
+    faster, slower = (
+        compare_percentile(pairs.before * half, pairs.after / half, pairs.clusters, percent)
+        for half in (math.exp((found.mean + error) / 2), math.exp((found.mean - error) / 2))
+    )
+    if faster is None or slower is None:
+        return None
+    p_rise, p_fall = faster.p_rise, slower.p_fall
+    return msgspec.structs.replace(slower, p_rise=p_rise, p_fall=p_fall, p=min(1.0, 2 * min(p_rise, p_fall)))
 
 
 def _paces(models: Mapping[str, Latencies]) -> dict[str, Floats]:
