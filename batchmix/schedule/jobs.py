@@ -12,6 +12,7 @@ import msgspec
 from batchmix.errors import JobError, UsageError
 from batchmix.job import CheckedJob, read_job
 from batchmix.job.cron import Schedule, due_words, is_address
+from batchmix.job.eval_table import named_run
 from batchmix.job.secrets import read_secrets
 
 _SAMPLE = datetime.datetime(2001, 2, 3, 4, 5)
@@ -92,6 +93,7 @@ def _scheduled_job(path: Path) -> ScheduledJob:
         raise JobError(f"{path}: input.path: a scheduled job can't read standard input")
     scheduled = ScheduledJob(path, job, job.schedule)
     _check_folders(scheduled)
+    _check_root(scheduled)
     return scheduled
 
 
@@ -114,6 +116,17 @@ def _check_folders(job: ScheduledJob) -> None:
                 f" the same folder{hint}"
             )
         before, due = folder, job.schedule.following(due)
+
+
+def _check_root(job: ScheduledJob) -> None:
+    """Raise `JobError` if runs are to be compared with earlier ones, and these lie where they are not looked for."""
+    against = job.job.eval.against if job.job.eval else None
+    roots = {Path(job.folder(due)).parent for due in (_SAMPLE, _OTHER_DATE, _OTHER_TIME)}
+    if against is not None and named_run(against) is None and len(roots) > 1:
+        raise JobError(
+            f"{job.path}: output.path: the runs lie in different folders, and eval.against looks for earlier runs only"
+            ' beside a run; have {date} and {time} in the last part of the path, as in "runs/{name}/{date}-{time}"'
+        )
 
 
 def address_of(schedule: Schedule, environ: Mapping[str, str]) -> str:

@@ -72,3 +72,19 @@ def test_an_unknown_run_is_refused_with_the_names_of_existing_ones(tmp_path: Pat
     options = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "elsewhere", "--set", "name=night")
     assert batchmix("run", *options, cwd=tmp_path).returncode == 0
     refused(batchmix("status", "night", cwd=tmp_path), "night: is not a run folder", "did you mean elsewhere?")
+
+
+def test_status_marks_where_the_dataset_or_the_prompt_has_changed(tmp_path: Path, standin: Provider) -> None:
+    (tmp_path / "job.toml").write_text(JOB.format(url=standin.url, root=tmp_path))
+    write(tmp_path, right=2, wrong=2)
+    changes = ([], [], ["--set", "params.temperature=0.5"], [])
+    for number, change in enumerate(changes):
+        if number == 3:
+            write(tmp_path, right=3, wrong=1)
+        done = batchmix("run", "job.toml", "--out", f"runs/night-{number}", *change, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    found = json.loads(batchmix("status", "night", "--json", cwd=tmp_path).stdout)
+    assert [one["changed"] for one in found] == ["", "", "prompt", "dataset, prompt"]
+    assert [one["passed"] for one in found] == [True] * 4
+    shown = batchmix("status", "night", cwd=tmp_path).stdout.splitlines()
+    assert "passed   dataset, prompt" in shown[4]

@@ -131,3 +131,11 @@ def test_an_address_without_its_variable_is_refused_and_never_shown(tmp_path: Pa
     assert not [
         path for path in (tmp_path / "runs").rglob("*") if path.is_file() and MARKER in path.read_text("latin-1")
     ]
+
+
+def test_runs_that_would_not_find_each_other_are_refused(tmp_path: Path) -> None:
+    apart = (
+        f'{REHEARSED}{SCHEDULE}[output]\npath = "runs/{{name}}/{{date}}/{{time}}"\n'
+        '[eval]\nagainst = "last-good"\n[[eval.scorers]]\nkind = "regex"\npattern = "x"\n'
+    )
+    refused(batchmix("schedule", str(write(tmp_path, apart)), cwd=tmp_path), "output.path", "{date}-{time}")
