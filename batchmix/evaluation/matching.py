@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from batchmix.errors import RunError
 from batchmix.evaluation.pairing import ComparedRun, Pairing
+from batchmix.job.eval_table import Eval
+from batchmix.scorers.settings import ScorerSettings
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -82,14 +85,18 @@ def _has(run: ComparedRun) -> str:
 def _other_scorers(old: ComparedRun, new: ComparedRun) -> tuple[dict[str, str], dict[str, str]]:
     """Return the scorers that can't be compared and why: those of the later run, and those that it no longer has."""
     earlier, later = old.metrics.settings, new.metrics.settings
-    before = {
-        scorer.name: msgspec.structs.replace(scorer, target=earlier.target_of(scorer)) for scorer in earlier.scorers
-    }
+    before = {scorer.name: _meaning(scorer, earlier) for scorer in earlier.scorers}
     other = {}
     for scorer in later.scorers:
         if scorer.name not in before:
             other[scorer.name] = "the earlier run has no such scores; batchmix eval scores it"
-        elif msgspec.structs.replace(scorer, target=later.target_of(scorer)) != before[scorer.name]:
+        elif _meaning(scorer, later) != before[scorer.name]:
             other[scorer.name] = "the scorer has changed since; score the earlier run again with batchmix eval"
     names = {scorer.name for scorer in later.scorers}
     return other, {name: "the later run has no such scores" for name in before if name not in names}
+
+
+def _meaning(scorer: ScorerSettings, settings: Eval) -> dict[str, Any]:
+    """Return the settings of a scorer that decide what its scores mean."""
+    found = msgspec.to_builtins(scorer) | {"target": settings.target_of(scorer)}
+    return {key: value for key, value in found.items() if key not in scorer.beside_the_score}

@@ -37,6 +37,9 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
 
     needs_target: ClassVar[bool] = False
     takes_empty_target: ClassVar[bool] = True
+    beside_the_score: ClassVar[frozenset[str]] = frozenset(
+        {"requests_per_minute", "tokens_per_minute", "concurrency", "max_usd"}
+    )
     model: str = ""
     """The model that judges; or, instead of it, several `models`, whose majority or median counts."""
     models: tuple[str, ...] = ()

@@ -59,6 +59,8 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     """Whether the list's JSON is right too, since a field of an answer may be a list."""
     takes_empty_target: ClassVar[bool] = False
     """Whether an empty target means something. If not, the row has no target."""
+    beside_the_score: ClassVar[frozenset[str]] = frozenset()
+    """The settings that do not change what a score means, such as limits."""
     name: str = ""
     """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
     target: str | None = None

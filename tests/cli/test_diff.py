@@ -93,6 +93,16 @@ def test_another_model_under_the_same_name_is_compared_and_its_id_named(runs: Ru
     assert "temperature of m differs: none → 0.5" in text
 
 
+def test_settings_that_do_not_change_the_scores_are_no_change_of_the_scorer(runs: Runs) -> None:
+    before = runs.make("before", **willing_judge(runs.root))
+    judge = willing_judge(runs.root)["eval"]["scorers"][0] | {
+        "concurrency": 3,
+        "requests_per_minute": 9e5,
+        "target": "answer",
+    }
+    assert compared(before, runs.make("after", eval={"scorers": [judge]}))[0] == 0
+
+
 def refusing_judge(root: Path) -> dict[str, Any]:
     return scorers({"kind": "judge", "model": "j", "rubric": "[[rehearsal:echo]] I can't judge that. {{ response }}"})
 
