@@ -50,11 +50,10 @@ def diff_lines(diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> lis
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:
-    from batchmix.evaluation.metric_text import figures, metric_name, metric_value
+    from batchmix.evaluation.metric_text import figures, least_found, metric_name
 
     found = figures(comparison)
     tested = f"{found.p} ({'better' if comparison.verdict == 'better' else 'worse'})"
-    least = comparison.detectable if comparison.verdict == "same" else None
     return (
         comparison.verdict,
         cell(comparison.model),
@@ -62,7 +61,7 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
         *found[:4],
         found.p if comparison.adjusted_p is None else tested,
         *found[5:],
-        "" if least is None else metric_value(comparison.metric, least),
+        least_found(comparison),
     )
 
 

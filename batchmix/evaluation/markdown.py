@@ -13,7 +13,7 @@ from batchmix.evaluation.checks import CheckedRun
 from batchmix.evaluation.comparison import Diff
 from batchmix.evaluation.examples import Example, RewrittenAnswer
 from batchmix.evaluation.measure import ScoreMetrics
-from batchmix.evaluation.metric_text import figures, metric_name, metric_value
+from batchmix.evaluation.metric_text import figures, least_found, metric_name
 from batchmix.evaluation.report_tables import group_name
 from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import counted
@@ -131,8 +131,7 @@ def _comparison_tables(diff: Diff) -> Iterator[str]:
 
 def _comparison_cells(comparison: Comparison) -> tuple[str, ...]:
     found = figures(comparison)
-    detectable = comparison.detectable
-    shown = "" if detectable is None else metric_value(comparison.metric, detectable)
+    shown = least_found(comparison)
     return (
         _SIGNS[comparison.verdict],
         code(comparison.model),

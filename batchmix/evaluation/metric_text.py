@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from batchmix.job.guards import LESS_IS_BETTER
+
 if TYPE_CHECKING:
     from batchmix.evaluation.verdicts import Comparison
 
@@ -119,3 +121,11 @@ def figures(comparison: Comparison) -> Figures:
 def p_value(p: float) -> str:
     """Return a p-value as text with two digits."""
     return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def least_found(comparison: Comparison) -> str:
+    """Return the smallest worsening that would have been found, as text with its sign. Empty unless it is the same."""
+    least = comparison.detectable if comparison.verdict == "same" else None
+    if least is None:
+        return ""
+    return metric_value(comparison.metric, least if comparison.metric in LESS_IS_BETTER else -least, signed=True)

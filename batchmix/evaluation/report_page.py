@@ -19,6 +19,7 @@ from batchmix.evaluation.group_tables import group_tables
 from batchmix.evaluation.history import PastRun, past_runs
 from batchmix.evaluation.html_page import check_page, write_page
 from batchmix.evaluation.measure import Metrics, measure, metrics_path, read_metrics
+from batchmix.evaluation.metric_text import least_found
 from batchmix.evaluation.report_answers import Answers, changed_answers, low_answers, rewritten_parts
 from batchmix.evaluation.report_tables import (
     checked_answers,
@@ -217,7 +218,7 @@ def _difference(compared: Diff) -> dict[str, Any]:
             {"heading": clean(change.heading, 400), "lines": [clean(line, 400) for line in change.lines[:_MAX_LINES]]}
             for change in compared.request_changes
         ],
-        "detectable": any(one.detectable is not None for one in compared.comparisons),
+        "detectable": any(map(least_found, compared.comparisons)),
         "charts": _drawn(list(panels.difference_charts(compared))),
         "rows": [comparison_row(one) for one in (*compared.comparisons, *changed_groups)],
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
-from batchmix.evaluation.metric_text import figures, metric_name, metric_value
+from batchmix.evaluation.metric_text import figures, least_found, metric_name
 from batchmix.evaluation.verdict_file import ScoreTrend
 from batchmix.evaluation.verdicts import Comparison
 from batchmix.formats.amounts import usd
@@ -84,14 +84,13 @@ def comparison_row(comparison: Comparison) -> dict[str, str]:
     """Return a row of the table that compares two runs."""
     found = figures(comparison)
     model, before = clean(comparison.model, 60), clean(comparison.before_model, 60)
-    least = comparison.detectable
     return {
         "verdict": comparison.verdict,
         "tone": TONES.get(comparison.verdict, "faint"),
         "model": model if before in {"", model} else f"{model}, before: {before}",
         "what": clean(f"{metric_name(comparison)}{group_name(comparison.group)}", 200),
         **{name: getattr(found, name) for name in ("before", "after", "difference", "interval", "p")},
-        "detectable": "" if least is None else metric_value(comparison.metric, least, signed=True),
+        "detectable": least_found(comparison),
         "moves": f"{found.up} / {found.down} / {found.same}" if found.same else "",
         "reason": clean(comparison.reason),
     }
