@@ -4,6 +4,8 @@ A FILE has one labelled case in each line. Its keys tell what is tried:
 
 - `kind`, `response`, `target`, `settings`, `expected`, `source_style`: a scorer's score for an answer. An `expected` of
   null means that no score can be given. `finish_reason` is `length` if the answer was cut off.
+- `style`, `text`, `expected`: what a judge said, and its verdict on a scale from 1 to 5, or one of `labels`. An `expected`
+  of null means that it gave no clear verdict; any other verdict than the expected one then counts as a wrong one.
 
 Without FILE, the set in tests/scorers/ is tried. Every verdict that differs is printed, and whether a wrong answer
 was scored as right, which is worse than no score. It takes seconds, and ends with 1 if a promise is broken.
@@ -21,10 +23,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batchmix.job.eval_table import Scorer
+from batchmix.scorers.grades import verdict_in
 from batchmix.scorers.settings import ScorerSettings
+from batchmix.scorers.verdict_values import LabelValues, ScaleValues
 
 CORPORA = Path(__file__).parent.parent / "scorers"
-FILES = (CORPORA / "labelled_answers.jsonl", CORPORA / "more_answers.jsonl", CORPORA / "json_answers.jsonl")
+FILES = (
+    CORPORA / "labelled_answers.jsonl",
+    CORPORA / "more_answers.jsonl",
+    CORPORA / "json_answers.jsonl",
+    CORPORA / "labelled_verdicts.jsonl",
+    CORPORA / "more_verdicts.jsonl",
+)
+JUDGE = "judge"
 AGREEMENT, WRONG_RIGHT = 0.92, 0.01
 """What is promised: the least share of equal scores for each kind, and a bound on wrong answers scored as right."""
 
@@ -49,7 +60,9 @@ class Verdict(NamedTuple):
 
     @property
     def is_wrong_right(self) -> bool:
-        """Whether an answer that is not right was scored as right."""
+        """Whether an answer that is not right was scored as right, or a judge's verdict was read that it did not give."""
+        if self.kind == JUDGE:
+            return self.given is not None and not self.agrees
         return self.given == 1 and self.expected != 1
 
 
@@ -64,7 +77,19 @@ def answer_verdict(case: dict[str, Any]) -> Verdict:
     return Verdict(case["kind"], case["source_style"], case["response"], shown, case["expected"], score.score, told)
 
 
-FORMATS: tuple[tuple[str, Callable[[dict[str, Any]], Verdict]], ...] = (("response", answer_verdict),)
+def judge_verdict(case: dict[str, Any]) -> Verdict:
+    """Read a labelled verdict of a judge. A label counts as its number among the labels."""
+    labels = case.get("labels", [])
+    values = LabelValues(dict.fromkeys(labels, 0.0)) if labels else ScaleValues(1, 5)
+    value, reason = verdict_in(case["text"], values)
+    expected, given = (labels.index(each) if isinstance(each, str) else each for each in (case["expected"], value))
+    return Verdict(JUDGE, case["style"], case["text"], ", ".join(labels) or "1 to 5", expected, given, reason)
+
+
+FORMATS: tuple[tuple[str, Callable[[dict[str, Any]], Verdict]], ...] = (
+    ("response", answer_verdict),
+    ("text", judge_verdict),
+)
 """A key that only one format has, and the function that tries its cases."""
 
 
