@@ -8,7 +8,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from batchmix.answers.healing import FoundJson, json_of
-from batchmix.scorers.judge_words import ARTICLES, CHOICE_NAME, NAME, QUOTES_ITS_WORDS, SUMMARY, SUPPOSED_AFTER
+from batchmix.scorers.judge_words import (
+    ARTICLES,
+    CHOICE_NAME,
+    CORRECTS,
+    NAME,
+    QUOTES_ITS_WORDS,
+    SPEECH,
+    SUMMARY,
+    SUPPOSED_AFTER,
+)
 from batchmix.scorers.prose_verdicts import ProseForms
 from batchmix.scorers.quotations import Judged, own_lines, unmarked, without_quotations, without_reasoning
 from batchmix.scorers.verdict_values import LabelValues, VerdictValues, normalized
@@ -16,6 +25,8 @@ from batchmix.scorers.verdict_values import LabelValues, VerdictValues, normaliz
 _MAX_CHARS = 20_000
 """The most characters, counted from the end of a judge's answer, that are searched for a verdict."""
 _MAX_GRADE_CHARS = 100
+_MAX_KEYED_CHARS = 20
+"""The most characters of a text in JSON that may be a grade, rather than a remark."""
 _OBJECT = frozenset({"object"})
 _NO_ANSWER = "the judge's answer is empty"
 _UNCLEAR = "no clear verdict in the judge's answer"
@@ -43,8 +54,19 @@ def verdict_in(text: str, values: VerdictValues, judged: Judged | None = None) -
     whole = forms.in_json(text)
     if whole is not _ABSENT:
         return _only([whole])
-    lines = own_lines(forms.unwrapped(text), judged)
-    own = forms.without_scale(unmarked(without_quotations(lines))).strip()
+    unwrapped = forms.unwrapped(text)
+    found = _stated(forms, own_lines(unwrapped, judged), judged)
+    if "```" in text or "~~~" in text:
+        outside = _stated(forms, own_lines(unwrapped, judged, fences=False), judged)
+        if outside.value not in (None, found.value):
+            return Reading(None, _SEVERAL)
+    return found
+
+
+def _stated(forms: _Forms, lines: str, judged: Judged) -> Reading:
+    """Return the verdict in what is a judge's own of its answer, but for quotations within lines."""
+    own = forms.without_scale(unmarked(without_quotations(lines)))
+    own = own[max((match.end() for match in CORRECTS.finditer(own)), default=0) :].strip(" \t\n,:.")
     stated = (
         forms.in_last_json(lines.strip(), judged),
         forms.in_marks(own, judged),
@@ -99,7 +121,7 @@ class _Forms:
             rf"(?P<summary>{SUMMARY}[ \t]{{0,3}}){{0,2}}(?:{name}|(?P<bare>(?<=[^ \t])))"
             rf"(?:[ \t]{{1,3}}(?:{name}|(?P<after>{SUMMARY}))){{0,2}}[ \t]{{0,3}}"
             r"(?:\([^()\n]{1,40}\)|\[[^\[\]\n]{1,20}\])?[ \t]{0,3}"
-            rf"(?:is|of|[:=→是为為はが은는]|[-=]>|[-–—](?=[ \t]))[ \t]{{0,5}}[(\[{{]?{value}(?P<rest>[^\n]*)$",
+            rf"(?:is|of|[:=→是为為はが은는]|[-=]>|[-–—](?=[ \t]))[ \t]{{0,5}}[(\[{{<]?{value}(?P<rest>[^\n]*)$",
             mark,
         )
         self._header = re.compile(
@@ -109,7 +131,7 @@ class _Forms:
             rf"^\|[ \t]{{0,20}}(?:{named})[ \t]{{0,20}}\|(?:[^|\n]{{0,200}}\|)??[ \t]{{0,20}}{value}[ \t]{{0,20}}\|",
             mark,
         )
-        self._first = re.compile(rf"\A[(\[\"'`]?{value}[)\]\"'`]?(?P<rest>[^\n]*)", re.IGNORECASE)
+        self._first = re.compile(rf"\A[(\[<\"'`]?{value}[)\]>\"'`]?(?P<rest>[^\n]*)", re.IGNORECASE)
         self._last = re.compile(rf"(?:\A|\n)[ \t(]{{0,9}}{value}[ \t).]{{0,9}}\Z", re.IGNORECASE)
         self._wrapped = re.compile(rf"((?:[:=(]|\b(?:is|of|an?))\s{{0,3}})([`\"'$]){value}\2", re.IGNORECASE)
         self._scale = re.compile(
@@ -126,7 +148,7 @@ class _Forms:
 
     def without_scale(self, text: str) -> str:
         """Return a text without `on a scale from 1 to 5`."""
-        return self._scale.sub("score", text)
+        return self._scale.sub(lambda match: "" if text[: match.start()].rstrip()[-1:].isdigit() else "score", text)
 
     def in_json(self, text: str) -> Any:
         """Return the verdict of an answer that is JSON, or that begins like JSON."""
@@ -156,7 +178,7 @@ class _Forms:
         return found[0] if len(found) == 1 else None if found or keys else _ABSENT
 
     def _may_be_value(self, value: Any) -> bool:
-        return not isinstance(value, str) or self._read(value) is not None or re.search(r"\d", value) is not None
+        return not isinstance(value, str) or (len(value) <= _MAX_KEYED_CHARS and re.search(r"\d", value) is not None)
 
     def _only_number(self, value: Any) -> Any:
         values = list(value.values()) if isinstance(value, dict) else []
@@ -176,7 +198,7 @@ class _Forms:
     def in_marks(self, own: str, judged: Judged) -> Any:
         """Return the verdict in tags, in `[[ ]]` or in a box."""
         for pattern in (self._brackets, self._boxed, self._tag):
-            matches = _not_judged(pattern.finditer(own), judged)
+            matches = [match for match in _not_judged(pattern.finditer(own), judged) if not _is_told(match)]
             if matches:
                 return self._last_of(matches, own)
         return None if self._open_tag.search(own) and not judged.has(own) else _ABSENT
@@ -231,7 +253,7 @@ def _may_follow(rest: str) -> bool:
     """Return whether the rest of a line leaves the value before it as it is."""
     return (
         re.match(
-            r"[)\]}\"'`$]{0,3}[ \t]{0,3}(?:$|[.!;,:)|¤★⭐✅👍]|[(\[]|[-–—→]|"
+            r"[)\]}>\"'`$]{0,3}[ \t]{0,3}(?:$|[.!;,:)|¤★⭐✅👍]|[(\[]|[-–—→]|"
             r"because\b|since\b|as\b|for\b|due\b|with\b|based\b|overall\b"
             rf"|in total\b|です|입니다|。)(?![ \t]*{SUPPOSED_AFTER}\b)",
             rest,
@@ -250,6 +272,12 @@ def _not_judged(matches: Iterator[re.Match[str]], judged: Judged) -> list[re.Mat
         and not judged.has(match[0])
         and not judged.has(match.string[match.start() : match.end("value")].lstrip(" \t>•·-"))
     ]
+
+
+def _is_told(match: re.Match[str]) -> bool:
+    """Return whether somebody else is said to have written a mark, as in `the letter says [[5]]`."""
+    before = re.split(r"[.!?;,\n]", match.string[max(0, match.start() - 200) : match.start()])[-1]
+    return SPEECH.search(before) is not None
 
 
 def _spaced(key: Any) -> str:

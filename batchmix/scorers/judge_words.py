@@ -68,6 +68,12 @@ EXPLAINS = re.compile(
     re.IGNORECASE,
 )
 """Says that a grade is an example, what a grade means, or what the judge thought first."""
+CORRECTS = re.compile(
+    r"(?:^|[.!?\n—–-][ \t]{0,3})(?:no,? wait|wait|actually|correction|on second thoughts?|scratch that|sorry)\b"
+    r"[,:. \t—-]",
+    re.IGNORECASE,
+)
+"""Says that what the judge said before no longer holds."""
 QUOTES_ITS_WORDS = re.compile(
     rf"\b(?:quoted|taken|copied|pasted|repeated) from\b|\b(?:text|lines?|words?|following|passage)\b"
     rf"[^.\n]{{0,40}}\b(?:below|"

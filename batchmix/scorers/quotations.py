@@ -67,13 +67,13 @@ class Judged:
         return len(text) > 2 and text in self._whole
 
 
-def own_lines(text: str, judged: Judged) -> str:
+def own_lines(text: str, judged: Judged, *, fences: bool = True) -> str:
     """Return a judge's answer with each quotation of whole lines replaced by `GAP`.
 
     Such a quotation stands in a code fence or behind `>`, follows a line such as `The letter ends:`, or is a line of
-    the judged text. A fence at the beginning or the end may hold the verdict itself.
+    the judged text. A fence at the beginning or the end may hold the verdict itself, and counts if `fences`.
     """
-    return "\n".join(_own_lines(text.split("\n"), judged))
+    return "\n".join(_own_lines(text.split("\n"), judged, fences=fences))
 
 
 def without_quotations(text: str) -> str:
@@ -81,14 +81,15 @@ def without_quotations(text: str) -> str:
     return _QUOTED.sub(GAP, _OVER_LINES.sub(GAP, text))
 
 
-def _own_lines(lines: list[str], judged: Judged) -> Iterator[str]:
+def _own_lines(lines: list[str], judged: Judged, *, fences: bool) -> Iterator[str]:
     at, intro, first = 0, "", True
     while at < len(lines):
         line = lines[at]
         if fence := _FENCE.match(line):
             end = _fence_end(lines, at, fence[1])
+            introduced = INTRODUCES_VERDICT.search(unmarked(intro)) is not None
             last = not "".join(lines[end + 1 :]).strip()
-            yield from _fenced(lines[at + 1 : end], intro, judged, at_an_end=first or last)
+            yield from _fenced(lines[at + 1 : end], intro, judged, may_count=fences and (first or last or introduced))
             at, intro, first = end + 1, "", False
             continue
         if line.strip() and INTRODUCES_QUOTE.search(unmarked(intro)):
@@ -110,9 +111,9 @@ def _fence_end(lines: list[str], start: int, sign: str) -> int:
     return len(lines)
 
 
-def _fenced(lines: list[str], intro: str, judged: Judged, *, at_an_end: bool) -> Iterator[str]:
+def _fenced(lines: list[str], intro: str, judged: Judged, *, may_count: bool) -> Iterator[str]:
     is_quote = INTRODUCES_QUOTE.search(unmarked(intro)) is not None
-    if is_quote or not (at_an_end or INTRODUCES_VERDICT.search(unmarked(intro))):
+    if is_quote or not may_count:
         yield GAP
     else:
         yield from (GAP if judged.has_line(line) else line for line in lines)

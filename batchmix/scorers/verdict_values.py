@@ -23,16 +23,18 @@ class ScaleValues:
 
     pattern: str = (
         rf"(?P<value>[★⭐🌟]{{2,10}}[☆✩]{{0,10}}|[★⭐🌟][☆✩]{{1,9}}|"
-        rf"(?<![A-Za-z0-9_.])(?:{_NUMBER}(?:[ \t]{{0,2}}{_OUT_OF}[ \t]{{0,2}}{_NUMBER})?"
+        rf"(?<![A-Za-z0-9_.])(?:{_NUMBER}(?:(?:[ \t]{{1,2}}{_UNIT})?[ \t]{{0,2}}{_OUT_OF}[ \t]{{0,2}}{_NUMBER})?"
         rf"(?:[ \t]{{0,2}}(?:%|percent\b|per cent\b|{_UNIT}(?![A-Za-z0-9_])))?"
         rf"(?:[ \t]{{0,2}}{_OR}[ \t]{{0,2}}(?:an?[ \t])?{_NUMBER}(?!\w)){{0,3}})"
-        rf"(?![A-Za-z0-9_%]|[.,]\d|-\w|[ \t]{{0,2}}(?:[-–~/]|or\b|to\b|bis\b|and\b)[ \t]{{0,2}}(?:an?[ \t])?\d))"
+        rf"(?![A-Za-z0-9_%]|[.,]\d|[-+]|[ \t]or\b|"
+        rf"[ \t]{{0,2}}(?:[-–~/]|or\b|to\b|bis\b|and\b)[ \t]{{0,2}}(?:an?[ \t])?\d))"
     )
 
     def __init__(self, worst: float, best: float) -> None:
         self._worst, self._best = worst, best
         self._match = re.compile(
-            rf"({_NUMBER})(?:\s*{_OUT_OF}\s*({_NUMBER}))?(?:\s*(%|percent|per cent)|\s*{_UNIT})?", re.IGNORECASE
+            rf"({_NUMBER})(?:(?:\s+{_UNIT})?\s*{_OUT_OF}\s*({_NUMBER}))?(?:\s*(%|percent|per cent)|\s*{_UNIT})?",
+            re.IGNORECASE,
         )
 
     def read(self, text: str) -> float | None:
