@@ -40,6 +40,7 @@ OWNERS = {
     "cronsim": {"job/cron.py"},
     "genai_prices": {"prices/genai_prices.py"},
     "jsonschema_rs": {"answers/"},
+    "math_verify": {"scorers/mathematics.py"},
     "minijinja": {"evaluation/html_page.py", "load/template"},
     "msgspec": {""},
     "multidict": {"http/"},

@@ -171,9 +171,9 @@ def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score
 
 
 def _is_empty(scorer: ScorerSettings, target: Any) -> bool:
-    if scorer.takes_empty_target or (isinstance(target, list) and not scorer.takes_any_of):
+    if scorer.takes_empty_target:
         return False
-    return not target_texts(target)
+    return not (target_texts(target) if scorer.takes_any_of else target_text(target).strip())
 
 
 def _scored(function: ScoreFunction | None, text: str | None, result: dict[str, Any], target: Any) -> Score:

@@ -106,10 +106,11 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
 
         def function(response: str, target: Any, row: Row) -> Score:
             score = self.score_cut_off if is_cut_off(row) else self.score
-            if not (self.takes_any_of and isinstance(target, list)):
+            several = listed_targets(target) if self.takes_any_of else None
+            if not several:
                 return score(response, target_text(target))
             whole = [target_text(target)] if self.takes_list_as_text else []
-            scores = [score(response, one) for one in (*target_texts(target), *whole)]
+            scores = [score(response, one) for one in (*several, *whole)]
             none = 0.5 if is_cut_off(row) else -1.0  # the rest of the answer might have been right
             best = max(scores, key=lambda each: none if each.score is None else each.score)
             return msgspec.structs.replace(best, target=target_text(target))
@@ -122,10 +123,32 @@ def is_cut_off(row: Row) -> bool:
     return row.get("finish_reason") == "length"
 
 
-def target_texts(target: Any) -> list[str]:
-    """Return the right answers in a target, as text: each value of a list, or the only one. Empty ones are none."""
-    values = target if isinstance(target, list) else [target]
+def listed_targets(target: Any) -> list[str] | None:
+    """Return the right answers in a list, as texts without the empty ones. None if the target is not a list.
+
+    A list in a column may also be JSON text: of texts, or of several numbers. (`[1]` may be a footnote.)
+    """
+    values = target
+    if isinstance(target, str) and target.lstrip()[:1] == "[":
+        try:
+            values = json.loads(target[:MAX_CHARS])
+        except (ValueError, RecursionError):
+            return None
+        is_list = isinstance(values, list) and all(isinstance(value, str | int | float) for value in values)
+        if not is_list or (len(values) == 1 and not isinstance(values[0], str)):
+            return None
+    if not isinstance(values, list):
+        return None
     return [text for value in values if value is not None and (text := target_text(value)).strip()]
+
+
+def target_texts(target: Any) -> list[str]:
+    """Return the right answers in a target, as texts. Empty ones are none."""
+    several = listed_targets(target)
+    if several is not None:
+        return several
+    text = target_text(target)
+    return [text] if text.strip() else []
 
 
 def same_text(left: str, right: str, *, casefold: bool) -> bool:
