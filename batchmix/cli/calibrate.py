@@ -30,7 +30,8 @@ def command(folder: Path, labels: Path, **options: Any) -> int:
     """Compare the scores of a run with labels that people gave: how far can a judge be trusted?
 
     LABELS is CSV, JSONL or Parquet, with a column custom_id or row, a column model if the run has several, and the
-    labels: numbers of the judge's scale, its own labels, or words such as good and bad.
+    labels: numbers of the judge's scale, its own labels, or words such as good and bad. The exit code is 1 if a
+    scorer has no score for any labelled answer.
 
     \b
     Example:
@@ -42,10 +43,10 @@ def command(folder: Path, labels: Path, **options: Any) -> int:
     found = calibrated(folder, str(labels), options["column"], options["threshold"])
     if options["as_json"]:
         echo_json(msgspec.to_builtins(found, enc_hook=str))
-        return 0
-    for line in _lines(found):
-        echo(line)
-    return 0
+    else:
+        for line in _lines(found):
+            echo(line)
+    return 0 if all(scorer.n for scorer in found.scorers) else 1
 
 
 def _lines(found: Calibration) -> Iterator[str]:

@@ -15,6 +15,7 @@ from batchmix.evaluation.judge import JudgeUsage
 from batchmix.evaluation.kappa import cohen_kappa
 from batchmix.evaluation.measure import Metrics, read_metrics
 from batchmix.evaluation.scoring import open_scores
+from batchmix.formats.amounts import counted
 from batchmix.formats.text import text_of
 from batchmix.load import HumanLabels, read_labels
 from batchmix.scorers.indirect import Judge
@@ -118,19 +119,33 @@ def calibrated(folder: Path, labels_path: str, column: str = "label", threshold:
         used.add(tuple(text_of(result[name]) for name in labels.columns))
         for kept, score in zip(labelled, scores, strict=True):
             kept.append(_Labelled(label.text, label.value, score))
+    if not used:
+        raise RunError(
+            f"{labels_path}: none of its {counted(len(labels.by_answer), 'label')} is that of an answer in {folder}; do"
+            f" its columns {' and '.join(labels.columns)} name the answers of this run?"
+        )
+    compared = [
+        (config, each)
+        for config, each in zip(metrics.settings.scorers, labelled, strict=True)
+        if isinstance(config, Judge) or _are_scores(each)
+    ]
+    if not compared:
+        raise RunError(f"{labels_path}: its labels are on another scale than the scores, which are from 0 to 1")
     missing = [key for key in labels.by_answer if key not in used]
     judges = {judge.scorer: judge for judge in metrics.judges}
     return Calibration(
         folder=folder,
         labels=len(labels.by_answer),
         threshold=threshold,
-        scorers=tuple(
-            _of_scorer_config(config, each, threshold, judges.get(config.name))
-            for config, each in zip(metrics.settings.scorers, labelled, strict=True)
-        ),
+        scorers=tuple(_of_scorer_config(config, each, threshold, judges.get(config.name)) for config, each in compared),
         missing=tuple(", ".join(map("=".join, zip(labels.columns, key, strict=True))) for key in missing[:_MAX_NAMED]),
         missing_count=len(missing),
     )
+
+
+def _are_scores(labelled: Sequence[_Labelled]) -> bool:
+    """Return whether the labels can be compared with scores that are no grades: numbers from 0 to 1, or words."""
+    return all(each.value is None or 0 <= each.value <= 1 for each in labelled)
 
 
 def _check_apart(folder: Path, metrics: Metrics, labels: HumanLabels) -> None:

@@ -158,3 +158,20 @@ def test_the_command_shows_all_figures(judged: EvalBench) -> None:
     assert "1 label without such an answer in the run: row=99" in done.output
     done = CliRunner().invoke(command, [str(judged.out), path, "--json"], standalone_mode=False)
     assert json.loads(done.output)["scorers"][0]["agreement"] == 0.75
+
+
+def test_labels_of_no_answer_of_the_run_are_refused(judged: EvalBench, tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "labels.csv", [{"custom_id": "nobody", "label": 1}])
+    with pytest.raises(RunError, match="none of its 1 label is that of an answer"):
+        calibrated(judged.out, path)
+
+
+def test_grades_are_not_compared_with_scores_of_another_scale(judged: EvalBench, tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "labels.csv", [{"row": n, "label": 5} for n in range(8)])
+    judged.settings["eval"]["scorers"].append({"kind": "regex", "pattern": "[a-z]"})
+    judged.evaluate()
+    assert [scorer.scorer for scorer in calibrated(judged.out, path).scorers] == ["judge"]
+    judged.settings["eval"]["scorers"].pop(0)
+    judged.evaluate()
+    with pytest.raises(RunError, match="on another scale"):
+        calibrated(judged.out, path)
