@@ -25,6 +25,7 @@ class Match(msgspec.Struct, frozen=True):
     other_scorers: dict[str, str]
     """For each scorer of the later run that is not compared, why."""
     gone_scorers: dict[str, str]
+    is_same_run: bool
 
     @property
     def left_out(self) -> Iterator[str]:
@@ -39,7 +40,7 @@ class Match(msgspec.Struct, frozen=True):
         """Yield a message for each model that has another name in the earlier run."""
         for model, before in self.models.items():
             if model != before:
-                yield f"model {model} is compared with {before} of the earlier run"
+                yield f"model {model} is compared with {before} of the {'same' if self.is_same_run else 'earlier'} run"
 
 
 def matched(old: ComparedRun, new: ComparedRun, pairing: Pairing) -> Match:
@@ -55,6 +56,7 @@ def matched(old: ComparedRun, new: ComparedRun, pairing: Pairing) -> Match:
         only_before=dict.fromkeys(gone, "the later run has no such model"),
         other_scorers=other_scorers,
         gone_scorers=gone_scorers,
+        is_same_run=_is_same_run(old, new),
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import textwrap
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +24,11 @@ _CONTEXT = 2
 """The number of equal lines that a text difference shows around each change."""
 _MAX_LINES = 400
 """The most lines of a text that are compared."""
+_MAX_TEXT_CHARS, _LINE_CHARS = 100_000, 100
+"""The most characters of a text that are compared, and of each line of a difference."""
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
+_PROMPTS = frozenset({"model", "messages", "input", "prompt", "instructions"})
+"""The keys of a body that are no parameters."""
 _MISSING = "none"
 
 
@@ -89,31 +97,48 @@ def _text_change(what: str, before: str | None, after: str | None) -> RequestCha
     """Return how a text differs. None if it does not."""
     if before == after:
         return None
-    old, new = (("" if text is None else text).splitlines()[:_MAX_LINES] for text in (before, after))
+    old, new = (list(itertools.islice(_short_lines(text or ""), _MAX_LINES)) for text in (before, after))
     changed = list(difflib.unified_diff(old, new, n=_CONTEXT, lineterm=""))[2:]  # without the names of files
     body = tuple(line for line in changed if not line.startswith("@@"))
     return RequestChange(what, _MISSING if before is None else "", _MISSING if after is None else "", body)
+
+
+def _short_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text, long ones in sentences and parts of them, so that a difference is not far inside."""
+    for line in text[:_MAX_TEXT_CHARS].splitlines():
+        if len(line) <= _LINE_CHARS:
+            yield line
+            continue
+        for sentence in _SENTENCE_END.split(line):
+            yield from textwrap.wrap(sentence, _LINE_CHARS) or [""]
 
 
 def _first_prompt(old: ComparedRun, new: ComparedRun, pairs: Sequence[ModelPairs]) -> Iterator[RequestChange]:
     """Yield how the prompt of the first pair with different requests has changed, if the inputs are still there."""
     for pair in pairs:
         for at in np.flatnonzero(pair.other_request)[:1]:
-            prompts = _prompt(old, pair.before_model, pair.before[at]), _prompt(new, pair.model, pair.after[at])
+            sides = (old, pair.before_model, pair.before[at]), (new, pair.model, pair.after[at])
+            known = _PROMPTS.union(*(_model(reader.job_of(run.layout.root), name) for run, name, _ in sides))
+            prompts = [_prompt(*side, known) for side in sides]
             row = new.results.fields["row"][pair.after[at]]
             if all(prompts) and (change := _text_change(f"prompt of row {row}", *prompts)):
                 yield change
                 return
 
 
-def _prompt(run: ComparedRun, model: str, at: np.int64) -> str:
-    """Return the prompt of a result as it was sent. Empty if the input is gone or has changed."""
+def _prompt(run: ComparedRun, model: str, at: np.int64, known: Collection[str]) -> str:
+    """Return the prompt of a result as it was sent, and its parameters but the known ones.
+
+    Empty if the input is gone or has changed.
+    """
     fields = run.results.fields
     key = int(fields["row"][at]), model, int(fields["sample"][at])
     try:
         for request in sent_requests(run.layout.root, {key}):
             if hash(request.hash) == fields["request"][at]:
-                return "\n".join(f"{turn.role}: {turn.text}" for turn in turns_of(json.loads(request.body)))
+                body = json.loads(request.body)
+                turns = [f"{turn.role}: {turn.text}" for turn in turns_of(body)]
+                return "\n".join([*turns, *(f"{key}: {_value(body, key)}" for key in body if key not in known)])
     except BatchmixError:
         pass
     return ""

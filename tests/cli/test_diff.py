@@ -79,6 +79,10 @@ def test_a_changed_prompt_is_compared_and_its_difference_shown(runs: Runs) -> No
     assert "system differs: none →" in text
     assert "+ Hurry." in text
     assert [alarm["kind"] for alarm in found["alarms"]] == ["worse"]
+    long = "You are given a question about the world, and answer it. " * 8
+    wordy = [runs.make(name, input=JOB["input"] | {"system": f"{long}{last}"}) for name in ("calm", "hurried")
+             for last in [f"Be {name}."]]  # fmt: skip
+    assert "    - Be calm.\n    + Be hurried." in compared(*wordy)[1]
     code, text, found = compared(before, after, "--same-request")
     assert (code, found["paired"], found["changed"], found["unpaired"]) == (1, 0, 80, 0)
     assert "NOT COMPARED: m: includes" in text
@@ -261,7 +265,7 @@ def test_models_are_compared_under_other_names_and_within_a_run(runs: Runs) -> N
     two = runs.make("two", **two_models(runs.root))
     code, text, found = compared(two, two, "--as", "m=other")
     assert (code, found["paired"]) == (0, 80), text
-    assert "model other is compared with m of the earlier run" in text
+    assert "model other is compared with m of the same run" in text
     assert {(one["before_model"], one["model"]) for one in found["comparisons"]} == {("m", "other")}
     one = runs.make("one", models=[{"id": "gpt-c", "name": "new"}])
     code, text, found = compared(two, one, "--as", "other=new")
@@ -355,6 +359,16 @@ def test_a_relative_bound_and_percentiles_of_the_latency_can_be_guarded(runs: Ru
     job = (runs.root / "job.toml").read_text().replace("50%", "ten")
     (runs.root / "job.toml").write_text(job)
     refused(batchmix("run", str(runs.root / "job.toml")), "no_worse_by", "'ten' is no percentage")
+
+
+def test_parameters_that_rows_bring_are_shown_by_the_first_that_differ(runs: Runs) -> None:
+    messages = [{"role": "user", "content": "[[rehearsal:echo]] x"}]
+    made = []
+    for name, seed in (("first", 1), ("second", 2)):
+        runs.write([{"messages": messages, "seed": seed, "answer": "x"} for _ in range(20)], f"{name}.jsonl")
+        made.append(runs.make(name, input={"path": f"{name}.jsonl"}))
+    changes = compared(*made)[2]["request_changes"]
+    assert [change["lines"][-2:] for change in changes] == [["-seed: 1", "+seed: 2"]]
 
 
 @pytest.mark.parametrize("metric", ["cost_usd"])
