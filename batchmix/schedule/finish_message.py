@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from batchmix.errors import RunError
 from batchmix.formats.amounts import counted
 from batchmix.schedule.state import ScheduledRun
@@ -90,14 +92,42 @@ def _stop_reason(layout: Layout | None) -> str:
     return record.starts[-1].reason if record and record.starts else ""
 
 
+class _ToldAlarm(msgspec.Struct):
+    text: str
+
+
+class _ToldScore(msgspec.Struct):
+    model: str
+    scorer: str
+    score: float | None
+    before: float | None
+
+
+class _ToldBaseline(msgspec.Struct):
+    run: str
+    how: str
+    note: str
+
+
+class _ToldVerdict(msgspec.Struct):
+    """What is taken from `verdict.json`, which anybody may have written."""
+
+    starts: int
+    alarms: list[_ToldAlarm]
+    scores: list[_ToldScore]
+    trends: list[dict[str, Any]]
+    baseline: _ToldBaseline | None
+
+
 def _verdict(layout: Layout) -> dict[str, Any]:
-    """Return the verdict on the run's last start. Empty without one."""
+    """Return the verdict on the run's last start. Empty without one, or if it can't be read."""
     verdict = _json(layout.verdict_json)
     try:
         record = layout.read_run()
-    except RunError:
+        msgspec.convert(verdict, _ToldVerdict)
+    except (RunError, msgspec.ValidationError):
         return {}
-    return verdict if record and verdict.get("starts") == len(record.starts) else {}
+    return verdict if record and verdict["starts"] == len(record.starts) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 import os
@@ -14,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from batchmix.schedule.finish_message import message_of
+from batchmix.schedule.state import ScheduledRun
 from batchmix.store.lock import take_lock
+from batchmix.store.run_folder import Layout, RunFile, Start
 from tests import forking
 from tests.polling import WITHIN_S, first_line, read_pipe, wait_until
 from tests.schedule.conftest import ScheduleBench
@@ -191,6 +195,21 @@ def test_on_finish_receives_the_verdict_and_the_report_that_the_run_has_written(
     assert [(score["scorer"], score["score"]) for score in message["scores"]] == [("regex", 0.0)]
     assert message["baseline"] == {"run": "", "how": "last-good", "note": "this is the first run"}
     assert report.exists()
+
+
+@pytest.mark.parametrize("verdict", ["[]", "{", '{"starts": 1, "alarms": [3], "scores": {}}', '{"starts": 1}'])
+def test_a_damaged_verdict_is_none(verdict: str, tmp_path: Path) -> None:
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "verdict.json").write_text(verdict)
+    texts = dict.fromkeys(("name", "requests", "accepted", "columns", "carried"), "")
+    counts = dict.fromkeys(("shard_rows", "rows", "results"), 0)
+    starts = [Start("2026-03-10T00:00:00Z", 1, "")]
+    Layout(tmp_path).write_run(RunFile(rehearsal=True, job={}, models=[], scan={}, starts=starts, **texts, **counts))
+    now = datetime.datetime(2026, 3, 10, tzinfo=datetime.UTC)
+    run = ScheduledRun(now.date(), now, str(tmp_path), now, exit_code=1, ended_at=now)
+    message = message_of("nightly", run)
+    assert (message["alarms"], message["scores"], message["baseline"]) == ([], [], None)
+    assert message["reasons"] == ["the run ended with exit code 1"]
 
 
 def test_a_bad_job_file_and_a_bad_state_file_stop_only_their_own_job(schedule_bench: ScheduleBench) -> None:
