@@ -20,7 +20,7 @@ ANSWERS = (
     r"|respostas?|rispost[ae]|soluzione|risultato|résultat|antwoord|oplossing|svaret?|vastaus|odpowied[źz]|wynik"
     r"|odpověď|výsledek|válasz|eredmény|răspuns(?:ul)?|rezultatul|απάντηση|cevap|yan[ıi]t|sonuç|jawaban(?:nya)?|hasil(?:nya)?"
     r"|ответ(?:ы|ом)?|решение|відповідь|отговор|одговор|odgovor|đáp án|câu trả lời|kết quả|الإجابة|الجواب|الإجابه|اجابة"
-    r"|النتيجة|پاسخ|جواب|התשובה|תשובה|उत्तर|जवाब|উত্তর|பதில்|సమాధానం|คำตอบ(?:ที่ถูกต้อง)?|答案|答え|答复|回答|解答|正解|结果"
+    r"|النتيجة|پاسخ|جواب|התשובה|תשובה|उत्तर|जवाब|উত্তর|பதில்|సమాధానం|คำตอบ(?:ที่ถูกต้อง)?|คําตอบ(?:ที่ถูกต้อง)?|答案|答え|答复|回答|解答|正解|结果"
     r"|結果|정답|답변|답|해답|결과"
 )
 """Nouns for the result."""
@@ -65,7 +65,7 @@ WRONG = (
     r"wrong|incorrect|false|not|isn't|isnt|can't|cannot|invalid|untrue|doesn't|does not|don't|didn't|fails|unlikely|improbable|implausible|excluded|eliminated|ruled out|out|impossible|falsch|inkorrekt|unrichtig|faux|fausse"
     r"|incorrecte?|incorrect[ao]s?|fals[ao]|errad[ao]|erróne[ao]|equivocad[ao]|sbagliat[ao]|errat[ao]|scorrett[ao]|onjuist|fout|fel|błędn[ay]|nesprávn[áě]"
     r"|hibás|greșit[ăa]?|λάθος|yanlış|salah|неверн\w+|неправильн\w+|невірн\w+|sai|خاطئة|خطأ|غلط|نادرست|שגויה|गलत|ভুল|ผิด|错误|错的|错|錯誤|不正确|不正確"
-    r"|不对|間違い|誤り|틀린|틀렸|오답|nicht|pas|no|não|non|не|不|no way|neither|nor|[✗✘❌✕×]"
+    r"|不对|ではなく|ではない|じゃない|가 아니라|이 아니라|間違い|誤り|틀린|틀렸|오답|nicht|pas|no|não|non|не|不|no way|neither|nor|[✗✘❌✕×]"
 )
 """Words after a result that deny it."""
 BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|а|но|而是|但是|而|むしろ|아니라"
@@ -74,7 +74,7 @@ BESIDE = r"and(?: also| possibly)?|as well as|or(?: possibly)?|nor|und|oder|sowi
 """Words between two results that are named together."""
 RETRACTED = (
     rf"{any_word('wait|scratch that|correction|actually|hold on|on second thoughts?|on reflection|let me re[a-z-]+|oops|hm+|i mean|my mistake|strike that|sorry|moment(?: mal)?|quatsch|halt|stimmt nicht|espera|perdón|en realidad|attends|attendez|pardon|en fait|aspetta|anzi|espere|aliás|wacht|нет|подождите|стоп|точнее')}"
-    r"|(?:(?<=[.!?…,:;\n])|(?<=[.!?…,:;]\s)|^)\s{0,3}(?:no|nope|nein|non|não)\s?[,.:!…]|不对|等等|等一下|错了|更正|いや|待って|訂正|아니|잠깐"
+    r"|(?:(?<=[.!?…,;\n])|(?<=[.!?…,;]\s)|^)\s{0,3}(?:no|nope|nein|non|não)\s?[,.:!…]|不对|等等|等一下|错了|更正|いや|待って|訂正|아니|잠깐"
 )
 """Words that take back what was stated before."""
 TAKEN_BACK = (
@@ -83,7 +83,7 @@ TAKEN_BACK = (
 """Those after which a result does not count any more even if no other one is stated."""
 SUPPOSED = (
     r"if|whether|unless|suppose|supposing|assum(?:e|es|ed|ing)|imagine|were|wrong|incorrect|false|other|another|tempting|tempted|distractor|you might|one might"
-    r"|some (?:may|might|would)|may think|might think|might say|at first|initially|first guess|first thought|i thought|i initially|common (?:mistake|error|wrong)"
+    r"|some (?:may|might|would)|may think|might think|might say|at first|initially|first guess|first thought|i thought|i initially|most people|many people|many would|some people|common (?:mistake|error|wrong)"
     r"|falls|wenn|angenommen|falsche?n?|zunächst|zuerst|ob|si|supongamos|sería si|al principio|primera|supposons|d'abord|incorrecta|incorrecte|se fosse|inizialmente"
     r"|если|сначала|неправильный|неверный|如果|假设|若|假如|错误|起初|もし|最初|誤った|만약|처음"
 )
@@ -96,7 +96,7 @@ WEIGHED = (
 )
 """Words with which an option is looked at, not chosen."""
 CHOOSE = (
-    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|leaving|leaves|left with|i'd say|i would say|i'll say|vote for|settle on|i conclude|i believe|i think|my choice"
+    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|leaving|leaves|left with|corresponds to|matches|i'd say|i would say|i'll say|vote for|settle on|i conclude|i believe|i think|my choice"
     r"|wähle|entscheide mich für|tippe auf|je choisis|je dirais|je pense que c'est|elijo|escojo|elegiría|diría|creo que es|escolho|diria|scelgo|direi|kies|väljer|wybieram|vybírám|választom"
     r"|seçiyorum|saya (?:memilih|pilih)|выбираю|вибираю|думаю,? что|tôi chọn|chọn|أختار|选择?|選擇?|应选|應選|故选|選びます|選ぶ"
 )

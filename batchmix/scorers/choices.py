@@ -51,10 +51,14 @@ _ALONE = _pattern(rf"(?:[QA]?\d{{1,4}}\s?[.):])?{_JUNK}{_OPTION}{_JUNK}({MARK}){
 _SEVERAL = _pattern(rf"{_JUNK}(?>{_ONE})(?>{_AND}{_ONE})++{_JUNK}")
 _IN_BRACKETS = _pattern(rf"\[({MARK})\]\]")
 _ANNOUNCED = _pattern(
-    rf"{any_word(ANSWERS)}|(?<!\w)(?:{CORRECT}|{OPTIONS})(?=[^\w\ue000-\ue1ff]{{0,3}}[:=])|(?<!\w)(?:{CORRECT})\s{{0,2}}的?(?:{OPTIONS})|(?<!\w)(?:{OPTIONS})(?=\s(?:{CORRECT})\s)"
+    rf"{any_word(ANSWERS)}|(?<!\w)(?:{CORRECT}|{OPTIONS})(?=[^\w\n\ue000-\ue1ff]{{0,3}}[:=][ \t]*[^\s\w])"
+    rf"|(?<!\w)(?:{CORRECT})\s{{0,2}}的?(?:{OPTIONS})|(?<!\w)(?:{OPTIONS})(?=\s(?:{CORRECT})\s)"
 )
 _LINKS = _pattern(rf"(?:[\s:=>→⇒,\"'“”‘’「」(\[{{<|–—-]|\\|{any_word(LINKS)}|{any_word(NOT)})*+")
 _DIRECT = _pattern(r"[\s(\[{<\"'“]*+")
+_IF = _pattern(
+    rf"{_CLOSE}\s(?:only\s)?{any_word('if|unless|wenn|falls|si|se|если')}|{_CLOSE}(?:ではなく|じゃなく|[가이]\s아니라)"
+)
 _COPULA = _pattern(rf"{_CLOSE}\s{any_word(COPULAS)}\s\w")
 _LETTERS = _pattern(rf"{_OPEN}{_OPTION}{_OPEN}{MARK}{_CLOSE}(?:{_AND}{_OPEN}{CAPITAL}{_CLOSE})*+")
 _MARKS = _pattern(MARK)
@@ -78,7 +82,9 @@ _CHOSEN = (
         rf"\s{{1,3}}(?:{any_word(LINKS)}\s{{1,3}}){{0,4}}{_OPTION}{_OPEN}({CAPITAL})"
     ),
     _pattern(
-        rf"({CAPITAL}){_CLOSE}{_IS}(?:{any_word('the|die|der|das|la|le|el|il|o|a|most|only|one|clearly|definitely|therefore')}\s{{0,3}}){{0,3}}(?:{any_word(f'{CORRECT}|{ANSWERS}|better|yes|winner|it')}(?=\s*(?:[.,;:!)\n。，]|\Z|because|since|as|for|{OPTIONS}|{ANSWERS}|one|choice|입니다|です))|(?:{CORRECT}|{ANSWERS})|{_CHECKED})"
+        rf"({CAPITAL}){_CLOSE}{_IS}(?:{any_word('the|die|der|das|la|le|el|il|o|a|most|only|one|clearly|definitely|therefore')}\s{{0,3}}){{0,3}}(?:{any_word(f'{CORRECT}|{ANSWERS}|better|yes|winner|it')}"
+        rf"(?=\s*(?:[.,;:!)\n。，]|\Z|because|since|as|for|{OPTIONS}|{ANSWERS}|one|choice|입니다|です))"
+        rf"|(?:{CORRECT}|{ANSWERS})(?![ ](?:if|unless|wenn|si)\b)|{_CHECKED})"
     ),
     _pattern(
         rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,6}}{_OPTION}({CAPITAL})[).:\]][^\n\ue000-\ue1ff]{{0,200}}?[\s(:–—→-](?:{any_word(f'{CORRECT}|yes')}|{_CHECKED})[^\w\n\ue000-\ue1ff]{{0,4}}(?:\n|\Z)"
@@ -184,7 +190,9 @@ def _read(place: StatedPlace) -> ReadPlace[str] | None:
     if is_denied and len(names) > 1:  # the last one is
         names, is_denied = names[:-1], False
     is_subject = _DIRECT.fullmatch(place.text, 0, at) and _COPULA.match(place.text, end)
-    if is_denied or is_subject or _ASKED.match(place.text, end):  # of `answer A is …`, see _CHOSEN
+    if (
+        is_denied or is_subject or _ASKED.match(place.text, end) or _IF.match(place.text, end)
+    ):  # of `answer A is …`, see _CHOSEN
         return None
     if _NEGATION.search(place.text, 0, at):
         other = _BUT.match(place.text, end)

@@ -48,7 +48,8 @@ _LATEX = (
     (re.compile(r"(?<=\d)\*\*(?=[\d-])"), "^"),
     (re.compile(r"\*\*+|__+|`+|\\(?=\s|\Z)"), ""),
 )
-_CODES = re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|INR|CHF|JPY|CNY|RMB|SEK|NOK|DKK|Rs\.?|US|AU|CA|R)\s?(?=-?\d)")
+_DOLLARS = re.compile(r"(?<![A-Za-z])(?:US|AU|CA|NZ|HK|A|C|R|S)(?=\s?\$)")
+_CODES = re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|INR|CHF|JPY|CNY|RMB|SEK|NOK|DKK|Rs\.?)\s?(?=-?\d)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-zµΩ°)%])\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3})")
 _DEGREE_OF_ACCURACY = re.compile(
     r"(?:(?:rounded|correct|accurate)\s+)?(?:to\s+)?(?:\d{1,2}|one|two|three|four)\s+(?:decimals?|significant|sig\.?|d\.?p\.?\b|s\.?f\.?\b|Nachkommastellen|Dezimalstellen|décimales?|decimales)(?:\s+(?:places?|figures?|digits?|point))?"
@@ -97,7 +98,7 @@ _BULLET = re.compile(r"^[ \t]*[-–•*][ \t]+", re.MULTILINE)
 
 def plain_digits(text: str) -> str:
     """Return a text with ASCII digits and fractions such as `1/2`, and without LaTeX, currencies and units' powers."""
-    text = text.translate(_FORMS)
+    text = _DOLLARS.sub("", text).translate(_FORMS)
     text = _FRACTION.sub(lambda match: f"{match[1]} {_FRACTIONS[match[2]]}" if match[1] else _FRACTIONS[match[2]], text)
     text = _SUPERSCRIPT.sub(_lowered, text)
     for pattern, form in _LATEX:

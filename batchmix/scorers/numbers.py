@@ -17,6 +17,7 @@ from batchmix.scorers.number_words import with_digits
 from batchmix.scorers.settings import Score, ScorerSettings, Share, target_text
 from batchmix.scorers.statements import ANSWER, Found, ReadPlace, StatedPlace, final_text, settled, statements
 
+_MOST_BOLD = 10
 _MOST_HEAD_CHARS = 100
 _MOST_LOOSE_CHARS = 2_000
 """The end of a long answer in which its last number is looked for first."""
@@ -38,7 +39,7 @@ _DENIED = re.compile(
     rf"{any_word(NOT)}[\s:]{{1,3}}(?:{any_word(f'{LINKS}|{_ABOUT}')}\s{{1,3}}){{0,2}}\Z", re.IGNORECASE
 )
 _HEAD = re.compile(
-    r"(?:\s?[%°]|\s[^\W\d_]{1,15}){0,2}(?:\s?\.(?=\s)|\s?\(|\s?\n\s*\n|,?\s(?:because|since|as|i\.e\.|weil|da|car|porque|因为))"
+    r"(?:\s?[%°]|\s[^\W\d_]{1,15}){0,2}(?:\s?\.(?=\s)|\s?\(|\s?—|,\swhich\b|\s?\n\s*\n|,?\s(?:because|since|as|i\.e\.|weil|da|car|porque|因为))"
 )
 """Follows a result at the beginning of an answer that then explains it."""
 _UNIT = r"(?:\s?[%°]?\s?[^\W\d_]{0,12}\.?)"
@@ -119,9 +120,16 @@ def _levels(text: str, take: str, *, is_cut_off: bool) -> Iterator[list[ReadPlac
         ]
     if is_cut_off:
         return
-    bold = list(_BOLD.finditer(text.rstrip().rsplit("\n", 1)[-1]))
-    if bold and (values := _stated(StatedPlace(0, bold[-1][1]))):
+    bold = [
+        values
+        for match in itertools.islice(_BOLD.finditer(text), _MOST_BOLD)
+        if (values := _stated(StatedPlace(0, match[1])))
+    ]
+    last = _BOLD.findall(text.rstrip().rsplit("\n", 1)[-1])
+    if last and (values := _stated(StatedPlace(0, last[-1]))):
         yield [ReadPlace(len(text), values)]
+    elif len(set(bold)) == 1:
+        yield [ReadPlace(len(text), bold[0])]
     yield _head(text)
     yield _loose(text, take)
 
