@@ -7,6 +7,7 @@ the method `score`; its `tag` is the `kind` in the job file. `kinds.py` lists th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -18,6 +19,10 @@ Share = Annotated[float, msgspec.Meta(ge=0)]
 CUT_OFF = "the answer was cut off"
 MAX_CHARS = 200_000
 """The most characters of an answer that are searched for what it says."""
+
+
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)+"')
+"""A text as JSON writes it."""
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
@@ -126,9 +131,15 @@ def is_cut_off(row: Row) -> bool:
 def listed_targets(target: Any) -> list[str] | None:
     """Return the right answers in a list, as texts without the empty ones. None if the target is not a list.
 
-    A list in a column may also be JSON text: of texts, or of several numbers. (`[1]` may be a footnote.)
+    A list in a column may also be JSON text: of texts, or of several numbers. (`[1]` may be a footnote.) In a column
+    that has lists in other rows, a text is JSON text too: it may mean what is in its quotation marks.
     """
     values = target
+    if isinstance(target, str) and _QUOTED.fullmatch(target):
+        try:
+            return [json.loads(target), target]
+        except ValueError:
+            return None
     if isinstance(target, str) and target.lstrip()[:1] == "[":
         try:
             values = json.loads(target[:MAX_CHARS])

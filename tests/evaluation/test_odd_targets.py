@@ -67,3 +67,12 @@ def test_two_runs_over_such_columns_are_compared(odd: EvalBench) -> None:
     found = compare_runs(odd.root / "one", odd.root / "two")
     assert found.changed == 0
     assert found.paired == 3
+
+
+def test_a_text_in_a_column_that_also_has_lists_is_the_text(evaluated: EvalBench) -> None:
+    evaluated.settings["eval"]["scorers"] = [{"kind": "includes"}]
+    rows = [("red", "red"), ("blue", ["green", "blue"]), ("grey", 'a "quoted" text'), ("pink", ["green"])]
+    evaluated.write_said([{"said": said, "answer": answer} for said, answer in rows])
+    evaluated.run()
+    evaluated.evaluate()
+    assert [row["score"] for row in evaluated.scores()] == [1, 1, 0, 0]
