@@ -15,7 +15,7 @@ from batchmix.job.guards import LESS_IS_BETTER, Guard, guarded
 
 LEVEL = 0.05
 """The significance level: the highest probability that a comparison reports a change although there is none."""
-_WEIGHTS = {"answered": 0.25, "unscored": 0.25}
+_WEIGHTS = {"answered": 0.1, "unscored": 0.1}
 """The part of the level that a test has, in relation to the others: less for what is guarded without being named."""
 VERDICTS = ("worse", "not compared", "better", "same")
 
