@@ -79,7 +79,7 @@ def _notes(metrics: Metrics) -> Iterator[str]:
         cost = "" if judged.cost_usd is None else f", {usd(judged.cost_usd)}"
         tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
         reused = f", {counted(judged.reused, 'verdict')} reused at no cost" if judged.reused else ""
-        yield f"{judged.scorer}: {cell(judged.model)} has given {counted(judged.ok, 'verdict')}, {tokens}{reused}"
+        yield f"{judged.scorer}: {cell(judged.model)} gave {counted(judged.ok, 'verdict')}, {tokens}{reused}"
         if judged.disagreement is not None:
             yield f"{judged.scorer}: the judges differ on {judged.disagreement:.1%} of the answers"
         if judged.contradicted is not None:

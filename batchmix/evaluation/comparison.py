@@ -148,7 +148,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
     comparisons += _untested(match.only_after, [*match.scorers, *match.other_scorers])
     models = [*match.models, *match.only_after]
     comparisons += without_comparison(
-        comparisons, settings.all_guards, [scorer.name for scorer in settings.scorers], models
+        comparisons, settings.all_guards, [scorer.name for scorer in settings.scorers if not scorer.compares], models
     )
     tested = list(with_verdicts([*comparisons, *scores.groups], settings.all_guards, settings.min_paired, level))
     whole = [compared for compared in [*tested, *_gone(match, old)] if not compared.group]

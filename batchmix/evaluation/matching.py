@@ -51,7 +51,11 @@ def matched(old: ComparedRun, new: ComparedRun, pairing: Pairing) -> Match:
     gone = [] if not later else [model for model in old.models if model not in {*models.values(), *new.models}]
     return Match(
         models=models,
-        scorers=[scorer.name for scorer in new.metrics.settings.scorers if scorer.name not in other_scorers],
+        scorers=[
+            scorer.name
+            for scorer in new.metrics.settings.scorers
+            if scorer.name not in other_scorers and not scorer.compares
+        ],
         only_after={model: "the earlier run has no such model" for model in later if model not in models},
         only_before=dict.fromkeys(gone, "the later run has no such model"),
         other_scorers=other_scorers,
@@ -87,9 +91,11 @@ def _has(run: ComparedRun) -> str:
 def _other_scorers(old: ComparedRun, new: ComparedRun) -> tuple[dict[str, str], dict[str, str]]:
     """Return the scorers that can't be compared and why: those of the later run, and those that it no longer has."""
     earlier, later = old.metrics.settings, new.metrics.settings
-    before = {scorer.name: _meaning(scorer, earlier) for scorer in earlier.scorers}
+    before = {scorer.name: _meaning(scorer, earlier) for scorer in earlier.scorers if not scorer.compares}
     other = {}
     for scorer in later.scorers:
+        if scorer.compares:
+            continue
         if scorer.name not in before:
             other[scorer.name] = "the earlier run has no such scores; batchmix eval scores it"
         elif _meaning(scorer, later) != before[scorer.name]:

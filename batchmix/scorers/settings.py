@@ -88,6 +88,11 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
         """Whether it has targets that do not come from a column. A row without one is not scored."""
         return False
 
+    @property
+    def compares(self) -> bool:
+        """Whether its scores themselves compare with another run, and are not compared with those of that run."""
+        return False
+
     def check(self) -> None:
         """Raise `JobError` if the settings do not fit together."""
 

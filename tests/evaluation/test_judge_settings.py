@@ -12,6 +12,7 @@ from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import JobError, RunError
 from batchmix.evaluation.alarms import missed_thresholds
+from batchmix.evaluation.comparison import compare_runs
 from batchmix.evaluation.judge_plans import judge_plans
 from batchmix.job import read_job
 from tests.evaluation.conftest import EvalBench
@@ -130,6 +131,8 @@ def test_a_night_is_compared_with_its_baseline(judged: EvalBench) -> None:
     judged.run()
     second = judged.evaluate()
     assert (second.scores[0].score.mean, second.judges[0].ok) == (0.5, 12)
+    diff = compare_runs(judged.root / "run", judged.out)
+    assert ([one.scorer for one in diff.comparisons if one.scorer], diff.not_compared, diff.alarms) == ([], [], ())
 
 
 def test_rows_without_a_partner_have_no_score_and_are_no_fault(judged: EvalBench) -> None:
