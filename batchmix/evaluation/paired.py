@@ -126,4 +126,4 @@ def _typical_change(values: tuple[Floats, Floats], changes: Floats) -> float:
     """Return the mean size of the changes, large ones weighing more. If nothing changed: the largest value."""
     if changes.any():
         return float(changes @ changes / changes.sum())
-    return float(np.abs(values[0]).max())
+    return float(np.abs(values[0]).max()) or 1.0  # all are 0: shares, each of which may become 1

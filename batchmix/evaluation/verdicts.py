@@ -92,6 +92,12 @@ class _Test(NamedTuple):
         less_is_better = self.compared.metric in LESS_IS_BETTER
         return self.paired.difference if less_is_better else -self.paired.difference
 
+    @property
+    def is_at_worst(self) -> bool:
+        """Whether nothing can get worse: a score is 0 in both runs."""
+        is_zero = self.paired.before == self.paired.after == 0 and self.paired.change == 1.0
+        return is_zero and self.compared.metric not in LESS_IS_BETTER
+
     def in_family(self, *, worse: bool) -> FamilyTest:
         """Return the one-sided test of getting worse, or of getting better if `worse` is False."""
         compared, paired = self.compared, self.paired
@@ -110,7 +116,7 @@ def _tested(tests: Sequence[_Test], level: float) -> Iterator[Comparison]:
             verdict = "worse"
         elif p_better <= level and test.worsening < 0:
             verdict, p = "better", p_better
-        smallest = detectable(test.paired, own_level)
+        smallest = None if test.is_at_worst else detectable(test.paired, own_level)
         yield msgspec.structs.replace(test.compared, adjusted_p=p, verdict=verdict, detectable=smallest)
 
 

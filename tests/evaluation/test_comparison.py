@@ -15,7 +15,7 @@ from batchmix.evaluation.examples import examples
 from batchmix.evaluation.history import HISTORY_SCHEMA, past_runs, write_history
 from batchmix.evaluation.paired import compare
 from batchmix.evaluation.verdicts import Comparison, with_verdicts
-from batchmix.job.guards import Guard
+from batchmix.job.guards import OF_SCORERS, Guard
 from tests.benchmarks.verdicts import DROP, MODELS, PLANTED, first_night, next_night
 from tests.evaluation.conftest import EvalBench
 
@@ -125,7 +125,7 @@ def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBe
 def comparison(before: list[float], after: list[float], metric: str = "score", model: str = "m") -> Comparison:
     paired = compare(np.array(before), np.array(after), np.arange(len(before)))
     assert paired is not None
-    return Comparison(model, metric, "s" if metric == "score" else "", paired)
+    return Comparison(model, metric, "s" if metric in OF_SCORERS else "", paired)
 
 
 def test_guards_set_what_is_tested_and_the_loss_allowed() -> None:
@@ -163,6 +163,14 @@ def test_a_group_is_tested_with_a_small_part_of_the_level_and_takes_little_from_
     assert [one.verdict for one in found] == ["worse", "same", "same", "worse"]
     unguarded = list(with_verdicts([whole, *groups], (Guard(metric="answered"),)))
     assert [one.verdict for one in unguarded] == ["", "", "", ""]
+
+
+def test_what_is_at_its_best_could_get_worse_and_what_is_at_its_worst_could_not() -> None:
+    unscored, none_right = comparison([0.0] * 40, [0.0] * 40, "unscored"), comparison([0.0] * 40, [0.0] * 40)
+    found = [next(with_verdicts([one], (Guard(metric=one.metric),))).detectable for one in (unscored, none_right)]
+    assert found[0] is not None
+    assert 0.05 < found[0] < 0.5
+    assert found[1] is None
 
 
 def test_with_a_lower_level_less_is_found_and_more_would_have_to_be_lost() -> None:
