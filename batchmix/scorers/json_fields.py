@@ -88,7 +88,12 @@ class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
         value = found.value
         extracted = target_text(value)
         if problem_of is not None and (problem := problem_of(value)):
-            return Score(0.0, target, extracted, f"does not fit the schema: {problem.path}: {problem.sentence}")
+            return Score(
+                0.0,
+                target,
+                extracted,
+                f"does not fit the schema: {': '.join(filter(None, (problem.path, problem.sentence)))}",
+            )
         if not isinstance(wanted, dict) or not (self.fields or wanted):
             return Score(_FieldComparison(self, "").score(value, wanted), target, extracted)
         if isinstance(value, list) and len(value) == 1:

@@ -81,6 +81,7 @@ def test_an_answer_must_fit_the_schema_too(tmp_path: Path) -> None:
     found = [function(text, '{"n": 9}', {}) for text in ('{"n": 5}', '{"n": 9}', '{"n": "9"}', "no")]
     assert [each.score for each in found] == [0, 0, 0, 0]
     assert found[1].explanation == "does not fit the schema: /n: 9 is greater than the maximum of 5"
+    assert function("{}", '{"n": 9}', {}).explanation == 'does not fit the schema: "n" is a required property'
     assert function('{"n": 4}', '{"n": 4}', {}).score == 1
 
 
