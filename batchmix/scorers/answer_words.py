@@ -17,16 +17,16 @@ def any_word(words: str) -> str:
 
 ANSWERS = (
     r"answers?|ans|result|solution|verdict|conclusion|antwort(?:en)?|lösung|ergebnis|réponses?|respuestas?|solución|resultado"
-    r"|respostas?|rispost[ae]|soluzione|risultato|résultat|antwoord|oplossing|svaret?|vastaus|odpowied[źz]|wynik"
+    r"|respostas?|rispost[ae]|soluzione|risultato|résultat|antwoord|oplossing|svar(?:et)?|vastaus|odpowied[źz]|wynik"
     r"|odpověď|výsledek|válasz|eredmény|răspuns(?:ul)?|rezultatul|απάντηση|cevap|yan[ıi]t|sonuç|jawaban(?:nya)?|hasil(?:nya)?"
     r"|ответ(?:ы|ом)?|решение|відповідь|отговор|одговор|odgovor|đáp án|câu trả lời|kết quả|الإجابة|الجواب|الإجابه|اجابة"
-    r"|النتيجة|پاسخ|جواب|התשובה|תשובה|उत्तर|जवाब|উত্তর|பதில்|సమాధానం|คำตอบ(?:ที่ถูกต้อง)?|คําตอบ(?:ที่ถูกต้อง)?|答案|答え|答复|回答|解答|正解|结果"
+    r"|النتيجة|پاسخ|جواب|התשובה|תשובה|उत्तर|जवाब|উত্তর|பதில்|సమాధానం|ค(?:ำ|ํา)ตอบ(?:ที่ถูกต้อง)?|ตอบ|答案|答え|答复|回答|解答|正解|结果"
     r"|結果|정답|답변|답|해답|결과"
 )
 """Nouns for the result."""
 OPTIONS = (
     r"choice|option|letter|alternative|statement|wahl|möglichkeit|aussage|option|choix|opción|alternativa|opção|opzione|scelta"
-    r"|optie|keuze|вариант|варіант|wariant|opcja|seçenek|şık|pilihan|opsi|phương án|lựa chọn|الخيار|گزینه|विकल्प|বিকল্প"
+    r"|optie|keuze|вариант|варіант|wariant|opcja|seçenek|seçeneği|şık|şıkkı|pilihan|opsi|phương án|lựa chọn|الخيار|گزینه|विकल्प|বিকল্প"
     r"|选项|選項|选择|選擇|選択肢|보기|선택지|ตัวเลือก|ข้อ"
 )
 """Nouns for one of the things to choose from."""
@@ -58,7 +58,7 @@ LINKS = f"{_COPULAS}|{_FILLERS}|{CORRECT}|{ANSWERS}|{OPTIONS}"
 COPULAS = _COPULAS
 NOT = (
     r"not|isn't|isnt|aren't|wasn't|don't|doesn't|didn't|doubt|hardly|can't|cannot|couldn't|won't|wouldn't|never|neither|nor|nicht|kein|keine|weder|pas|jamais|ni|no|não|nem|non|né|niet"
-    r"|inte|ikke|ei|nie|není|nem|nu|δεν|değil|bukan|tidak|не|ні|ни|không|ليس|ليست|نیست|לא|नहीं|নয়|ไม่ใช่|ไม่|不是|不|并非|并不|非|ない|아니"
+    r"|inte|ikke|ei|nie|není|nem|nu|δεν|değil|bukan|tidak|не|ні|ни|nie|không phải|không|ليس|ليست|نیست|לא|नहीं|নয়|ไม่ใช่|ไม่|不是|不|并非|并不|非|ない|아니"
 )
 """Words that deny what follows."""
 WRONG = (
@@ -68,10 +68,26 @@ WRONG = (
     r"|不对|ではなく|ではない|じゃない|가 아니라|이 아니라|間違い|誤り|틀린|틀렸|오답|nicht|pas|no|não|non|не|不|no way|neither|nor|[✗✘❌✕×]"
 )
 """Words after a result that deny it."""
-BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|а|но|而是|但是|而|むしろ|아니라"
+BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|lecz|ale|melainkan|mà là|а|но|بل|बल्कि|而是|但是|而|むしろ|아니라"
 """Words between what is denied and what is right."""
 BESIDE = r"and(?: also| possibly)?|as well as|or(?: possibly)?|nor|und|oder|sowie|et|ou|y|e|o|ed|en|of|och|eller|i|lub|albo|a|nebo|és|vagy|și|sau|και|ή|ve|veya|dan|atau|и|или|і|та|або|và|hoặc|और|या|و|أو"
 """Words between two results that are named together."""
+FITS = r"fits?(?: best| better)?|works|holds|matches|satisfies|remains|survives|comes closest|is closest|is (?:most|more) likely|is (?:the )?strong(?:er|est)|wins|stands out|is left|qualifies|passt|stimmt|trifft zu|bleibt|gilt|convient|encaja|cumple|подходит"
+"""Verbs that say of an option that it is right."""
+DENIES = (
+    r"unlikely|improbable|implausible|doesn't|does not|don't|fails?|can be (?:excluded|eliminated|ruled out|discarded)|makes? no sense|no longer|not|isn't|isnt|wasn't|can't|cannot|won't|wouldn't|a trap|a distractor"
+    r"|wrong|incorrect|false|out of the question|scheidet aus|entfällt|passt nicht|stimmt nicht|ist falsch|falsch|unwahrscheinlich|fausse?|exclue?|improbable|peu probable|incorrect[aeo]|descartad[ao]|errad[ao]|sbagliat[ao]|esclus[ao]|improbabile"
+    r"|не подходит|неверен|неверн\w+|неправильн\w+|маловероят\w+|не"
+)
+"""Words that follow what they deny, or stand directly in front of it."""
+INSTEAD = r"rather than|instead of|as opposed to|over|statt|anstatt|anstelle von|plutôt que|au lieu de|en (?:lugar|vez) de|em vez de|invece (?:di|che)|вместо|in plaats van"
+"""Words in front of what is not chosen, behind what is."""
+REJECTED = (
+    r"don't (?:think|believe|see|agree|choose|pick)|do not (?:think|believe|agree)|wouldn't (?:choose|pick|say|go)|would (?:never|not) (?:choose|pick|say)|doubt|disagree|hardly|unlikely|avoid|no way|never"
+    r"|wrong to (?:choose|pick|say)|rule out|ruled out|exclude|excluding|eliminate|glaube nicht|bezweifle|schließe|kaum|ne (?:pense|crois) pas|je doute|no creo|dudo|não (?:acho|creio)|non (?:credo|penso)|dubito"
+    r"|вряд ли|не думаю|сомневаюсь|ik denk niet|tror inte|nie sądzę"
+)
+"""Words some way in front of what they reject."""
 RETRACTED = (
     rf"{any_word('wait|scratch that|correction|actually|hold on|on second thoughts?|on reflection|let me re[a-z-]+|oops|hm+|i mean|my mistake|strike that|sorry|moment(?: mal)?|quatsch|halt|stimmt nicht|espera|perdón|en realidad|attends|attendez|pardon|en fait|aspetta|anzi|espere|aliás|wacht|нет|подождите|стоп|точнее')}"
     r"|(?:(?<=[.!?…,;\n])|(?<=[.!?…,;]\s)|^)\s{0,3}(?:no|nope|nein|non|não)\s?[,.:!…]|不对|等等|等一下|错了|更正|いや|待って|訂正|아니|잠깐"
@@ -83,7 +99,7 @@ TAKEN_BACK = (
 """Those after which a result does not count any more even if no other one is stated."""
 SUPPOSED = (
     r"if|whether|unless|suppose|supposing|assum(?:e|es|ed|ing)|imagine|were|wrong|incorrect|false|other|another|tempting|tempted|distractor|you might|one might"
-    r"|some (?:may|might|would)|may think|might think|might say|at first|initially|first guess|first thought|i thought|i initially|most people|many people|many would|some people|common (?:mistake|error|wrong)"
+    r"|some (?:may|might|would)|may think|might think|might say|at first|initial(?:ly)?|previous(?:ly)?|original(?:ly)?|first answer|first guess|first thought|i thought|i initially|most people|many people|many would|some people|common (?:mistake|error|wrong)"
     r"|falls|wenn|angenommen|falsche?n?|zunächst|zuerst|ob|si|supongamos|sería si|al principio|primera|supposons|d'abord|incorrecta|incorrecte|se fosse|inizialmente"
     r"|если|сначала|неправильный|неверный|如果|假设|若|假如|错误|起初|もし|最初|誤った|만약|처음"
 )
@@ -96,8 +112,14 @@ WEIGHED = (
 )
 """Words with which an option is looked at, not chosen."""
 CHOOSE = (
-    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|leaving|leaves|left with|corresponds to|matches|i'd say|i would say|i'll say|vote for|settle on|i conclude|i believe|i think|my choice"
+    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|leaving|leaves|left with|corresponds to|matches|i'd say|i would say|i'll say|vote for|mark|tick|circle|settle on|i conclude|i believe|i think|my choice"
     r"|wähle|entscheide mich für|tippe auf|je choisis|je dirais|je pense que c'est|elijo|escojo|elegiría|diría|creo que es|escolho|diria|scelgo|direi|kies|väljer|wybieram|vybírám|választom"
     r"|seçiyorum|saya (?:memilih|pilih)|выбираю|вибираю|думаю,? что|tôi chọn|chọn|أختار|选择?|選擇?|应选|應選|故选|選びます|選ぶ"
 )
 """Words with which an option is chosen."""
+PLAIN = (
+    f"{LINKS}|{CHOOSE}|{FINAL}|{OPTIONS}|{CORRECT}|ans|hence|it|it's|that's|that|this|leaves?|leaving|left|only|alone|just|i|i'm|i'd|i'll|we|me|my guess|guess|guessing|chosen|say|get|gives?|yes|ergo|letra|which|alternativ|är|view|opinion|pick|lean(?:ing)? towards?|go|goes|going|let's|with|would"
+    f"|fairly|quite|pretty|confident|sure|certain|sounds?|looks?|like|seems?|appears?|actually|really|mark|here|then|response|better|statement|holds|works|fits|ce|n'est|n|ne|answered|remaining|remains?|ich|nehme|glaube|meine|sage|wohl|wahrscheinlich|bleibt|nur|übrig|c'est|je|pense|crois|reste|probablement|creo|que|sea|queda|probablemente|acho|fica|credo|penso|rimane|ik|denk|jag|tror|kies"
+    f"|думаю|что|это|остаётся|наверное|скорее всего|myślę|że|to|tôi|nghĩ|saya|kira|我|认为|觉得|本题|题|应该|是|剩下|只有|だけ|思います|と|です|だ|でしょう|입니다|이에요|이다|같습니다|것|أعتقد|أن|أظن"
+)
+"""The words of a sentence that says nothing else but which result it is."""

@@ -15,20 +15,22 @@ from batchmix.scorers.answer_words import (
     COPULAS,
     CORRECT,
     FINAL,
+    FITS,
     LINKS,
     NOT,
     OPTIONS,
+    PLAIN,
     SUPPOSED,
     WEIGHED,
     WRONG,
     any_word,
 )
+from batchmix.scorers.contrasts import without_denied
 from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable
+from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings
 from batchmix.scorers.statements import Found, ReadPlace, StatedPlace, after_retraction, final_text, settled, statements
 
-_MOST_WORDS = 10
-"""The most words of a sentence that chooses a letter only by naming it."""
 _OPEN, _CLOSE = r"[(\[{<\"'“‘「【]{0,3}", r"[)\]}>\"'”’」】]{0,3}"
 _OPTION = rf"(?:{any_word(OPTIONS)}\s{{0,3}})?"
 _JUNK = r"[^\w?✗✘❌✕×🚫👎\ue000-\ue1ff]{0,12}+"
@@ -40,14 +42,14 @@ _IS = (
     r"|[:=(,–—-][ \t]{0,3}){0,3}"
 )
 _CHECKED = "[✓✔✅☑]"
-_CLAUSE_END = r"\s*(?:[.,;:!)\n。，、！；]|\Z)"
+_CLAUSE_END = r"\s*(?:[.,;:!)\n。，、！；]|\Z|です|だ|입니다)"
 
 
 def _pattern(text: str, flags: int = 0) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE | flags)
 
 
-_ALONE = _pattern(rf"(?:[QA]?\d{{1,4}}\s?[.):])?{_JUNK}{_OPTION}{_JUNK}({MARK}){_JUNK}")
+_ALONE = _pattern(rf"(?!.*[:：]\s*\Z)(?:[QA(]?\d{{1,4}}\s?[.):-])?{_JUNK}{_OPTION}{_JUNK}({MARK}){_JUNK}")
 _SEVERAL = _pattern(rf"{_JUNK}(?>{_ONE})(?>{_AND}{_ONE})++{_JUNK}")
 _IN_BRACKETS = _pattern(rf"\[({MARK})\]\]")
 _ANNOUNCED = _pattern(
@@ -65,7 +67,8 @@ _MARKS = _pattern(MARK)
 _NEGATION = _pattern(any_word(NOT))
 _BUT = _pattern(rf"[\s,;]{{0,3}}(?:{any_word(BUT)})\s{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{_ONE}")
 _DENIED = _pattern(
-    rf"[\s,]{{0,3}}(?:{_IS})(?:{any_word('definitely|clearly|also|obviously|simply')}\s{{0,3}})?(?:{any_word(WRONG)}(?!\s{{0,3}}{_OPTION}{_OPEN}{MARK})|[✗✘❌✕×])"
+    rf"[ \t,]{{0,3}}(?:{_IS})(?:{any_word('definitely|clearly|also|obviously|simply')}\s{{0,3}})?"
+    rf"(?:{any_word(WRONG)}(?!\s{{0,3}}{_OPTION}{_OPEN}{MARK})|[✗✘❌✕×])"
 )
 _DENIED_IN_LINE = _pattern(
     rf"[^\n.\ue000-\ue1ff]{{0,200}}?(?:(?<=[\s(:–—-])(?:{any_word(WRONG)})[^\w\n\ue000-\ue1ff]{{0,3}}(?:\n|\Z|because|since|as|:)|[✗✘❌✕×])"
@@ -74,7 +77,12 @@ _JOINED = _pattern(
     rf"{MARK}{_CLOSE}\s{{0,3}}(?:{any_word(BESIDE)}|[/&+]|{_ASIAN_AND})\s{{0,3}}{_OPEN}{_OPTION}{_OPEN}\Z"
 )
 _ASKED = _pattern(r"[)\]}\s\"'”]{0,5}\?")
-_HENCE = f"{FINAL}|it is|it's|it must be|it has to be|that is|that's|this is|definitely|clearly"
+_HENCE = (
+    f"{FINAL}|it is|it's|it must be|it has to be|that is|that's|this is|definitely|clearly|actually"
+    r"|es ist(?: die)?|das ist|nein,?(?: doch)?|c'est(?: la)?|아니|いや|不对|正しいのは|正解は"
+    r"|(?:which |that |this )?leav(?:es|ing)(?: only| us with)?|bleibt(?: nur)?|es la|è la|é a(?: letra)?"
+    r"|это|dann|entonces|alors|应该是|应是|就是|所以是|而是"
+)
 _CHOSEN = (
     _pattern(rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,3}}{_CHECKED}[ \t]{{0,3}}{_OPTION}{_OPEN}({CAPITAL})"),
     _pattern(
@@ -87,25 +95,46 @@ _CHOSEN = (
         rf"|(?:{CORRECT}|{ANSWERS})(?![ ](?:if|unless|wenn|si)\b)|{_CHECKED})"
     ),
     _pattern(
-        rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,6}}{_OPTION}({CAPITAL})[).:\]][^\n\ue000-\ue1ff]{{0,200}}?[\s(:–—→-](?:{any_word(f'{CORRECT}|yes')}|{_CHECKED})[^\w\n\ue000-\ue1ff]{{0,4}}(?:\n|\Z)"
+        rf"(?<!\w){_OPTION}({CAPITAL}){_CLOSE}\s{{0,2}}(?:alone\s)?(?:{any_word(FITS)}|[项項]?(?:正确|正確|符合)|が正し|[가이은는]?\s?맞)(?=\W|\Z|い|[습아])"
+    ),
+    _pattern(
+        rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,6}}{_OPTION}({CAPITAL})(?:[).:\]]|\s?[|–—-])[^\n\ue000-\ue1ff]{{0,200}}?[\s(:–—→|-](?:{any_word(f'{CORRECT}|yes')}|{_CHECKED})[^\w\n\ue000-\ue1ff]{{0,4}}(?:\n|\Z|(?<=\|))"
     ),
     _pattern(
         rf"(?<!\w)(?:{CHOOSE})\s{{0,3}}(?:{any_word(f'{LINKS}|with|for')}\s{{0,3}}|:\s{{0,3}}){{0,4}}{_OPEN}({MARK})(?!{_CLOSE}{_AND}{_OPEN}{CAPITAL}{_CLOSE}(?!\s*(?:{any_word(COPULAS)})))(?!{_CLOSE}\s*\?)"
     ),
     _pattern(
-        rf"{any_word(_HENCE)}[\s,:]{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{_OPEN}({CAPITAL}){_CLOSE}"
+        rf"(?:{any_word(_HENCE)}|(?<=[.!?…,;:]\s)(?:no|non|нет),)[\s,、:]{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{_OPEN}({CAPITAL}){_CLOSE}"
         rf"(?={_CLAUSE_END}|\s+(?:it is|because|since|as|for|rather|instead))"
     ),
 )
 _EXPLAINED = "(?:because|since|as(?! well)|only|rather|instead|i think|i believe|porque|weil|parce)\\b|因为"
 _HEAD = _pattern(
-    rf"(?:\d{{1,3}}[.):]\s)?{_JUNK}{_OPTION}{_OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{_CLOSE}\s[-–—]|,\s(?!{_OPEN}{CAPITAL}{_CLOSE}\s?(?:,|\Z))|[–—]|\s(?={_EXPLAINED})))"
+    rf"(?:\d{{1,3}}[.):]\s)?{_JUNK}{_OPTION}{_OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{_CLOSE}\s[-–—]|\s\((?!{CAPITAL}\s?\))|,\s(?!{_OPEN}{CAPITAL}{_CLOSE}\s?(?:,|\Z))|[–—]|\s(?={_EXPLAINED})))"
 )
 _LABEL = _pattern(rf"[^\w\n\ue000-\ue1ff]{{0,9}}{_OPTION}{_OPEN}({MARK})(?:[).:\]]|\s?$)")
 _UNCERTAIN = _pattern(rf"\?|{MARK}{_CLOSE}:\s*\w|{any_word(f'{NOT}|{WRONG}|{WEIGHED}|{SUPPOSED}')}|\.\.\.\Z|…\Z")
+_PLAIN = any_word(PLAIN)
+_WORD_BEFORE = re.compile(r"(?<![A-Za-z])([A-Za-z]{3,30})[ -]\Z")
+_BEFORE_OPTION = _pattern(
+    rf"{_PLAIN}|but|and|or|because|since|if|while|whereas|although|though|which|making|makes?|means?|shows?|proves?|says?|see|find"
+    r"|both|neither|either|and|und|oder|aber|dass|weil|mais|donc|pero|porque|perché|mas|ma"
+)
+"""The words in front of a letter that do not make it a name, as `person` and `vitamin` do."""
+_NAMES_ONLY = _pattern(rf"(?:{_PLAIN}|{MARK}|[^\w\ue000-\ue1ff]|项|項)*+")
+"""A sentence that says nothing else but which letter it is."""
+_AS_OPTION = _pattern(
+    rf"(?:{any_word(OPTIONS)}\s{{0,2}}{_OPEN}{MARK}{_CLOSE}|"
+    rf"(?:{MARK}[)\]]|[→⇒]\s?{MARK})|\|\s?{MARK}\s?\||\A[^:\n]{{1,40}}:\s{{0,3}}{_OPEN}{MARK}{_CLOSE})[.!。*|\s]{{0,4}}\Z"
+)
+"""A short sentence that ends with an option, as in `Paris (B)` or `Svar: B`."""
 _FINISHED = _pattern(rf"(?:[.!。！;)|*]|{MARK}\W*)\Z")
 _SENTENCES = re.compile(r"(?<=[.!?…;。！？；])\s+(?=\S)")
-_CLAUSES = re.compile(r"[.!?;,\n。！？；，]")
+_CLAUSES = re.compile(r"[.!?;,:\n。！？；，]")
+_NOT_AT_END = _pattern(rf"(?:{any_word(NOT)})[ \t]\Z")
+_BROKEN_OFF = re.compile(r"[:：,，、=+×(]\s*\Z")
+_FEW_CHARS = 40
+"""A text as short as this that breaks off names a letter without choosing it."""
 _SUPPOSED = _pattern(any_word(f"{SUPPOSED}|{NOT}|{WEIGHED}"))
 
 
@@ -138,7 +167,7 @@ def chosen_letter(text: str, letters: str, *, is_cut_off: bool = False) -> Found
     only weighed do not count. An answer that was cut off must have stated its result, or consist of the letter.
     """
     try:
-        text = marked(readable(final_text(text)), letters)
+        text = without_denied(marked(readable(own_words(final_text(text))), letters))
     except RefusedTextError as error:
         return Found(None, str(error), is_unclear=is_cut_off)
     if alone := _ALONE.fullmatch(text):
@@ -164,16 +193,29 @@ def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
         ReadPlace(match.start(), (match[1],))
         for pattern in _CHOSEN
         for match in pattern.finditer(text)
-        if not _SUPPOSED.search(_CLAUSES.split(text[max(0, match.start() - 80) : match.start()])[-1])
-        and not _DENIED.match(text, match.end(1))
-        and not _JOINED.search(text[max(0, match.start(1) - 30) : match.start(1)])
-        and not (is_cut_off and match.end(1) == len(text))
+        if _is_meant(text, match) and not (is_cut_off and match.end(1) == len(text))
     ]
+    if len(text) < _FEW_CHARS and _BROKEN_OFF.search(text):
+        return
     head = _HEAD.match(text)
     if head and not _DENIED_IN_LINE.match(text, head.end()) and not _DENIED.match(text, head.end()):
         yield [ReadPlace(head.start(), (head[1] or head[2],))]
     if not is_cut_off and (mark := _last_named(text)):
         yield [ReadPlace(len(text), (mark,))]
+
+
+def _is_meant(text: str, match: re.Match[str]) -> bool:
+    """Return whether a letter is called right: it is neither denied, nor the end of a name, nor only supposed."""
+    before = text[max(0, match.start() - 80) : match.start()]
+    if (
+        match.start(1) == match.start()
+        and (name := _WORD_BEFORE.search(before))
+        and not _BEFORE_OPTION.fullmatch(name[1])
+    ):
+        return False
+    if _SUPPOSED.search(_CLAUSES.split(before)[-1]) or _NOT_AT_END.search(before) or _DENIED.match(text, match.end(1)):
+        return False
+    return not _JOINED.search(text[max(0, match.start(1) - 30) : match.start(1)])
 
 
 def _read(place: StatedPlace) -> ReadPlace[str] | None:
@@ -212,8 +254,6 @@ def _last_named(text: str) -> str | None:
         return label[1]
     sentence = after_retraction(_SENTENCES.split(lines[-1])[-1])
     named: set[str] = set(re.findall(CAPITAL, sentence))
-    if len(named) != 1 or len(sentence.split()) > _MOST_WORDS or _UNCERTAIN.search(sentence):
+    if len(named) != 1 or _UNCERTAIN.search(sentence) or not _FINISHED.search(sentence):
         return None
-    if not _FINISHED.search(sentence):
-        return None
-    return named.pop()
+    return named.pop() if _NAMES_ONLY.fullmatch(sentence) or _AS_OPTION.search(sentence) else None

@@ -34,9 +34,11 @@ _WORD = "A-Za-z0-9_À-ÖØ-öø-ɏЀ-ӿ"
 _AFTER = rf"(?![{_WORD}]|['’](?!(?:d[iıuü]r|t[iıuü]r)\b)[A-Za-z]|-[A-Za-z]|[+#]|[.,]\d)"
 _BEFORE = rf"(?<![{_WORD}./+-])(?<![A-Za-z]['’])|(?<=[A-Z]/)|(?<=\A\d\.)"
 _CONJUNCTIONS = any_word(
-    f"is|was|be|isn't|can't|seems|because|since|as|it|here|rather|not|instead|ist|est|es|é|è|hay|{BUT}|{BESIDE}"
+    f"is|was|be|isn't|can't|seems|because|since|as|it|here|rather|not|instead|over|beats|wins|fits|works|comes|outperforms|değil|mà|nie|ist|est|es|é|è|hay|{BUT}|{BESIDE}"
 )
-_NO_WORD = rf"\s*(?:\Z|[^\s\w]|\n|\s(?:{_CONJUNCTIONS}|[^a-zà-öø-ÿ]))"
+_NO_WORD = (
+    rf"\s*(?:\Z|[^\s\w]|[\u0900-\u0dff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\n|\s(?:{_CONJUNCTIONS}|[^a-zà-öø-ÿ]))"
+)
 _NOT_AN_ARTICLE = re.compile(_NO_WORD)
 _NOT_I = re.compile(r"\s*(?:\Z|[^\s\w]|\s(?:is|and|or|nor)\b)")
 """What follows the letters `A` and `I`, and not the words."""

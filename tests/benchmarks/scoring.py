@@ -31,6 +31,7 @@ CORPORA = Path(__file__).parent.parent / "scorers"
 FILES = (
     CORPORA / "labelled_answers.jsonl",
     CORPORA / "more_answers.jsonl",
+    CORPORA / "misleading_answers.jsonl",
     CORPORA / "json_answers.jsonl",
     CORPORA / "labelled_verdicts.jsonl",
     CORPORA / "more_verdicts.jsonl",

@@ -1,0 +1,67 @@
+"""Takes the letters that an answer denies out of it, so that those that are left are the ones it speaks for.
+
+The texts are those of `letter_marks`. `not A but B`, `B, not A` and `A is worse than B` all become what they say of B.
+"""
+
+from __future__ import annotations
+
+import re
+
+from batchmix.scorers.answer_words import BUT, COPULAS, DENIES, INSTEAD, LINKS, NOT, OPTIONS, REJECTED, WRONG, any_word
+from batchmix.scorers.letter_marks import MARK
+
+_OPEN, _CLOSE = r"[(\[{<\"'“‘「【]{0,2}", r"[)\]}>\"'”’」】]{0,2}"
+_NO_MARK = "[^\ue000-\ue1ff.!?;\n。！？；]"
+_NO_COMMA = "[^\ue000-\ue1ff.!?;,\n。！？；，、]"
+_OPTION = rf"(?:{any_word(OPTIONS + '|response|assistant|model')}[ \t]{{0,2}})?"
+_FILLERS = rf"(?:(?:{any_word(f'{LINKS}|actually|really|me|I|it|las?|los?|un|eine?|sim|sì|là|be')})[ \t]{{0,2}}){{0,3}}"
+_ONE = rf"{_OPEN}{_OPTION}{_OPEN}{MARK}{_CLOSE}"
+_ADVERBS = rf"(?:{any_word('clearly|very|highly|quite|much|far|also|simply|obviously|therefore|thus|rather|definitely|slightly|a bit|a little|somewhat|likely|deutlich|eindeutig|bien|mucho|muito|molto|явно')}[ \t]{{0,2}}){{0,2}}"
+_BETTER = r"better|superior|preferable|stronger|more \w+|preferred|closer|clearer|besser|meilleure?|mejor|melhor|migliore|лучше|supérieure?|beter|bättre|lepsza|daha iyi"
+_WORSE = r"worse|inferior|weaker|less \w+|poorer|schlechter|pire|moins \w+|peor|menos \w+|pior|peggiore|хуже|slechter"
+_THAN = r"than|to|over|als|que|di|do que|чем|dan|än|niż"
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.IGNORECASE)
+
+
+_COMPARED = tuple(
+    (_pattern(before), form)
+    for before, form in (
+        (rf"(?<!\w)(?:prefer|preferred|favou?r|bevorzuge|préfère|prefiero|prefiro|preferisco|предпочитаю)[ \t]{{1,2}}{_FILLERS}{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}(?:\s(?:to|over|rather than|gegenüber|vor|à|a|перед)[ \t]{{1,2}}{_FILLERS}{_ONE})?", r"I choose \1"),
+        (rf"({MARK}){_CLOSE}\s(?:{COPULAS}|seems|looks|appears|gives|provides|offers|has)\s{_FILLERS}{_ADVERBS}(?:{_BETTER})(?=\W){_NO_MARK}{{0,60}}?\s(?:{_THAN})\s{_FILLERS}{_ONE}", r"\1 is better"),
+        (rf"{MARK}{_CLOSE}\s(?:{COPULAS}|seems|looks|appears)\s{_ADVERBS}(?:{_WORSE})(?=\W){_NO_MARK}{{0,60}}?\s(?:{_THAN})\s{_FILLERS}{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}", r"\1 is better"),
+        (rf"({MARK}){_CLOSE}\s(?:(?:clearly|slightly|easily)\s)?(?:beats|outperforms|surpasses|wins (?:over|against)|is preferred over)\s{_FILLERS}{_ONE}", r"\1 is better"),
+        (rf"(?<!\w)(?:all|every(?:thing| \w+))\b{_NO_MARK}{{0,40}}?{any_word(WRONG)}{_NO_MARK}{{0,20}}?\s(?:except|but|save)(?: for)?\s{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}", r"\1 is correct"),
+        (rf"(?<!\w)(?:all|every(?:thing| \w+))\b{_NO_MARK}{{0,30}}?\s(?:except|but|save)(?: for)?\s{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}\s(?:is|are|can be|have been|has been)\s(?:clearly\s)?{any_word(WRONG)}", r"\1 is correct"),
+        (rf"\A\W*{_OPTION}({MARK})[ \t]?>{{1,2}}[ \t]?{MARK}\W*\Z", r"\1"),
+        (rf"\A\W*{_OPTION}{MARK}[ \t]?<{{1,2}}[ \t]?({MARK})\W*\Z", r"\1"),
+        (rf"({MARK})[ \t]?比[ \t]?{MARK}[ \t]?(?:更|要|回答得?)?[ \t]?(?:好|优|准确|合适|强|佳)", r"\1 is better"),
+    )
+)  # fmt: skip
+_NOT = any_word(NOT)
+_NOT_BUT = _pattern(
+    rf"{_NOT}[ \t]{{0,3}}{_FILLERS}{_ONE}[ \t]?(?:[,;][ \t]?)?(?:(?:{any_word(BUT)}|而是|但是|[,;][ \t]?(?:it's|it is|es|c'est))[,\s]{{0,2}}{_FILLERS})(?={_ONE})"
+)
+_NOT_AFTER_BUT = _pattern(
+    rf"{_ONE}[ \t]?(?:ではなくて?|じゃなくて?|でなく|[이가]? ?아니라|नहीं(?:[ \t]?है)?[ \t]?,?[ \t]?बल्कि|değil[ \t]?,?(?:[ \t]?(?:aksine|bilakis))?)[ \t]?(?={_ONE})"
+)
+_BUT_NOT = _pattern(
+    rf"(?<=[\ue000-\ue1ff])({_NO_MARK}{{0,30}}?)[,(\s]{{0,3}}(?:(?:{any_word('and|but|und|et|y|e|и|а|en')}|而)[ \t]?)?(?:{_NOT}|{any_word(INSTEAD)}|而?不[选是])[ \t]{{0,3}}{_FILLERS}{_ONE}(?![ \t]?(?:{any_word(BUT)}))"
+)
+_DENIED_BEFORE = _pattern(rf"(?:{any_word(REJECTED)}|不(?:可能)?是|不会是|不选|排除){_NO_COMMA}{{0,40}}?{_ONE}")
+_DENIED_AFTER = _pattern(
+    rf"{_ONE}[\s,]{{0,2}}(?:{any_word(COPULAS)}[ \t]{{0,2}})?{_ADVERBS}(?:{any_word(DENIES)}(?![ \t]?(?:{WRONG}))"
+    rf"|(?:가|이|는|은|が|は|も)?[ \t]?(?:正解|答え|정답|답)?[ \t]?(?:이|가|では|じゃ)?[ \t]?(?:아닙니다|아니다|아니에요|아님|ありません|ない(?:です)?|違います|틀렸)"
+    rf"|(?:सही\s|ठीक\s)?नहीं|değil)"
+)
+
+
+def without_denied(text: str) -> str:
+    """Return a text in which comparisons say only what they prefer, and from which denied letters are gone."""
+    for pattern, form in _COMPARED:
+        text = pattern.sub(form, text)
+    text = _NOT_AFTER_BUT.sub("", _NOT_BUT.sub("", text))
+    text = _BUT_NOT.sub(r"\1", text)
+    return _DENIED_AFTER.sub("§", _DENIED_BEFORE.sub("§", text))

@@ -1,0 +1,79 @@
+"""Takes out of an answer what it does not state: heads of tables, quoted lines, what others say, and offers of help."""
+
+from __future__ import annotations
+
+import re
+
+_QUOTED_LINE = re.compile(r"^[ \t]*>[ \t]+[^\n]*(?:\n|\Z)", re.MULTILINE)
+_TABLE_HEAD = re.compile(
+    r"^[ \t]*\|[^\n]*\|[ \t]*\n[ \t]*\|[-:| \t]+\|[ \t]*\n(?=[ \t]*\|[^\n]*\n[ \t]*\|)", re.MULTILINE
+)
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
+_SAY = (
+    r"say|says|said|claim|claims|claimed|think|thinks|thought|believe|believes|believed|wrote|writes|answer|answers|answered|suggest|suggests|suggested"
+    r"|state|states|stated|ask|asks|asked|chose|choose|picked|pick|guess|guessed|argue|argues|assume|assumes|insist|insists|propose|proposed|respond|responded"
+)
+_OTHERS = (
+    r"(?:(?:the|this|that|your|my|our|his|her|another|one|an?) (?:[a-z]{2,12} ){0,2})?(?:student|pupil|user|teacher|author|friend|colleague|classmate|professor|person|people|textbook|book"
+    r"|(?:answer |official )?key|scheme|mark scheme|marking scheme|label|website|article|forum|model|tutor|students|users|others|commenter|candidate)s?"
+    r"|you|he|she|they|(?:many|most|some|several|few)(?: (?:other )?[a-z]{3,12})?|somebody|someone"
+)
+_BY_OTHERS = re.compile(
+    rf"(?:^|(?<=[.!?;:,\n]\s))(?:(?:well|so|yes|and|but|of course|,)\s)?(?:"
+    rf"(?:(?:{_OTHERS})(?: in (?:the|your|my) \w+)?(?: would| might| may| will| often| also| both| all| originally| incorrectly| wrongly){{0,2}} (?:{_SAY})"
+    rf"|(?!(?:The|This|That|It|My|Final|Who|What|Which|Nobody|Nothing|Everything)\s)(?-i:[A-Z])[a-z]{{2,12}} (?:says|said|thinks|thought|claims|claimed|believes|wrote|answered|insists|argues|guesses|guessed)"
+    rf"|(?:the |your |my )?(?:answer key|key|textbook|book|marking scheme|mark scheme|label)(?: in (?:the|your|my) \w+)? (?:gives|gave|lists|has|shows|indicates)"
+    rf"|according to (?:the|your|my|some|an?) \w+"
+    rf"|du (?:sagst|meinst|schreibst|fragst)|sie (?:sagen|meinen|schreiben|fragen)|(?:der|die|ein|eine|dein|mein) (?:schüler|schülerin|student|lehrer|buch|freund|nutzer)\w{{0,2}} (?:schreibt|sagt|meint|schrieb|sagte|gibt)|(?:viele|manche|einige|die meisten) (?:sagen|meinen|denken|würden)|laut (?:dem |der )?\w+"
+    rf"|tu dis|vous (?:dites|pensez|demandez)|(?:l'élève|l'étudiante?|le livre|le manuel|le corrigé) (?:a répondu|dit|écrit|pense|donne|indique)|(?:certains|beaucoup) (?:disent|pensent|diraient)|selon (?:le|la|l')\s?\w+"
+    rf"|(?:tú )?(?:dices|preguntas)|(?:el|la) (?:alumn[oa]|estudiante|libro|clave) (?:dice|respondió|escribió|cree|da)|(?:muchos|algunos) (?:dicen|dirían|creen)|según (?:el|la) \w+"
+    rf"|(?:o|a) (?:alun[oa]|estudante|livro|gabarito) (?:diz|respondeu|escreveu)|(?:lo|la) (?:studente|studentessa) (?:dice|ha scritto|ha risposto)|(?:ученик|студент|учебник|вы|ты) (?:говорит|пишет|утверждает|ответил|написал|говорите|говоришь)\w?)\b"
+    rf"|(?:学生|学生们|同学|用户|有人|很多人|你|您|书上|教材|课本|答案册)(?:认为|说|写|觉得|以为|选|问|给出)|(?:学生|生徒|ユーザー|教科書)は"
+    rf")",
+    re.IGNORECASE,
+)
+_BACK = re.compile(
+    r"[.!?;\n。！？；]|[\s,](?:but|yet|however|though|although|whereas|while|in fact|aber|doch|mais|pero|mas|ma|но|а) |但|其实|而实际|这是错|[,，]\s?(?:which|what) (?:is|was) (?:wrong|a|an|incorrect|mistaken|false)\b",
+    re.IGNORECASE,
+)
+_QUOTE = re.compile(r"[\"“«「][^\"”»」\n]{0,300}[\"”»」]")
+_OFFER = re.compile(
+    r"(?:please )?(?:let me know|would you|do you|shall i|should i|feel free|i hope|hope (?:this|that|it)|if you(?:'d| would| want| need| have| like)|is there any|want me|need (?:any|me|help)|happy to|i can also|rate |good luck|can i help|don't hesitate|any (?:other )?questions"
+    r"|möchte|soll ich|sag (?:mir )?(?:bescheid|einfach)|lass (?:es )?mich|ich hoffe|wenn du|falls du|brauchst|melde|n'hésite|voulez|veux-tu|souhaite|dites-moi|dis-moi|j'espère|si vous|si tu"
+    r"|¿?quieres|¿?quiere|¿?necesitas|¿?te gustaría|espero que|avísame|si quieres|si necesitas|quer que|gostaria|espero ter|se quiser|vuoi|spero|fammi sapere|se vuoi|wil je|laat me weten|хотите|хочешь|надеюсь|если (?:вам|вы|нужно|хотите)|дайте знать"
+    r"|需要我|你想|您想|希望|如果你|如果您|如需|还需要|还有(?:其他|什么)|他に|ご不明|必要であれば|必要なら|도움이 필요|더 궁금|원하시면|هل تريد|هل ترغب|क्या आप)",
+    re.IGNORECASE,
+)
+_ENDINGS = re.compile(r"\n\s*\n|(?<=[.!?…])\s+(?=\S)|(?<=[。！？])")
+_MOST_OFFERS = 4
+
+
+def own_words(text: str) -> str:
+    """Return what an answer states itself. A text that is nothing but a quotation, or an offer, stays as it is."""
+    text = _TABLE_HEAD.sub("", _STRUCK.sub(" ", text))
+    unquoted = _QUOTED_LINE.sub("", text)
+    return _without_offers(_without_others(unquoted if unquoted.strip() else text))
+
+
+def _without_others(text: str) -> str:
+    """Return a text without what it says that others say."""
+    kept, at = [], 0
+    for match in _BY_OTHERS.finditer(text):
+        if match.start() < at:
+            continue
+        quote = _QUOTE.search(text, match.end(), match.end() + 40)
+        end = _BACK.search(text, quote.end() if quote else match.end())
+        kept.append(text[at : match.start()])
+        at = end.start() if end else len(text)
+    return "".join([*kept, text[at:]])
+
+
+def _without_offers(text: str) -> str:
+    """Return a text without offers of more help, and wishes, at its end."""
+    for _ in range(_MOST_OFFERS):
+        ends = [match.end() for match in _ENDINGS.finditer(text, max(0, len(text) - 600))]
+        start = next((end for end in reversed(ends) if text[end:].strip()), None)
+        if start is None or not _OFFER.match(text[start:].lstrip("*_-• \n")):
+            return text
+        text = text[:start].rstrip()
+    return text
