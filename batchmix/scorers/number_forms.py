@@ -37,7 +37,7 @@ _DECIMAL = rf"""(?:
 )"""
 _NUMBER = re.compile(
     rf"""
-    (?P<sign>(?:(?<![\w)\]}}%.])|(?<=\d\s))[-–+](?=[\d.,\\])|(?:(?<=[=:(≈>])|(?<=[=:(≈>]\s)|(?<=\bis\s)|\A)\s{{0,3}}[-–]\s(?=[\d.,\\])|\b(?:minus|negative|moins|menos|meno)\s|(?:负|負|マイナス|minus\s))?
+    (?P<sign>(?:(?<![\w)\]}}%.])|(?<=\d\s))[-–+](?=[\d.,\\])|(?:(?<=[=:(≈>])|(?<=[=:(≈>]\s)|(?<=\bis\s)|\A)\s{{0,3}}[-–]\s(?=[\d.,\\])|\b(?:minus|negative|moins|menos|meno|минус|мінус|eksi|마이너스)\s|(?:负|負|マイナス|minus\s))?
     (?<![A-Za-z0-9_.^À-ÖØ-öø-ɏЀ-ӿ])(?<![A-Za-z]-)(?<!\^[-{{+])(?<!\^{{-)(?<!\\sqrt{{)(?<!√)(?<!log\s)(?<!log\()(?<!ln\s)(?<!ln\()(?<!sin\()(?<!cos\()(?<!tan\()(?<!exp\()(?<!sqrt\()
     (?:
       (?:(?P<whole_tex>\d{{1,15}})\s?)?\\frac\s?(?:\{{\s?(?P<tex_sign>-?)\s?(?P<above>\d{{1,15}})\s?\}}\s?\{{\s?(?P<below>\d{{1,15}})\s?\}}|(?P<above1>\d)\s?(?P<below1>\d))
@@ -49,7 +49,9 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_NOT_ALONE = re.compile(r"\s?(?:\\?pi\b|π|√|\\sqrt|\\ln|\\log|!|[a-z]\s?(?:\^\d+\s?)?=)", re.IGNORECASE)
+_NOT_ALONE = re.compile(
+    r"\s?(?:\\?pi\b|π|√|\\sqrt|\\ln|\\log|!(?=\s?[=×*/+^)\d])|[a-z]\s?(?:\^\d+\s?)?=)", re.IGNORECASE
+)
 """What makes a number a part of another one: `2π`, `2√3`, `5!`, `3x = …`."""
 
 

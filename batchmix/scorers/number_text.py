@@ -52,12 +52,20 @@ _DOLLARS = re.compile(r"(?<![A-Za-z])(?:US|AU|CA|NZ|HK|A|C|R|S)(?=\s?\$)")
 _CODES = re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|INR|CHF|JPY|CNY|RMB|SEK|NOK|DKK|Rs\.?)\s?(?=-?\d)")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-zµΩ°)%])\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3})")
 _DEGREE_OF_ACCURACY = re.compile(
-    r"(?:(?:rounded|correct|accurate)\s+)?(?:to\s+)?(?:\d{1,2}|one|two|three|four)\s+(?:decimals?|significant|sig\.?|d\.?p\.?\b|s\.?f\.?\b|Nachkommastellen|Dezimalstellen|décimales?|decimales)(?:\s+(?:places?|figures?|digits?|point))?"
+    r"(?:(?:rounded|correct|accurate)\s+)?(?:to\s+)?(?:\d{1,2}|one|two|three|four)\s+(?:decimals?|digits?|significant|sig\.?|d\.?p\.?\b|s\.?f\.?\b|Nachkommastellen|Dezimalstellen|décimales?|decimales)(?:\s+(?:places?|figures?|digits?|point))?"
     r"|\bnearest\s+\d+|保留\S{0,4}\d位小数",
     re.IGNORECASE,
 )
+_SCORES = {"half a": 0.5, "a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
+_DOZENS = re.compile(rf"\b({'|'.join(_SCORES)}|[1-9]\d{{0,3}}) dozen\b", re.IGNORECASE)
+_DOTTED = re.compile(
+    r"(?<![\d.,])([1-9]\d{0,2})\.(\d{3})(?= (?:Einwohner|Menschen|Personen|Stück|Euro|Dollar|Jahren?|Bücher|Schüler"
+    r"|Kilometer|personas|habitantes|euros?|pesos|dólares|años|libros"
+    r"|personen|mensen|inwoners|jaar|persone|abitanti|anni|libri|pessoas|reais|anos|livros|unidades|kişi|orang)\b)"
+)
+"""A number of three decimals that counts something, in a language that groups digits with points."""
 _OTHER = re.compile(
-    r"(?:±|\+/-|\+-)\s?[\d.,]+\s?%?"
+    r"(?:±|\+/-|\+-|give or take|plus or minus|with an error of)\s?[\d.,]+\s?%?"
     r"|(?<=\d)(?:\s+\w+)?\s+(?:out\s+of|von\s+insgesamt|sur)\s+(?:the\s+|a\s+)?\d[\d,.]*|(?<=\d)\s+of\s+(?:the\s+)?\d[\d,.]*"
     r"|\b(?:for|when|where|if|with|at|für|pour|para)\s+[a-z]\s?=\s?-?[\d.]+"
     r"|\bper\s+\d[\d,]*",
@@ -103,6 +111,8 @@ def plain_digits(text: str) -> str:
     text = _SUPERSCRIPT.sub(_lowered, text)
     for pattern, form in _LATEX:
         text = pattern.sub(form, text)
+    text = _DOZENS.sub(lambda match: f"{12 * _SCORES.get(match[1].lower(), 0) or 12 * int(match[1]):g}", text)
+    text = _DOTTED.sub(r"\1\2", text)
     return _UNIT_POWER.sub("", _CODES.sub("", text))
 
 

@@ -12,8 +12,17 @@ from typing import Literal
 from batchmix.answers.reasoning import RefusedTextError
 from batchmix.scorers.answer_words import COPULAS, LINKS, NOT, any_word
 from batchmix.scorers.number_forms import FoundNumber, found_numbers
+from batchmix.scorers.number_mentions import (
+    asserted,
+    gives_up,
+    is_broken_off,
+    main_clauses,
+    without_bounds,
+    without_references,
+)
 from batchmix.scorers.number_text import is_enumerated, plain_digits, without_asides, without_mentions
 from batchmix.scorers.number_words import with_digits
+from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings, Share, target_text
 from batchmix.scorers.statements import ANSWER, Found, ReadPlace, StatedPlace, final_text, settled, statements
 
@@ -39,9 +48,17 @@ _DENIED = re.compile(
     rf"{any_word(NOT)}[\s:]{{1,3}}(?:{any_word(f'{LINKS}|{_ABOUT}')}\s{{1,3}}){{0,2}}\Z", re.IGNORECASE
 )
 _HEAD = re.compile(
-    r"(?:\s?[%°]|\s[^\W\d_]{1,15}){0,2}(?:\s?\.(?=\s)|\s?\(|\s?—|,\swhich\b|\s?\n\s*\n|,?\s(?:because|since|as|i\.e\.|weil|da|car|porque|因为))"
+    r"(?:\s?[%°]|\s[^\W\d_]{1,15}){0,2}(?:\s?\.(?=\s)|\s?\(|\s?—|,\swhich\b|\s?\n\s*\n|\s?[;:]\s(?=\S+\s[^\n]*\Z)"
+    r"|\s?[,;–-]\s(?:check|that|up|down|compared|not|twice|half|about|roughly|of which|where|when|while|although"
+    r"|soit|also|namely|rounded|including|versus|vs)\b|,?\s(?:because|since|as|i\.e\.|weil|da|car|porque|因为))"
 )
 """Follows a result at the beginning of an answer that then explains it."""
+_QUALIFIED = re.compile(
+    r"(?:\s?%|\s[^\W\d_]{1,20}){0,2}\s(?:in|on|after|of|with|for|as of|from|per|before|at)\s"
+    r"(?:(?!\b(?:is|are|was|were|leaves?|makes?|gives?|equals|remain|left|so|then|has|have)\b)[^,;:=→\n]){1,60}",
+    re.IGNORECASE,
+)
+"""All that follows a result at the beginning, if it only says of what that is."""
 _UNIT = r"(?:\s?[%°]?\s?[^\W\d_]{0,12}\.?)"
 _RANGE = re.compile(
     rf"{_UNIT}\s?(?:[-–—~]|(?:{any_word(_TO)})|到|至|或|和|から|または)\s?(?:[a-z]\s?=\s?)?",
@@ -52,7 +69,9 @@ _SEPARATED = re.compile(f"{_RANGE.pattern}|{_LIST.pattern}", re.IGNORECASE)
 _EQUALS = re.compile(rf"{_UNIT}\s?[^\w\s]?\s?(?:=|≈|→|\bis\b|\bequals\b)\s?", re.IGNORECASE)
 _OPERATION = re.compile(r"\s?[)]?\s?(?:[+×*÷/^-]|\bx\b|\btimes\b|\bplus\b|\bminus\b)\s?[(]?\s?")
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
-_CLAUSE_END = re.compile(r"\n|[!?;](?=\s|\Z)|\.(?=\s|\Z)")
+_SENTENCES = re.compile(r"\n|[。；;](?!\s*\Z)")
+_FACTORIAL = re.compile(r"\W*\d+!\W*")
+_CLAUSE_END = re.compile(r"\n|[?;](?=\s|\Z)|!(?=\s|\Z)(?!\s?[=×*/+^])|\.(?=\s|\Z)")
 
 
 class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
@@ -93,9 +112,11 @@ def given_number(text: str, take: str, *, is_cut_off: bool = False) -> Found[flo
     range and a list are not one number.
     """
     try:
-        text = final_text(text)
+        text = asserted(own_words(final_text(text)))
     except RefusedTextError as error:
         return Found(None, str(error), is_unclear=is_cut_off)
+    if _FACTORIAL.fullmatch(text):
+        return Found(None, "a factorial, or a number")
     found = settled(text, _levels(text, take, is_cut_off=is_cut_off), _same)
     if found:
         return found
@@ -109,6 +130,7 @@ def _same(one: float, other: float) -> bool:
 
 
 def _levels(text: str, take: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[float]]]:
+    is_cut_off = is_cut_off or is_broken_off(text)
     if not is_cut_off:
         yield _whole(text)
     ends = [len(text.rstrip())] if is_cut_off else []
@@ -131,7 +153,12 @@ def _levels(text: str, take: str, *, is_cut_off: bool) -> Iterator[list[ReadPlac
     elif len(set(bold)) == 1:
         yield [ReadPlace(len(text), bold[0])]
     yield _head(text)
-    yield _loose(text, take)
+    if not gives_up(text):
+        yield _loose(text, take)
+
+
+def _prepared(text: str) -> str:
+    return without_bounds(without_asides(plain_digits(text)))
 
 
 def _touches(place: StatedPlace, text: str) -> bool:
@@ -141,24 +168,28 @@ def _touches(place: StatedPlace, text: str) -> bool:
 def _whole(text: str) -> list[ReadPlace[float]]:
     """Return what a text of one line says that begins with its number, and has few words."""
     stripped = text.strip().strip("*_`\"' ")
-    if "\n" in stripped or len(stripped) > 80:
+    if len(stripped) > 80 or _SENTENCES.search(stripped):
         return []
     values = _stated(StatedPlace(0, stripped))
-    return [ReadPlace(0, values)] if values and len(stripped.split()) <= 3 else []
+    few = len(stripped.split()) <= 3 or not any(map(str.isalpha, stripped))
+    return [ReadPlace(0, values)] if values and few else []
 
 
 def _head(text: str) -> list[ReadPlace[float]]:
     """Return the number that begins an answer, if what follows only explains it."""
-    start = without_asides(plain_digits(text.lstrip("*_`\"' \n")[:_MOST_HEAD_CHARS]))
+    start = _prepared(text.lstrip("*_`\"' \n")[:_MOST_HEAD_CHARS])
     found = found_numbers(start)[:1]
-    if not found or found[0].start > 0 or is_enumerated(text) or not _HEAD.match(start.replace("**", ""), found[0].end):
+    if not found or found[0].start > 0 or is_enumerated(text):
+        return []
+    end = found[0].end
+    if not _HEAD.match(start, end) and (len(text) > _MOST_HEAD_CHARS or not _QUALIFIED.fullmatch(start, end)):
         return []
     return [ReadPlace(0, (found[0].value,))]
 
 
 def _stated(place: StatedPlace, *, is_cut_off: bool = False) -> tuple[float, ...]:
     """Return the number that a statement gives: two if it is a range or a list, none if there is none."""
-    text = without_asides(plain_digits(place.text)).lstrip()
+    text = _prepared(place.text).lstrip()
     end = _CLAUSE_END.search(text, next((at for at, sign in enumerate(text) if sign.isalnum()), 0))
     clause = text[: end.start()] if end else text
     if not any(map(str.isdigit, clause)):
@@ -191,8 +222,8 @@ def _loose(text: str, take: str) -> list[ReadPlace[float]]:
     """Return the first or last number of a text that states no result."""
     end = text[:_MOST_LOOSE_CHARS] if take == "first" else text[-_MOST_LOOSE_CHARS:]
     for part in (end, text) if len(text) > len(end) else (text,):
-        prepared = without_asides(plain_digits(part))
-        for form in (without_mentions(prepared), prepared):
+        prepared = main_clauses(_prepared(part))
+        for form in (without_mentions(without_references(prepared)), without_references(prepared)):
             readable = form if any(map(str.isdigit, form)) else with_digits(form, is_stated=False)
             found = [one for one in found_numbers(readable) if not _is_denied(readable, one)]
             if found:

@@ -1,0 +1,95 @@
+"""Takes numbers out of a text that are no result: bounds, cases that are supposed, what is denied, places in a book."""
+
+from __future__ import annotations
+
+import re
+
+_NUMBER = r"(?<![\d.,])[-–]?\d[\d.,]{0,30}+(?:/\d{1,15})?%?"
+_PRE_BOUND = (
+    r"\b(?:(?:more|less|fewer|greater|higher|lower|larger|smaller|bigger|later|earlier) than|at (?:least|most)|up to|(?<!\d )(?:under|below|above|over)|exceed(?:s|ing)?|a (?:minimum|maximum) of"
+    r"|mindestens|höchstens|mehr als|weniger als|maximal|minimal|plus de|moins de|au (?:moins|plus)|más de|menos de|al menos|como (?:mínimo|máximo)|mais de|pelo menos|no máximo|almeno|più di|meno di|al massimo"
+    r"|(?:не )?(?:более|менее|больше|меньше)|минимум|максимум|свыше|meer dan|minder dan|minstens|hoogstens|över|minst|co najmniej|en az|en fazla|lebih dari)\s"
+    r"|[≥≤]|\\(?:geq?|leq?)(?![a-z])|(?<![</\w])[a-z]\s?[<>](?!=)|(?:\A|(?<=[\s(]))[<>](?=\s?\d[\d.,]{0,20}+(?!>))"
+    r"|至少|至多|最多|最少|超过|超過|多于|少于|不到|不足|大于|小于|أكثر من|أقل من|على الأقل|कम से कम|अधिकतम"
+)
+_POST_BOUND = (
+    r"\s?(?:[^\W\d_]{1,12}\s)?(?:(?:or|oder|ou|o|или)\s(?:more|fewer|less|higher|lower|above|below|greater|over|under|earlier|later|mehr|weniger|plus|moins|más|menos|mais|più|meno|больше|меньше)"
+    r"|(?:at (?:most|least)|mindestens|höchstens|au (?:moins|plus)|minimum|maximum)\b)|\+(?=\s*(?:\Z|[a-z.,)\n]))|\s?(?:[个個人元]\s?)?(?:以上|以下|以内)|[^\s\d]?\s?(?:이상|이하)|\s?से (?:अधिक|ज्यादा|कम)"
+)
+_BOUND = re.compile(
+    rf"(?:{_PRE_BOUND})\s?(?:about |around |\$)?{_NUMBER}|{_NUMBER}(?:{_POST_BOUND})|\b(?:1\d|20)\d0'?s\b|\bthe '?\d0s\b",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    rf"{_NUMBER}\s(?:is|was|would be|can't be|cannot be|ist|est|es|è|é)\s(?:therefore |clearly )?(?:wrong|incorrect|not|too|impossible|false|falsch|faux|incorrecto|errado|sbagliato)\b"
+    rf"|{_NUMBER}\s?(?:ではありません|ではない|ではなく|じゃない|[이가]\s?아니|değil|नहीं)|(?:不是|并非|不等于)\s?{_NUMBER}",
+    re.IGNORECASE,
+)
+_TRIED = re.compile(
+    r"\b(?:tried|attempted|versucht|probiert|essayé|intenté|provato|tentei|looked (?:through|at)|read|searched)\b[^.;\n\d]{0,25}\d+(?:\s?(?:times|pages|mal|fois|veces))?"
+    r"|\d+(?:-|\s)?(?:times|mal|fois|veces)\s(?:tried|versucht|essayé)",
+    re.IGNORECASE,
+)
+_REFERENCE = re.compile(
+    r"(?<![A-Za-z])(?:steps?|tables?|figures?|fig\.|sections?|equations?|eq\.|chapters?|pages?|appendix|room|error|http|call|exercise|aufgabe|kapitel|seite|chapitre|capítulo|página|question|trained in|knowledge cut-?off)\s(?:no\. ?|code )?#?\d{1,4}(?![\d.,]\d|\s?(?:[=+×*/%]))"
+    r"|\b\d[DGK]\b",
+    re.IGNORECASE,
+)
+_ASSIGNED = r"(?<![\w^])[a-z](?:_?\{?\d\}?|[₀-₉])?\s?=\s?-?\d[\d./]{0,20}+"
+_SEVERAL = re.compile(
+    rf"{_ASSIGNED}(?:\s?(?:,|;|and|or|und|oder|et|ou|y|o|и|或|和)+\s?{_ASSIGNED}){{1,5}}", re.IGNORECASE
+)
+_ASIDE_CLAUSE = re.compile(
+    r"(?<=\d)((?:\s[^\W\d]{1,15}){0,2}?),?\s(?:(?<=, )(?:when|while|whereas|although|though)|(?:because|since))\s[^.,;:=\n]*(?=[.;\n]|\Z)",
+    re.IGNORECASE,
+)
+_WAR = re.compile(r"(?<=\d)\swhen\sthe\s[^.,;:=\n]*(?=[.;\n]|\Z)", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.!?\n]*(?:(?:\.(?=\d)|[!?.](?=[!?.]))[^.!?\n]*)*[.!?\n]?")
+_ONLY_SUPPOSED = re.compile(
+    r"\s*+(?:(?:suppose|supposing|assume|imagine|let's say)\b|(?:so |and |but )?(?:is|are|was|were|do|does|did|could|can|should|would|how|what|why|who|which|where)\b.*\?\s*\Z"
+    r"|(?:ist|sind|est-ce|est|es|wie|was|warum|combien|cuánto|quanto)\b.*\?\s*\Z|.*\bwould\b.*\bif\b|if\b.*\bwould\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CANNOT = re.compile(
+    r"\b(?:can'?t|cannot|can not|could not|couldn't|unable to|not able to|impossible to)\s(?:\w+\s){0,2}(?:determined?|say|tell|work|find|found|calculated?|answer(?:ed)?|computed?|solved?|know|give|provide|help)\b"
+    r"|\b(?:not enough|insufficient|failed to|didn't find|did not find|is unclear|please (?:give|provide|send|share|tell))\b"
+    r"|无法|不能确定|kann (?:ich )?(?:es )?nicht|ne peux pas|no puedo|no se puede|не могу|невозможно",
+    re.IGNORECASE,
+)
+_BROKEN_OFF = re.compile(
+    r"(?:[+×*÷/=:：(]|(?<!\.)[–-]|[^\W\d][,，、]|其中|所以|因此|以及"
+    r"|\b(?:and|or|with|the|of|are|which|each|(?<!it )is|to|so|by|an?|und|mit|je|oder|et|de|y|con|que|aus|en))\s*\Z",
+    re.IGNORECASE,
+)
+
+
+def without_bounds(text: str) -> str:
+    """Return a text with digits in which each number that is only a bound, tried, denied or one of several is `§`."""
+    for pattern in (_SEVERAL, _BOUND, _DENIED, _TRIED):
+        text = pattern.sub(" § ", text)
+    return text
+
+
+def without_references(text: str) -> str:
+    """Return a text without the numbers of places in a text, such as `page 12`, and of names such as `3D`."""
+    return _REFERENCE.sub(" ", text)
+
+
+def main_clauses(text: str) -> str:
+    """Return a text without clauses behind a number that tell of something else."""
+    return _WAR.sub("", _ASIDE_CLAUSE.sub(r"\1", text))
+
+
+def asserted(text: str) -> str:
+    """Return a text without sentences that ask or suppose."""
+    return "".join(one for one in _SENTENCE.findall(text) if not _ONLY_SUPPOSED.match(one))
+
+
+def gives_up(text: str) -> bool:
+    """Return whether a text ends by saying that it has no result."""
+    return _CANNOT.search(text[-150:]) is not None
+
+
+def is_broken_off(text: str) -> bool:
+    """Return whether a text ends in the middle of a sentence or a calculation."""
+    return _BROKEN_OFF.search(text[-40:].rstrip("*_ ")) is not None
