@@ -20,11 +20,8 @@ from batchmix import errors
 from batchmix.cli import cli
 from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.errors import FailureAction
-from batchmix.evaluation.history import HISTORY_SCHEMA
 from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
-from batchmix.evaluation.metrics import Estimate
 from batchmix.evaluation.scoring import SCORES_SCHEMA
-from batchmix.evaluation.verdict_file import Verdict
 from batchmix.load.sources import FORMATS
 from batchmix.progress.lines import bar_lines
 from batchmix.records import Bottleneck, Usage
@@ -32,9 +29,12 @@ from batchmix.responses.endpoints import SUPPORTED
 from batchmix.responses.error_rules import RULES, UNKNOWN
 from batchmix.scorers.kinds import KINDS
 from batchmix.scorers.settings import ScorerSettings
+from batchmix.statistics.metrics import Estimate
 from batchmix.store.result_columns import COLUMNS
 from batchmix.store.run_folder import Start
 from batchmix.store.schema import RESULT_SCHEMA
+from batchmix.verdict.history import HISTORY_SCHEMA
+from batchmix.verdict.verdict_file import Verdict
 from tests.conftest import Bench
 from tests.documents import PAGES, ROOT, anchors, blocks, links, page, quoted, table, tables, without_blocks
 

@@ -15,12 +15,12 @@ import pytest
 
 from batchmix.engine import reader
 from batchmix.engine.run_status import RunStatus
-from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluation.judge import JudgeContext
-from batchmix.evaluation.report_page import write_report
 from batchmix.formats.arrow_cast import fit
 from batchmix.job import read_job
 from batchmix.redact import Secrets
+from batchmix.reports.report_page import write_report
+from batchmix.verdict.evaluate_run import evaluate_run, prepare_scorers
 from tests.conftest import Bench
 from tests.odd_tables import OddTables
 

@@ -15,17 +15,17 @@ from batchmix.api.run import Run
 from batchmix.api.settings import as_in_a_file, checked_job, with_own_code
 from batchmix.api.start import scored
 from batchmix.api.worker import done_in_thread
+from batchmix.comparison.pairing import Pairing
+from batchmix.comparison.run_diff import Diff, compare_runs
 from batchmix.engine import reader
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import BatchmixError, JobError, UsageError
 from batchmix.evaluation.calibration import Calibration, calibrated
-from batchmix.evaluation.comparison import Diff, compare_runs
-from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation, evaluated, prepared_evaluation
-from batchmix.evaluation.pairing import Pairing
 from batchmix.job import CheckedJob, read_job
 from batchmix.job.eval_table import sends_requests
 from batchmix.progress.shown import progress_shown
+from batchmix.verdict.outcome import Evaluation, PreparedEvaluation, evaluated, prepared_evaluation
 
 __all__ = ["Calibration", "Diff", "Evaluation", "calibrate", "diff", "evaluate"]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from batchmix.evaluation.outcome import Evaluation
+    from batchmix.verdict.outcome import Evaluation
 
 T = TypeVar("T")
 

@@ -35,7 +35,7 @@ from batchmix.store.view import View
 from batchmix.tables.memory_rows import memory_rows, name_of_text
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation
+    from batchmix.verdict.outcome import Evaluation, PreparedEvaluation
 
 _logger = logging.getLogger(__name__)
 _NAME = "table"
@@ -190,10 +190,10 @@ def _work(call: PreparedCall, results: ResultQueue | None = None) -> Callable[[S
 
 def _evaluation(job: CheckedJob, secrets: Secrets) -> PreparedEvaluation:
     """Return the evaluation that follows a run. Raises `UsageError` if a scorer is wrong, or its baseline is gone."""
-    from batchmix.evaluation.baseline import check_baseline
-    from batchmix.evaluation.evaluate_run import prepare_scorers  # not at the top: most runs are not evaluated
     from batchmix.evaluation.judge import JudgeContext
-    from batchmix.evaluation.outcome import PreparedEvaluation
+    from batchmix.verdict.baseline import check_baseline
+    from batchmix.verdict.evaluate_run import prepare_scorers  # not at the top: most runs are not evaluated
+    from batchmix.verdict.outcome import PreparedEvaluation
 
     check_baseline(job)
     return PreparedEvaluation(Path(job.output.path), JudgeContext(job, secrets, RunStatus()), prepare_scorers(job))
@@ -227,7 +227,7 @@ def _execute(
 
 def scored(evaluation: PreparedEvaluation, stop_request: StopRequest) -> Evaluation:
     """Evaluate a run. Another thread can stop the judges through `stop_request`."""
-    from batchmix.evaluation.outcome import evaluated
+    from batchmix.verdict.outcome import evaluated
 
     context = msgspec.structs.replace(evaluation.context, stop_request=stop_request)
     return evaluated(msgspec.structs.replace(evaluation, context=context))

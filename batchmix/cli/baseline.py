@@ -28,7 +28,7 @@ def command(folder: Path, **options: Any) -> int:
       batchmix baseline runs/nightly-2026-11-23 --clear
     """
     log_to_stderr(options["verbose"])
-    from batchmix.evaluation.pinned import pin, pinned_jobs, read_pins
+    from batchmix.verdict.pinned import pin, pinned_jobs, read_pins
 
     root = folder.resolve().parent
     if options["clear"]:

@@ -13,8 +13,8 @@ from batchmix.cli.output import echo, echo_json, log_to_stderr
 from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.comparison import Diff
-    from batchmix.evaluation.examples import Example, RewrittenAnswer
+    from batchmix.comparison.examples import Example, RewrittenAnswer
+    from batchmix.comparison.run_diff import Diff
 
 
 class ModelPair(click.ParamType[tuple[str, str]]):
@@ -56,8 +56,8 @@ def command(before: Path, after: Path, **options: Any) -> int:
       batchmix diff runs/models runs/models --as gpt-4o=gpt-4o-mini
     """
     log_to_stderr(options["verbose"])
-    from batchmix.evaluation.comparison import compare_runs
-    from batchmix.evaluation.pairing import Pairing
+    from batchmix.comparison.pairing import Pairing
+    from batchmix.comparison.run_diff import compare_runs
 
     ways_out = checked_ways_out(options)
     pairing = Pairing(options["models"], options["same_request"])
@@ -71,7 +71,7 @@ def print_diff(diff: Diff, show: int, ways_out: WaysOut, *, as_json: bool) -> in
     `show` is the number of worse answers, and of better answers, to print for each model and scorer.
     """
     from batchmix.cli.diff_lines import diff_lines
-    from batchmix.evaluation.examples import examples, rewritten_answers
+    from batchmix.comparison.examples import examples, rewritten_answers
 
     chosen: list[Example | RewrittenAnswer] = [*examples(diff, show), *rewritten_answers(diff, show)]
     ways_out.compared(diff, chosen)

@@ -11,11 +11,11 @@ from batchmix.cli.tables import cell, in_columns
 from batchmix.formats.amounts import counted
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.alarms import Alarm
-    from batchmix.evaluation.comparison import Diff
-    from batchmix.evaluation.examples import Example, RewrittenAnswer
-    from batchmix.evaluation.request_changes import RequestChange
-    from batchmix.evaluation.verdicts import Comparison
+    from batchmix.comparison.alarms import Alarm
+    from batchmix.comparison.examples import Example, RewrittenAnswer
+    from batchmix.comparison.request_changes import RequestChange
+    from batchmix.comparison.run_diff import Diff
+    from batchmix.comparison.verdicts import Comparison
 
 _WIDTH = 56
 """The width of each of the two columns of answers, in characters."""
@@ -50,7 +50,7 @@ def diff_lines(diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> lis
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:
-    from batchmix.evaluation.metric_text import figures, least_found, metric_name
+    from batchmix.comparison.metric_text import figures, least_found, metric_name
 
     found = figures(comparison)
     tested = f"{found.p} ({'better' if comparison.verdict == 'better' else 'worse'})"
@@ -91,7 +91,7 @@ def _example_lines(example: Example | RewrittenAnswer) -> Iterator[str]:
 
 
 def _title(example: Example | RewrittenAnswer) -> str:
-    from batchmix.evaluation.examples import Example
+    from batchmix.comparison.examples import Example
 
     name = f" ({cell(example.custom_id)})" if example.custom_id else ""
     if not isinstance(example, Example):

@@ -19,7 +19,7 @@ from batchmix.errors import Interrupted, Stopped
 from batchmix.job import merge_settings, parse_setting, read_job
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.outcome import Evaluation, PreparedEvaluation
+    from batchmix.verdict.outcome import Evaluation, PreparedEvaluation
 
 
 @click.command("eval")
@@ -49,7 +49,7 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
       batchmix eval runs/nightly jobs/nightly.toml
     """
     log_to_stderr(options["verbose"])
-    from batchmix.evaluation.outcome import prepared_evaluation
+    from batchmix.verdict.outcome import prepared_evaluation
 
     ways_out = checked_ways_out(options)
     given = merge_settings(map(parse_setting, settings))
@@ -68,15 +68,15 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
 
 def run_evaluation(prepared: PreparedEvaluation, progress: str, ways_out: WaysOut) -> Evaluation:
     """Evaluate a run and show the progress of its judges. If that is stopped, `ways_out` say so."""
-    from batchmix.evaluation.outcome import evaluated
     from batchmix.progress.shown import progress_shown, terminal_mode
+    from batchmix.verdict.outcome import evaluated
 
     mode = terminal_mode(progress) if prepared.sends else "none"
     try:
         with progress_shown(prepared.context.run_status, mode), signals.signals_as_errors():
             return evaluated(prepared)
     except (Stopped, Interrupted) as error:
-        from batchmix.evaluation.checks import stopped_check
+        from batchmix.reports.checks import stopped_check
 
         ways_out.without_evaluation(prepared.folder, stopped_check(f"the evaluation stopped early: {error}"))
         echo_error("the run itself is complete; the same command resumes its evaluation")

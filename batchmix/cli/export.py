@@ -53,9 +53,9 @@ def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
 
 
 def _log(folder: Path, path: Path, form: str) -> int:
-    from batchmix.evaluation.exchange import exchanged_run
-    from batchmix.evaluation.inspect_log import write_inspect_logs
-    from batchmix.evaluation.lm_eval_files import write_lm_eval_files
+    from batchmix.reports.exchange import exchanged_run
+    from batchmix.reports.inspect_log import write_inspect_logs
+    from batchmix.reports.lm_eval_files import write_lm_eval_files
 
     run = exchanged_run(folder)
     write = write_inspect_logs if form == "inspect" else write_lm_eval_files

@@ -9,8 +9,8 @@ from batchmix.cli.tables import cell, in_columns, number
 from batchmix.formats.amounts import counted
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.history import PastRun
     from batchmix.evaluation.measure import ScoreMetrics
+    from batchmix.verdict.history import PastRun
 
 _BARS = "▁▂▃▄▅▆▇█"
 _HEAD = ("run", "started", "state", "verdict", "changed", "model", "scorer", "score", "95 %")
@@ -31,7 +31,7 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def past_lines(past: list[PastRun]) -> list[str]:
     """Return a table of past runs, the oldest first, and a table with the trend of each score."""
-    from batchmix.evaluation.history import version_changes
+    from batchmix.verdict.history import version_changes
 
     changes = version_changes(past)
     lines = in_columns(
@@ -49,7 +49,7 @@ def past_lines(past: list[PastRun]) -> list[str]:
 
 def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
     """Return past runs for `--json`."""
-    from batchmix.evaluation.history import version_changes
+    from batchmix.verdict.history import version_changes
 
     changes = version_changes(past)
     return [

@@ -19,9 +19,9 @@ from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.plan import Plan
-    from batchmix.evaluation.expected_power import DetectableFall
     from batchmix.evaluation.judge_plans import JudgePlan
     from batchmix.job import CheckedJob
+    from batchmix.verdict.expected_power import DetectableFall
 
 
 @click.command("plan")
@@ -152,7 +152,7 @@ def _judge_line(judge: JudgePlan) -> str:
 def _falls(job: CheckedJob, run_plan: Plan) -> list[DetectableFall]:
     if job.eval is None:
         return []
-    from batchmix.evaluation.expected_power import detectable_falls
+    from batchmix.verdict.expected_power import detectable_falls
 
     return detectable_falls(job, run_plan.rows)
 

@@ -28,7 +28,7 @@ def command(folder: Path, *, against: Path | None, verbose: int) -> int:
     """
     log_to_stderr(verbose)
     from batchmix.engine import reader
-    from batchmix.evaluation.report_page import write_report
+    from batchmix.reports.report_page import write_report
 
     if _holds_runs(folder):
         return _index(folder, against)
@@ -48,7 +48,7 @@ def _holds_runs(folder: Path) -> bool:
 
 
 def _index(root: Path, against: Path | None) -> int:
-    from batchmix.evaluation.index_page import write_index
+    from batchmix.reports.index_page import write_index
 
     if against is not None:
         raise UsageError(f"{root}: is no run, so --against says nothing; name one of its runs")

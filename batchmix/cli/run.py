@@ -29,9 +29,9 @@ from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.run import Options
-    from batchmix.evaluation.outcome import Evaluation
     from batchmix.evaluation.scoring import PreparedScorer
     from batchmix.store.view import View
+    from batchmix.verdict.outcome import Evaluation
 
 
 _SIGNALLED = 128
@@ -86,9 +86,9 @@ def _run_scheduled(job: CheckedJob, options: dict[str, Any]) -> int:
 
 def _write_report(folder: Path) -> None:
     """Write the report of a run, compared with its baseline if it has one. If that fails, the run has not failed."""
-    from batchmix.evaluation.report_page import write_report
-    from batchmix.evaluation.verdict_file import read_verdict
+    from batchmix.reports.report_page import write_report
     from batchmix.store.run_folder import Layout
+    from batchmix.verdict.verdict_file import read_verdict
 
     verdict = read_verdict(Layout(folder))
     try:
@@ -214,8 +214,8 @@ def _scorers(job: CheckedJob) -> list[PreparedScorer]:
     request is sent."""
     if job.eval is None:
         return []
-    from batchmix.evaluation.baseline import check_baseline
-    from batchmix.evaluation.evaluate_run import prepare_scorers
+    from batchmix.verdict.baseline import check_baseline
+    from batchmix.verdict.evaluate_run import prepare_scorers
 
     check_baseline(job)
     return prepare_scorers(job)
@@ -227,7 +227,7 @@ def _evaluated(
     if job.eval is None:
         return None
     from batchmix.evaluation.judge import JudgeContext
-    from batchmix.evaluation.outcome import PreparedEvaluation
+    from batchmix.verdict.outcome import PreparedEvaluation
 
     context = JudgeContext(job, secrets, RunStatus())
     return run_evaluation(PreparedEvaluation(Path(job.output.path), context, scorers), progress, ways_out)
@@ -238,7 +238,7 @@ def _write_outcome(
 ) -> None:
     if ways_out.none:
         return
-    from batchmix.evaluation.checks import answered_check, stopped_check
+    from batchmix.reports.checks import answered_check, stopped_check
 
     if stopped is not None or view is None:
         ways_out.without_evaluation(folder, stopped_check(f"the run stopped early: {stopped}"))

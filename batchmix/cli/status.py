@@ -55,7 +55,7 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
 def _past(name: str, root: Path, *, as_json: bool) -> bool:
     """Show the past runs of a job, and return whether there are any."""
     from batchmix.cli.past_runs import past_lines, past_record
-    from batchmix.evaluation.history import past_runs
+    from batchmix.verdict.history import past_runs
 
     past = past_runs(root, name)
     if past and as_json:

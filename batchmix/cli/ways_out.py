@@ -14,10 +14,10 @@ from batchmix.cli.output import echo, redacted_text
 from batchmix.errors import UsageError, disk_errors
 
 if TYPE_CHECKING:
-    from batchmix.evaluation.checks import Check, CheckedRun
-    from batchmix.evaluation.comparison import Diff
-    from batchmix.evaluation.examples import Example, RewrittenAnswer
-    from batchmix.evaluation.outcome import Evaluation
+    from batchmix.comparison.examples import Example, RewrittenAnswer
+    from batchmix.comparison.run_diff import Diff
+    from batchmix.reports.checks import Check, CheckedRun
+    from batchmix.verdict.outcome import Evaluation
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _STDOUT = Path("-")
@@ -52,8 +52,8 @@ class WaysOut(NamedTuple):
 
     def write(self, run: CheckedRun, examples: Sequence[Example | RewrittenAnswer] = ()) -> None:
         """Write the outcome. Raises `Stopped` if a file can't be written."""
-        from batchmix.evaluation.junit import junit_xml
-        from batchmix.evaluation.markdown import markdown
+        from batchmix.reports.junit import junit_xml
+        from batchmix.reports.markdown import markdown
 
         if self.junit is not None:
             _replace(self.junit, redacted_text(junit_xml(run).decode()))
@@ -67,7 +67,7 @@ class WaysOut(NamedTuple):
     def evaluated(self, evaluation: Evaluation, others: Sequence[Check] = ()) -> None:
         """Write the outcome of an evaluation, and of `others`, checks that are not about the evaluation."""
         if not self.none:
-            from batchmix.evaluation.checks import checked_run
+            from batchmix.reports.checks import checked_run
 
             diff = evaluation.diff
             self.write(checked_run(evaluation.folder, evaluation.metrics, diff, evaluation.alarms, others))
@@ -75,14 +75,14 @@ class WaysOut(NamedTuple):
     def compared(self, diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> None:
         """Write the outcome of a comparison."""
         if not self.none:
-            from batchmix.evaluation.checks import compared_run_checks
+            from batchmix.reports.checks import compared_run_checks
 
             self.write(compared_run_checks(diff), examples)
 
     def without_evaluation(self, folder: Path, check: Check) -> None:
         """Write one check of a run that was not evaluated, so that no older file is taken for its outcome."""
         if not self.none:
-            from batchmix.evaluation.checks import checked_run
+            from batchmix.reports.checks import checked_run
 
             self.write(checked_run(folder, None, None, (), [check]))
 
@@ -92,8 +92,8 @@ def checked_ways_out(options: dict[str, Any]) -> WaysOut:
     junit, markdown = options["junit"], options["markdown"]
     if junit is None and markdown is None:
         return WaysOut(None, None)
-    from batchmix.evaluation.junit import JUNIT_MARK
-    from batchmix.evaluation.markdown import MARKDOWN_MARK
+    from batchmix.reports.junit import JUNIT_MARK
+    from batchmix.reports.markdown import MARKDOWN_MARK
     from batchmix.store.filesystem import is_ours
 
     for path, mark in ((junit, JUNIT_MARK), (markdown, MARKDOWN_MARK)):

@@ -1,6 +1,5 @@
-"""evaluate: scores the answers of runs, computes metrics, compares runs and writes the report.
+"""evaluation: the scores of one run, and its metrics.
 
-Only a judge sends requests, through a job of its own. The order of the work: `evaluate_run` scores the answers
-(`scoring`, `custom_scorer`, `judge`) and computes the metrics (`measure`, `metrics`); `comparison` compares two runs;
-`report_page` writes the report. How to add a scorer is described in the package `scorers`.
+Only a judge sends requests, through a job of its own. `scoring` writes the score of each answer (`custom_scorer` and
+`judge` give theirs), then `measure` computes the metrics. How to add a scorer is described in the package `scorers`.
 """

@@ -12,7 +12,6 @@ import msgspec
 from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluation.judge import JudgeUsage
-from batchmix.evaluation.kappa import cohen_kappa
 from batchmix.evaluation.measure import Metrics, read_metrics
 from batchmix.evaluation.scoring import open_scores
 from batchmix.formats.amounts import counted
@@ -20,6 +19,7 @@ from batchmix.formats.text import text_of
 from batchmix.load import HumanLabels, read_labels
 from batchmix.scorers.indirect import Judge
 from batchmix.scorers.settings import ScorerSettings
+from batchmix.statistics.kappa import cohen_kappa
 from batchmix.store.run_folder import Layout
 
 _KEYS = ("row", "custom_id", "model", "sample")

@@ -12,13 +12,13 @@ import numpy as np
 from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.evaluation.judge import JudgeUsage
-from batchmix.evaluation.metrics import Bools, Estimate, Floats, Ints, estimate, percentiles
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
 from batchmix.evaluation.row_design import RowDesign, design_columns, row_design
-from batchmix.evaluation.sample_metrics import majority_at, pass_all, pass_at
 from batchmix.evaluation.score_arrays import read_answers, read_has_target, read_scores
 from batchmix.job.eval_table import Eval
 from batchmix.job.guards import LATENCY_POINTS
+from batchmix.statistics.metrics import Bools, Estimate, Floats, Ints, estimate, percentiles
+from batchmix.statistics.sample_metrics import majority_at, pass_all, pass_at
 from batchmix.store.filesystem import replace_file
 from batchmix.store.run_folder import Layout, now_text
 

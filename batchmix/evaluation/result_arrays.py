@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluation.metrics import Floats, Ints
 from batchmix.formats.arrow_values import is_text, values
 from batchmix.formats.text import text_of
 from batchmix.records import Status
+from batchmix.statistics.metrics import Floats, Ints
 from batchmix.store.run_folder import Layout, RunFile
 
 Array = npt.NDArray[Any]

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from batchmix.errors import RunError
-from batchmix.evaluation.metrics import Floats, Ints
 from batchmix.evaluation.result_arrays import ResultArrays
 from batchmix.job.eval_table import Eval
+from batchmix.statistics.metrics import Floats, Ints
 
 
 class RowDesign(msgspec.Struct, frozen=True):

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchmix.errors import RunError
-from batchmix.evaluation.metrics import Bools, Floats, Ints
 from batchmix.evaluation.result_arrays import Array, floats, hashes
 from batchmix.evaluation.scoring import open_scores
 from batchmix.job.eval_table import Eval
+from batchmix.statistics.metrics import Bools, Floats, Ints
 from batchmix.store.run_folder import Layout
 
 

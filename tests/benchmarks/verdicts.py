@@ -21,16 +21,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchmix.comparison.run_diff import Diff, compare_runs
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
-from batchmix.evaluation.comparison import Diff, compare_runs
-from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluation.judge import JudgeContext
-from batchmix.evaluation.paired import compare
-from batchmix.evaluation.trend import Night, trend
 from batchmix.job import read_job
 from batchmix.redact import Secrets
+from batchmix.statistics.paired import compare
+from batchmix.statistics.trend import Night, trend
 from batchmix.store.parts import CHECKSUM_KEY
+from batchmix.verdict.evaluate_run import evaluate_run, prepare_scorers
 from tests.benchmarks.table import COLUMNS, Bound, Line, in_columns
 
 ROWS, MODELS, FLIPS, DROP = 2000, ("first", "second", "third"), 0.05, 0.03

@@ -17,8 +17,8 @@ from batchmix.cli.summary import state_lines
 from batchmix.engine import reader
 from batchmix.engine.run_status import LaneStatus
 from batchmix.errors import BatchmixError
-from batchmix.evaluation.report_page import write_report
 from batchmix.formats.amounts import usd
+from batchmix.reports.report_page import write_report
 from batchmix.store.answer_totals import OTHER_PATHS, AnswerTotals, Fared
 from batchmix.store.shard import Shard
 from tests import killing, odd_provider

@@ -10,12 +10,12 @@ import pytest
 from batchmix.engine import reader
 from batchmix.engine.folder_lock import locked_folder
 from batchmix.errors import InputChanged, InputError, JobError, ProviderStopped, RunError, RunLocked
-from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluation.judge import JudgeContext
-from batchmix.evaluation.report_page import write_report
 from batchmix.job import read_job
 from batchmix.redact import Secrets
+from batchmix.reports.report_page import write_report
 from batchmix.store.schema import RESULT_SCHEMA
+from batchmix.verdict.evaluate_run import evaluate_run, prepare_scorers
 from tests import odd_provider
 from tests.conftest import Bench
 from tests.killing import VARYING

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from batchmix.cli.calibrate import command
 from batchmix.errors import InputError, RunError
 from batchmix.evaluation.calibration import calibrated
-from batchmix.evaluation.kappa import cohen_kappa
-from tests.evaluation.conftest import EvalBench
+from batchmix.statistics.kappa import cohen_kappa
+from tests.conftest import EvalBench
 
 
 def test_kappa_is_that_of_the_textbook() -> None:

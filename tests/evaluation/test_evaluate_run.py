@@ -9,7 +9,7 @@ import pytest
 
 from batchmix.errors import JobError, RunError
 from batchmix.evaluation.scoring import SCORES_SCHEMA
-from tests.evaluation.conftest import EvalBench
+from tests.conftest import EvalBench
 
 ROWS = [
     {"id": "a", "said": "it is one", "answer": "one", "kind": "x"},

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from batchmix.errors import JobError
-from batchmix.evaluation.evaluate_run import prepare_scorers
 from batchmix.job import read_job
-from tests.evaluation.conftest import EvalBench
+from batchmix.verdict.evaluate_run import prepare_scorers
+from tests.conftest import EvalBench
 
 ROWS = [{"id": f"r{number}", "said": text, "answer": None} for number, text in enumerate(["one", "two", "three"])]
 

@@ -14,13 +14,12 @@ from batchmix.engine import reader
 from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import BudgetSpent, JobError, ProviderStopped
-from batchmix.evaluation.evaluate_run import prepare_scorers
 from batchmix.evaluation.judge_plans import judge_plans
 from batchmix.job import read_job
 from batchmix.load.template_check import rubric_columns
 from batchmix.scorers.indirect import Judge
-from tests.conftest import Provider
-from tests.evaluation.conftest import EvalBench
+from batchmix.verdict.evaluate_run import prepare_scorers
+from tests.conftest import EvalBench, Provider
 from tests.killing import fetch, kill_until_done, provider
 
 RUBRIC = "[[rehearsal:echo]] {{ text }} is {{ response }}, I say, score: {{ points }}"

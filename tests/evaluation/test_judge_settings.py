@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from batchmix.comparison.alarms import missed_thresholds
+from batchmix.comparison.run_diff import compare_runs
 from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import JobError, RunError
-from batchmix.evaluation.alarms import missed_thresholds
-from batchmix.evaluation.comparison import compare_runs
 from batchmix.evaluation.judge_plans import judge_plans
 from batchmix.job import read_job
-from tests.evaluation.conftest import EvalBench
+from tests.conftest import EvalBench
 
 ECHO = "[[rehearsal:echo]] {{ response }}."
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.evaluation.comparison import compare_runs
-from tests.evaluation.conftest import EvalBench
+from batchmix.comparison.run_diff import compare_runs
+from tests.conftest import EvalBench
 
 _D = decimal.Decimal
 _UUID = "00010203-0405-0607-0809-0a0b0c0d0e0f"

@@ -9,12 +9,11 @@ import pytest
 
 from batchmix.answers.typed import TypedAnswers
 from batchmix.errors import JobError
-from batchmix.evaluation.outcome import evaluated as evaluate
-from batchmix.evaluation.outcome import prepared_evaluation
 from batchmix.evaluation.scored_text import scored_texts
 from batchmix.job import job_settings, read_job
-from tests.conftest import Provider
-from tests.evaluation.conftest import EvalBench
+from batchmix.verdict.outcome import evaluated as evaluate
+from batchmix.verdict.outcome import prepared_evaluation
+from tests.conftest import EvalBench, Provider
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

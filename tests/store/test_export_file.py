@@ -12,12 +12,12 @@ from batchmix.engine import reader
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import RunError, UsageError
-from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
-from batchmix.evaluation.history import write_history
 from batchmix.evaluation.judge import JudgeContext
-from batchmix.evaluation.report_page import write_report
 from batchmix.job import CheckedJob, read_job
 from batchmix.redact import Secrets
+from batchmix.reports.report_page import write_report
+from batchmix.verdict.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.verdict.history import write_history
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""comparison: two evaluated runs in pairs, and which guarded metrics are worse. Read `run_diff` first."""

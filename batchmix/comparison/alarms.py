@@ -1,0 +1,108 @@
+"""The reasons why a run does not pass, in plain sentences: the one list for all outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from batchmix.comparison.metric_text import metric_name, metric_value, named_metric
+from batchmix.evaluation.measure import Metrics, model_value
+from batchmix.job.guards import OF_SCORERS, Guard, guarded
+from batchmix.scorers.indirect import Judge
+
+if TYPE_CHECKING:
+    from batchmix.comparison.verdicts import Comparison
+
+AlarmKind = Literal["missed", "worse", "not compared", "trend"]
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """A reason why a run does not pass."""
+
+    kind: AlarmKind
+    """`missed` (a threshold), `worse`, `not compared`, or `trend` (over several runs)."""
+    model: str
+    metric: str
+    scorer: str
+    """The name of the scorer. Empty if the metric does not come from a scorer, or if several do."""
+    group: dict[str, str | None]
+    """The column and its value if the alarm is about a group of rows. Empty for all rows."""
+    text: str
+    """What is wrong, in words. It begins with the name of the model."""
+
+
+def missed_thresholds(metrics: Metrics) -> list[Alarm]:
+    """Return an alarm for each `min` or `max` of a guard that a run does not meet."""
+    scorers = [scorer.name for scorer in metrics.settings.scorers]
+    models = [model.model for model in metrics.models]
+    missed = []
+    for guard, model, scorer in guarded(metrics.settings.all_guards, scorers, models):
+        if reason := _missed(metrics, guard, model, scorer):
+            missed.append(Alarm("missed", model, guard.metric, scorer, {}, reason))
+    return missed
+
+
+def _missed(metrics: Metrics, guard: Guard, model: str, scorer: str) -> str:
+    """Return how a guard's threshold is missed. Empty if it is not."""
+    what = f"{model}: {named_metric(guard.metric, scorer)}"
+    if guard.min is None and guard.max is None:
+        return ""
+    value = _value(metrics, guard, model, scorer)
+    if value is None:
+        return "" if _has_no_pairs(metrics, model, scorer) else f"{what} has no value"
+    if guard.min is not None and value < guard.min:
+        return f"{what} is {value:.4g}, less than {guard.min:g}"
+    if guard.max is not None and value > guard.max:
+        return f"{what} is {value:.4g}, more than {guard.max:g}"
+    return ""
+
+
+def _has_no_pairs(metrics: Metrics, model: str, scorer: str) -> bool:
+    """Return whether a judge had no other run's answers to compare with, as in a first night, which is no fault."""
+    compares = any(
+        config.name == scorer and isinstance(config, Judge) and config.compares for config in metrics.settings.scorers
+    )
+    return compares and any(
+        (scored.model, scored.scorer, scored.group) == (model, scorer, {}) and not scored.score.n + scored.unscored
+        for scored in metrics.scores
+    )
+
+
+def _value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> float | None:
+    if guard.metric in OF_SCORERS:
+        scores = (scored for scored in metrics.scores if (scored.model, scored.scorer) == (model, scorer))
+        whole = next(scores, None)
+        if whole is None:
+            return None
+        return whole.score.mean if guard.metric == "score" else whole.unscored_share
+    of_model = next((found for found in metrics.models if found.model == model), None)
+    return None if of_model is None else model_value(of_model, guard.metric)
+
+
+def comparison_alarms(comparisons: Iterable[Comparison]) -> Iterator[Alarm]:
+    """Yield an alarm for each comparison that is worse, and one for all of a model that could not be made alike."""
+    untested: dict[tuple[str, str], list[Comparison]] = {}
+    for compared in comparisons:
+        if compared.verdict == "worse":
+            yield Alarm("worse", compared.model, compared.metric, compared.scorer, compared.group, _worse(compared))
+        elif compared.verdict == "not compared":
+            untested.setdefault((compared.model, compared.reason), []).append(compared)
+    for (model, reason), alike in untested.items():
+        names = ", ".join(dict.fromkeys(named_metric(one.metric, one.scorer) for one in alike))
+        scorers = {one.scorer for one in alike}
+        scorer = scorers.pop() if len(scorers) == 1 else ""
+        yield Alarm("not compared", model, alike[0].metric, scorer, {}, f"{model}: {names}: {reason}")
+
+
+def _worse(compared: Comparison) -> str:
+    paired = compared.paired
+    if paired is None:
+        raise TypeError("a comparison without pairs can't be worse")
+    change, before, after = (
+        metric_value(compared.metric, value, signed=value is paired.difference)
+        for value in (paired.difference, paired.before, paired.after)
+    )
+    group = "".join(f" of {column} = {value}" for column, value in compared.group.items())
+    return f"{compared.model}: {metric_name(compared)}{group} {change}, from {before} to {after}"

@@ -1,0 +1,1 @@
+"""reports: finished runs as pages, as JUnit XML and Markdown, and as the logs of other tools."""

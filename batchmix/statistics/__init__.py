@@ -1,0 +1,1 @@
+"""statistics: what arrays of scores say, as pure functions: means, paired differences, tests, trends."""

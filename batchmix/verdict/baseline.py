@@ -1,0 +1,239 @@
+"""Chooses the run that a run is compared with: its baseline, as `eval.against` says, or a run that the user has pinned.
+
+The default among nights is the last good one. A night with failures, or one that alarmed, is never the measure of the
+next: so a lasting fall alarms until it is over, or until `batchmix baseline` accepts it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from batchmix.comparison.alarms import missed_thresholds
+from batchmix.errors import RunError
+from batchmix.evaluation.measure import Metrics, read_metrics
+from batchmix.formats.amounts import counted
+from batchmix.job import CheckedJob
+from batchmix.job.eval_table import Eval, median_count, named_run
+from batchmix.store.run_folder import Layout, RunFile
+from batchmix.verdict.history import PastRun, past_runs
+from batchmix.verdict.pinned import read_pins
+from batchmix.verdict.verdict_file import Baseline
+from batchmix.verdict.versions import dataset_version, row_digests, target_columns
+
+GOOD_SHARE = 0.95
+"""The smallest share of answered results, and of rows in common with the present run, of a good run."""
+
+
+def baseline_of(root: Path, job: CheckedJob) -> Baseline | None:
+    """Return the baseline of the run in a folder. None if the job has none. Raises `RunError`.
+
+    A job has one if `eval.against` is set, or if one of its runs is pinned. The folder of a baseline that was named by
+    the user exists and has been evaluated.
+    """
+    settings, run = job.eval or Eval(), Layout(root).read_run()
+    if run is None:
+        return None
+    home = root.resolve().parent
+    if (path := named_run(settings.against)) is not None:
+        return Baseline(_shown(_evaluated_run(path, "eval.against"), home), "path")
+    if pinned := _pinned(root, run):
+        return Baseline(_shown(pinned, home), "pinned")
+    if settings.against is None:
+        return None
+    return _chosen(root, run, job, settings.against)
+
+
+def judged_against(root: Path, job: CheckedJob) -> Path | None:
+    """Return the run with whose answers a judge compares those of the run in a folder. None if there is none yet.
+
+    It is chosen before the run has scores, so that of the good runs, or for `previous` of all, the last one is taken.
+    Raises `RunError`.
+    """
+    settings, run = job.eval or Eval(), Layout(root).read_run()
+    if run is None:
+        return None
+    if (path := named_run(settings.against)) is not None:
+        return _evaluated_run(path, "eval.against")
+    if pinned := _pinned(root, run):
+        return pinned
+    is_good = _is_no_try if settings.against == "previous" else lambda past: not why_not_good(past, job)
+    return next((past.folder for past in reversed(earlier_runs(root, run)) if is_good(past)), None)
+
+
+def _is_no_try(past: PastRun) -> bool:
+    return not past.run.is_try
+
+
+def check_baseline(job: CheckedJob) -> None:
+    """Raise `RunError` if the job is to be compared with a run that is not there or has not been evaluated."""
+    settings, root = job.eval or Eval(), Path(job.output.path).resolve().parent
+    if (path := named_run(settings.against)) is not None:
+        _evaluated_run(path, "eval.against")
+    elif (pinned := read_pins(root, job.name).pinned) is not None:
+        _evaluated_run(root / pinned, "the pinned baseline")
+
+
+def _shown(folder: Path, home: Path) -> str:
+    folder = folder.resolve()
+    return str(folder.relative_to(home)) if folder.is_relative_to(home) else str(folder)
+
+
+def _evaluated_run(folder: Path, what: str) -> Path:
+    if what == "eval.against":
+        hint = 'name another run folder, or "last-good", "previous" or "median:7"'
+    else:
+        off = shlex.join(["batchmix", "baseline", str(folder), "--clear"])
+        hint = f"pin another run with batchmix baseline RUN, or take the pin off with {off}"
+    try:
+        read_metrics(Layout(folder))
+    except RunError as error:
+        gone = not (folder / "run.json").exists()
+        problem = "is gone, or is no run folder" if gone else str(error).removeprefix(f"{folder}: ")
+        raise RunError(f"{folder}: {what} {problem}; {hint}") from error
+    return folder
+
+
+def _pinned(root: Path, run: RunFile) -> Path | None:
+    """Return the pinned run of the same job, unless it is this one or began after it."""
+    home = root.resolve().parent
+    pinned = read_pins(home, run.name).pinned
+    if pinned is None or home / pinned == root.resolve():
+        return None
+    folder = _evaluated_run(home / pinned, "the pinned baseline")
+    other = Layout(folder).read_run()
+    later = other is not None and other.starts and run.starts and other.starts[0].at > run.starts[0].at
+    return None if later else folder
+
+
+def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str) -> Baseline:
+    """Return the baseline among the earlier runs of the job, the latest that will do."""
+    home = root.resolve().parent
+    earlier = earlier_runs(root, run)
+    if against == "previous":
+        last = next((past for past in reversed(earlier) if not past.run.is_try), None)
+        return Baseline(_shown(last.folder, home), against) if last else Baseline("", against, "this is the first run")
+    reasons = [(past, why_not_good(past, job)) for past in earlier]
+    good = [past for past, reason in reasons if not reason]
+    skipped = Counter(reason for _, reason in reasons if reason)
+    passed_over = "; ".join(f"{counted(count, 'earlier run')} {reason}" for reason, count in skipped.items())
+    if not good:
+        return Baseline("", against, passed_over or "this is the first run")
+    alike = _AlikeRuns(root, run, job.eval or Eval())
+    count = median_count(against)
+    pairs = alike.of(reversed(good), count or 1) or [good[-1]]
+    chosen = _median(pairs) if count else pairs[0]
+    after = [reason for past, reason in reasons if reason and past.started_at > chosen.started_at]
+    note = "; ".join(f"{counted(number, 'later run')} {reason}" for reason, number in Counter(after).items())
+    return Baseline(_shown(chosen.folder, home), against, note)
+
+
+def earlier_runs(root: Path, run: RunFile) -> list[PastRun]:
+    """Return the complete and evaluated runs of the same job that began before this one, the oldest first."""
+    if not run.starts:
+        return []
+    began = run.starts[0].at
+    return [
+        past
+        for past in past_runs(root.resolve().parent, run.name)
+        if past.folder.resolve() != root.resolve()
+        and (past.started_at < began or (past.started_at == began and (past.run.starts[-1].ended_at or "~") <= began))
+        and past.run.rehearsal == run.rehearsal
+        and past.metrics is not None
+        and past.metrics.complete
+    ]
+
+
+def is_night(past: PastRun, job: CheckedJob) -> bool:
+    """Return whether a run counts among the nights of a job: started by its scheduler if it has one, and no try."""
+    return not past.run.is_try and (job.schedule is None or past.run.is_scheduled)
+
+
+def why_not_good(past: PastRun, job: CheckedJob) -> str:
+    """Return why an evaluated run can't be a good baseline. Empty if it can."""
+    if past.metrics is None:
+        return "has not been evaluated"
+    if past.run.is_try:
+        return "was only a try"
+    if not is_night(past, job):
+        return "was not started by the scheduler"
+    if not past.metrics.complete:
+        return "is not complete"
+    if not is_answered(past.metrics):
+        return f"answered less than {GOOD_SHARE:.0%}"
+    if past.verdict is None:  # an older version of batchmix evaluated it
+        return "missed a threshold" if missed_thresholds(past.metrics) else ""
+    if past.verdict.starts != len(past.run.starts):
+        return "has not been evaluated since its last start"
+    return "" if past.verdict.passed else "ended with an alarm"
+
+
+def is_answered(metrics: Metrics) -> bool:
+    """Return whether each model of a run has answered nearly everything."""
+    return all(model.answered >= GOOD_SHARE for model in metrics.models)
+
+
+class _AlikeRuns:
+    """Finds runs that have nearly all rows in common with a run: the same ids, with the same targets."""
+
+    def __init__(self, root: Path, run: RunFile, settings: Eval) -> None:
+        self._layout = Layout(root)
+        self._run = run
+        self._settings = settings
+        self._version = dataset_version(self._layout, settings, run)
+        self._known = {self._version: True}
+        """Whether a version of the dataset is alike."""
+
+    def of(self, candidates: Iterable[PastRun], count: int) -> list[PastRun]:
+        """Return the first `count` of the candidates that are alike."""
+        return list(itertools.islice(filter(self._is_alike, candidates), count))
+
+    def _is_alike(self, past: PastRun) -> bool:
+        version = past.verdict.dataset if past.verdict else ""
+        if not version or version not in self._known:
+            self._known[version] = self._share(past) >= GOOD_SHARE
+        return self._known[version]
+
+    def _share(self, past: PastRun) -> float:
+        """Return the share of rows that both runs have, of the one that has more."""
+        if past.metrics is None:
+            return 0.0
+        settings = past.metrics.settings
+        columns = sorted({*target_columns(self._settings)} & {*target_columns(settings)})
+        try:
+            ours = _array(row_digests(self._layout, self._settings, self._run, columns))
+            theirs = _array(row_digests(Layout(past.folder), settings, past.run, columns))
+        except RunError:  # the scores of the earlier run are gone or damaged
+            return 0.0
+        return len(np.intersect1d(ours, theirs)) / max(1, len(ours), len(theirs))
+
+
+def _array(digests: Iterator[int]) -> npt.NDArray[np.uint64]:
+    return np.fromiter(digests, np.uint64)
+
+
+def _median(runs: Sequence[PastRun]) -> PastRun:
+    """Return the run whose mean score is the median; of two in the middle, the lower one."""
+    means = {number: _mean_score(past.metrics) for number, past in enumerate(runs)}
+    middle = statistics.median_low(means.values())
+    return next(runs[number] for number, mean in means.items() if mean == middle)
+
+
+def _mean_score(metrics: Metrics | None) -> float:
+    """Return the mean of a run's guarded scores, over all models and scorers."""
+    if metrics is None:
+        return 0.0
+    names = {guard.scorer for guard in metrics.settings.guards if guard.metric == "score"} or {None}
+    means = [
+        scored.score.mean
+        for scored in metrics.scores
+        if not scored.group and scored.score.mean is not None and (None in names or scored.scorer in names)
+    ]
+    return statistics.fmean(means) if means else 0.0

@@ -1,0 +1,81 @@
+"""How small a fall of each score a run could find, before it is run: `batchmix plan`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from batchmix.job import CheckedJob
+from batchmix.job.guards import guarded
+from batchmix.statistics.multiple import GROUPS_SHARE
+from batchmix.statistics.power import detectable_in_rows
+from batchmix.verdict.history import PastRun, past_runs
+from batchmix.verdict.months import comparison_level
+
+
+class DetectableFall(msgspec.Struct, frozen=True):
+    """The smallest fall of a score that the comparison of two runs finds in 80 % of cases."""
+
+    model: str
+    """Empty if each row names its model."""
+    scorer: str
+    rows: int
+    fall: float | None
+    """None with fewer than two rows, and if no fall is large enough."""
+    run: str
+    """The past run whose scores it is computed from. Empty: the worst case, in which half of the answers are right, and
+    which ones is chance."""
+
+
+def detectable_falls(job: CheckedJob, rows: int) -> list[DetectableFall]:
+    """Return the smallest fall of each guarded score that a run over so many rows could find."""
+    if job.eval is None or not job.eval.scorers:
+        return []
+    scorers = [scorer.name for scorer in job.eval.scorers]
+    guards = [guard for guard in job.eval.all_guards if guard.metric == "score"]
+    watched = list(
+        dict.fromkeys(
+            (model, scorer)
+            for _, model, scorer in guarded(guards, scorers, [model.name for model in job.models] or [""])
+        )
+    )
+    level = comparison_level(job) * (1 - GROUPS_SHARE * bool(job.eval.group_by)) / max(1, len(watched))
+    past = _evaluated(job)
+    return [_fall(past, model, scorer, rows, level) for model, scorer in watched]
+
+
+def _evaluated(job: CheckedJob) -> list[PastRun]:
+    """Return the evaluated runs of a job, the latest first."""
+    root = Path(job.output.path).resolve().parent
+    return [past for past in reversed(past_runs(root, job.name)) if past.metrics is not None and not past.run.is_try]
+
+
+def _fall(past: Sequence[PastRun], model: str, scorer: str, rows: int, level: float) -> DetectableFall:
+    for run in past:
+        error = _error_of_a_row(run, model, scorer)
+        if error is not None:
+            fall = detectable_in_rows(rows, level, error / math.sqrt(max(1, rows)))
+            return DetectableFall(model, scorer, rows, _possible(fall), run.folder.name)
+    return DetectableFall(model, scorer, rows, _possible(detectable_in_rows(rows, level)), "")
+
+
+def _possible(fall: float | None) -> float | None:
+    return None if fall is None or fall > 1 else fall
+
+
+def _error_of_a_row(past: PastRun, model: str, scorer: str) -> float | None:
+    """Return the standard error of the difference of a score between two runs, if they had one row.
+
+    It is known from the comparison of a past run. Without one it is at most that of two runs that have nothing in
+    common, which follows from the error of one.
+    """
+    for one in past.verdict.comparisons if past.verdict else ():
+        if (one.model, one.metric, one.scorer, one.group) == (model, "score", scorer, {}) and one.paired:
+            return None if one.paired.stderr is None else one.paired.stderr * math.sqrt(one.paired.rows)
+    for scored in past.metrics.scores if past.metrics else ():
+        if (scored.model, scored.scorer, scored.group) == (model, scorer, {}) and scored.score.stderr is not None:
+            return math.sqrt(2 * scored.score.rows) * scored.score.stderr
+    return None

@@ -1,0 +1,223 @@
+"""A diff pairs comparable rows, finds what is worse, and reports what it leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from batchmix.comparison.examples import examples
+from batchmix.comparison.run_diff import Diff, compare_runs
+from batchmix.comparison.verdicts import Comparison, with_verdicts
+from batchmix.errors import RunError
+from batchmix.job.guards import OF_SCORERS, Guard
+from batchmix.statistics.paired import compare
+from batchmix.verdict.history import HISTORY_SCHEMA, past_runs, write_history
+from tests.benchmarks.verdicts import DROP, MODELS, PLANTED, first_night, next_night
+from tests.conftest import EvalBench
+
+
+def evaluated_run(bench: EvalBench, name: str, rows: list[dict[str, Any]]) -> Path:
+    """Run and evaluate a job whose model answers as the rows say, with the same prompt for each answer."""
+    bench.out = bench.root / name
+    bench.settings["output"]["path"] = str(bench.out)
+    bench.write_said(rows)
+    bench.run()
+    bench.evaluate()
+    return bench.out
+
+
+def rows(right: list[bool]) -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{n}", "said": f"number {n}", "answer": str(n) if hit else "nothing"} for n, hit in enumerate(right)
+    ]
+
+
+def put_scores(run: Path, scores: list[float | None]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = run / "evaluation" / "scores.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(5, "score", pa.array(scores, pa.float64())), path)
+
+
+def two_nights(bench: EvalBench, before: list[float | None], after: list[float | None]) -> Diff:
+    made = [evaluated_run(bench, name, rows([True] * len(before))) for name in ("first", "second")]
+    put_scores(made[0], before)
+    put_scores(made[1], after)
+    return compare_runs(*made)
+
+
+def test_wins_losses_and_ties_are_counted_and_a_clear_drop_is_worse(evaluated: EvalBench) -> None:
+    found = two_nights(evaluated, [1.0] * 30 + [0.0] * 10, [0.0] * 12 + [1.0] * 18 + [1.0] * 2 + [0.0] * 8)
+    score = found.comparisons[0]
+    assert score.paired is not None
+    assert (score.paired.wins, score.paired.losses, score.paired.ties) == (2, 12, 26)
+    assert score.paired.difference == pytest.approx(-0.25)
+    assert score.verdict == "worse"
+    assert found.worse == [score]
+    assert [(one.row, one.after) for one in found.moved][:2] == [(0, 0.0), (1, 0.0)]
+    assert len(found.moved) == 14
+    drifts = [(one.metric, one.verdict) for one in found.comparisons if one.metric != "score"]
+    assert drifts == [
+        ("unscored", "same"),
+        ("answered", "same"),
+        ("refused", ""),
+        ("response_chars", ""),
+        ("latency_s", ""),
+    ]
+
+
+def test_the_texts_of_changed_rows_are_shown_side_by_side(evaluated: EvalBench) -> None:
+    found = two_nights(evaluated, [1.0, 1.0, 0.0, None], [0.0, 1.0, 1.0, 1.0])
+    shown = examples(found, 1)
+    assert [(one.moved.row, one.custom_id, one.before, one.after) for one in shown] == [
+        (0, "r0", "[[rehearsal:echo]] number 0", "[[rehearsal:echo]] number 0"),
+        (2, "r2", "[[rehearsal:echo]] number 2", "[[rehearsal:echo]] number 2"),
+    ]
+    assert examples(found, 0) == []
+
+
+def test_rows_whose_target_changed_are_left_out_and_counted(evaluated: EvalBench) -> None:
+    before = evaluated_run(evaluated, "first", rows([True] * 6))
+    changed = rows([True, True, True, True, True, False])
+    changed[0]["said"] = "something else"
+    after = evaluated_run(evaluated, "second", [*changed, {"id": "new", "said": "x", "answer": "x"}])
+    found = compare_runs(before, after)
+    assert (found.paired, found.changed, found.unpaired) == (5, 1, 1)
+    assert [one.paired.n for one in found.comparisons if one.paired][:3] == [5, 5, 6]
+    assert [one.rows for one in found.comparisons][:3] == [7, 7, 7]
+
+
+def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
+    before = evaluated_run(evaluated, "first", rows([True] * 3))
+    evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}, {"kind": "exact"}]
+    found = compare_runs(before, evaluated_run(evaluated, "second", rows([True] * 3)))
+    assert [text.partition(":")[0] for text in found.left_out] == ["scorer includes", "scorer exact"]
+    assert [(one.scorer, one.metric) for one in found.not_compared] == [
+        ("includes", "score"),
+        ("includes", "unscored"),
+        ("exact", "score"),
+        ("exact", "unscored"),
+    ]
+    assert {one.metric for one in found.comparisons if one.paired} == {
+        "answered", "refused", "response_chars", "latency_s",
+    }  # fmt: skip
+    assert not found.passed
+
+
+def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBench) -> None:
+    evaluated.write_said(rows([True] * 4))
+    evaluated.run(limit=3)
+    with pytest.raises(RunError, match="batchmix eval"):
+        compare_runs(evaluated.out, evaluated.out)
+    evaluated.evaluate()
+    assert compare_runs(evaluated.out, evaluated.out).paired == 3
+    evaluated.run()
+    with pytest.raises(RunError, match="more results than when it was evaluated"):
+        compare_runs(evaluated.out, evaluated.out)
+
+
+def comparison(before: list[float], after: list[float], metric: str = "score", model: str = "m") -> Comparison:
+    paired = compare(np.array(before), np.array(after), np.arange(len(before)))
+    assert paired is not None
+    return Comparison(model, metric, "s" if metric in OF_SCORERS else "", paired)
+
+
+def test_guards_set_what_is_tested_and_the_loss_allowed() -> None:
+    drop = comparison([1.0] * 40, [0.0] * 10 + [1.0] * 30)
+    slower = comparison([1.0] * 40, [2.0] * 40, "latency_s")
+    faster = comparison([2.0] * 40, [1.0] * 40, "latency_s", "other")
+
+    def verdicts(*guards: Guard) -> list[str]:
+        return [one.verdict for one in with_verdicts([drop, slower, faster], guards)]
+
+    assert verdicts(Guard()) == ["worse", "", ""]
+    assert verdicts(Guard(metric="latency_s")) == ["", "worse", "better"]
+    assert verdicts(Guard(), Guard(metric="latency_s", model="other")) == ["worse", "", "better"]
+    assert verdicts(Guard(no_worse_by=0.3)) == ["same", "", ""]
+    assert verdicts(Guard(scorer="another")) == ["", "", ""]
+
+
+def test_better_is_shown_with_the_p_value_of_getting_better() -> None:
+    rise = comparison([0.0] * 10 + [1.0] * 30, [1.0] * 40)
+    (better,) = with_verdicts([rise], (Guard(),))
+    assert better.verdict == "better"
+    assert better.adjusted_p == pytest.approx(2**-10)
+
+
+def test_a_group_is_tested_with_a_small_part_of_the_level_and_takes_little_from_the_rest() -> None:
+    whole = comparison([1.0] * 400, [0.0] * 7 + [1.0] * 393)
+    assert [one.verdict for one in with_verdicts([whole], (Guard(),))] == ["worse"]
+    groups = [
+        msgspec.structs.replace(
+            comparison([1.0] * 20, [0.0] * wrong + [1.0] * (20 - wrong)), group={"kind": f"{wrong}"}
+        )
+        for wrong in (0, 1, 12)
+    ]
+    found = list(with_verdicts([whole, *groups], (Guard(),)))
+    assert [one.verdict for one in found] == ["worse", "same", "same", "worse"]
+    unguarded = list(with_verdicts([whole, *groups], (Guard(metric="answered"),)))
+    assert [one.verdict for one in unguarded] == ["", "", "", ""]
+
+
+def test_what_is_at_its_best_could_get_worse_and_what_is_at_its_worst_could_not() -> None:
+    unscored, none_right = comparison([0.0] * 40, [0.0] * 40, "unscored"), comparison([0.0] * 40, [0.0] * 40)
+    found = [next(with_verdicts([one], (Guard(metric=one.metric),))).detectable for one in (unscored, none_right)]
+    assert found[0] is not None
+    assert 0.05 < found[0] < 0.5
+    assert found[1] is None
+
+
+def test_with_a_lower_level_less_is_found_and_more_would_have_to_be_lost() -> None:
+    drop = comparison([1.0] * 400, [0.0] * 7 + [1.0] * 393)
+    (usual,) = with_verdicts([drop], (Guard(),))
+    (nightly,) = with_verdicts([drop], (Guard(),), level=0.005)
+    assert (usual.verdict, nightly.verdict) == ("worse", "same")
+    assert usual.detectable is not None
+    assert nightly.detectable is not None
+    assert usual.detectable < nightly.detectable
+
+
+def test_a_planted_drop_is_found_and_no_other() -> None:
+    draw = np.random.default_rng(3)
+    found = false = other = 0
+    for drop, count in ((DROP, 50), (0.0, 50)):
+        for _ in range(count):
+            before = first_night(draw)
+            after = next_night(draw, before, drop)
+            tested = [
+                comparison(list(before[:, at]), list(after[:, at]), model=model) for at, model in enumerate(MODELS)
+            ]
+            worse = {one.model for one in with_verdicts(tested, (Guard(),)) if one.verdict == "worse"}
+            found += bool(drop) and PLANTED in worse
+            other += bool(drop) and bool(worse - {PLANTED})
+            false += not drop and bool(worse)
+    assert found >= 43
+    assert other <= 6
+    assert false <= 7
+
+
+def test_past_runs_are_found_by_name_and_stored_in_one_file(evaluated: EvalBench) -> None:
+    import pyarrow.parquet as pq
+
+    first = evaluated_run(evaluated, "out/first", rows([True, False]))
+    second = evaluated_run(evaluated, "out/second", rows([True, True]))
+    evaluated.settings["name"] = "another"
+    evaluated_run(evaluated, "out/deeper/third", rows([True, True]))
+    (evaluated.root / "out" / "broken").mkdir()
+    (evaluated.root / "out" / "broken" / "run.json").write_text("{")
+    root = evaluated.root / "out"
+    assert {past.folder for past in past_runs(root, "bench")} == {first, second}
+    assert len(past_runs(root)) == 3
+    history = pq.read_table(write_history(root))
+    assert history.schema.names == HISTORY_SCHEMA.names
+    assert sorted(history.select(["name", "run", "score"]).to_pylist(), key=lambda row: row["run"]) == [
+        {"name": "another", "run": "deeper/third", "score": 1.0},
+        {"name": "bench", "run": "first", "score": 0.5},
+        {"name": "bench", "run": "second", "score": 1.0},
+    ]

@@ -1,0 +1,110 @@
+"""The trend over the nights of a job: which nights count, what begins anew, and when it is an alarm."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmix.job import read_job
+from batchmix.verdict.history import past_runs
+from batchmix.verdict.months import score_trends
+from batchmix.verdict.outcome import Evaluation
+from batchmix.verdict.pinned import pin
+from batchmix.verdict.verdict_file import ScoreTrend
+from tests.conftest import Provider
+from tests.verdict.nights import Nights
+
+COUNT = 20
+FIRST = datetime.date(2026, 1, 1)
+
+
+@pytest.fixture
+def nights(tmp_path: Path, standin: Provider) -> Nights:
+    made = Nights(tmp_path, standin)
+    made.settings["eval"]["guards"] = [{"no_worse_by": 1.0}]  # only the trend is looked at
+    return made
+
+
+def name(number: int) -> str:
+    return (FIRST + datetime.timedelta(days=number)).isoformat()
+
+
+def copies(nights: Nights, means: list[float]) -> None:
+    """Make a night for each of these mean scores, of 1,000 rows each: copies of one in which one row in 40 changed."""
+    nights.night("2025-01-01")
+    model = nights.night("2025-01-02", right=29).folder
+    for number, mean in enumerate(means):
+        nights.out = nights.root / "nights" / name(number)
+        shutil.copytree(model, nights.out)
+        nights.date(name(number))
+        edit(nights.out / "evaluation" / "metrics.json", ["scores", 0, "score"], mean=mean, n=1_000, rows=1_000)
+        verdict = nights.out / "evaluation" / "verdict.json"
+        edit(verdict, ["comparisons", 0, "paired"], low=-0.013, high=0.013)
+    shutil.rmtree(model)
+    shutil.rmtree(nights.root / "nights" / "2025-01-01")
+
+
+def edit(path: Path, at: list[str | int], **values: Any) -> None:
+    """Change some values of an object in a JSON file."""
+    whole = found = json.loads(path.read_text())
+    for key in at:
+        found = found[key]
+    found |= values
+    path.write_text(json.dumps(whole))
+
+
+def falling(step: float, count: int = COUNT) -> list[float]:
+    noise = random.Random(3)
+    return [0.75 - step * number + noise.gauss(0, 0.004) for number in range(count)]
+
+
+def found(nights: Nights) -> ScoreTrend:
+    job = read_job(None, nights.settings, {})
+    [trend] = score_trends(past_runs(nights.root / "nights")[-1], job)
+    return trend
+
+
+def test_a_slow_fall_is_an_alarm_and_no_fall_is_none(nights: Nights) -> None:
+    copies(nights, falling(0.003))
+    trend = found(nights)
+    assert (trend.alarm, trend.nights) == (True, COUNT)
+    assert trend.since > name(2)
+    shutil.rmtree(nights.root / "nights")
+    copies(nights, falling(0.0))
+    assert not found(nights).alarm
+
+
+def test_an_accepted_run_and_another_dataset_begin_the_count_anew(nights: Nights) -> None:
+    copies(nights, falling(0.003))
+    pin(nights.root / "nights", "bench", name(12))
+    assert found(nights).nights == COUNT - 12
+    pin(nights.root / "nights", "bench", None)
+    assert found(nights).nights == COUNT - 12  # taking the pin off does not take the acceptance back
+    for number in range(15, COUNT):
+        edit(nights.root / "nights" / name(number) / "evaluation" / "verdict.json", [], dataset="other")
+    assert found(nights).nights == COUNT - 15
+
+
+def test_tries_runs_by_hand_and_nights_with_failures_do_not_count(nights: Nights) -> None:
+    copies(nights, falling(0.003))
+    edit(nights.root / "nights" / name(0) / "run.json", ["starts", 0], is_try=True)
+    edit(nights.root / "nights" / name(1) / "run.json", ["starts", 0], scheduled=False)
+    edit(nights.root / "nights" / name(2) / "evaluation" / "metrics.json", ["models", 0], answered=0.6)
+    assert found(nights).nights == COUNT - 3
+
+
+def test_the_evaluation_of_a_night_has_the_alarm_of_the_trend(nights: Nights) -> None:
+    copies(nights, falling(0.006))
+    last = nights.night(name(COUNT), right=25)
+    assert [alarm.kind for alarm in last.alarms] == ["trend"]
+    assert last.alarms[0].text.startswith(f"m: includes has been falling over {COUNT + 1} nights: ")
+    assert not last.passed
+    assert last.verdict.trends == last.trends
+    by_hand: Evaluation = nights.night(name(COUNT + 1), right=25, scheduled=False)
+    assert by_hand.trends == ()
