@@ -67,6 +67,7 @@ def _stated(forms: _Forms, lines: str, judged: Judged) -> Reading:
     """Return the verdict in what is a judge's own of its answer, but for quotations within lines."""
     own = forms.without_scale(unmarked(without_quotations(lines)))
     own = own[max((match.end() for match in CORRECTS.finditer(own)), default=0) :].strip(" \t\n,:.")
+    own = _CHANGED.sub("", own)
     stated = (
         forms.in_last_json(lines.strip(), judged),
         forms.in_marks(own, judged),
@@ -88,6 +89,13 @@ def _only(found: Iterable[Any]) -> Reading:
     return Reading(value) if value is not None else Reading(None, _UNCLEAR)
 
 
+_CHANGED = re.compile(r"\b\d(?:/\d{1,3})?[ \t]?(?:→|[-=]>)[ \t]?(?:[^\d\n:]{0,60}:[ \t]?)?(?=\d)")
+"""A value that was changed: `4` of `4 → after checking: 3`."""
+_CRITERIA = re.compile(
+    r"[ \t]*(?:for|on|in)\b[^\n]{0,80}?[,;&][^\n\d]{0,20}\d(?:/\d{1,3})?[ \t](?:for|on|in)\b"
+    r"|[ \t]*for[^\n\d]{1,40}\band \d"
+)
+"""Follows the value of one of several criteria, as in `5 for tone, 1 for facts`."""
 _ABSENT = object()
 """No statement, in contrast to None: a statement that names no single value of the scale."""
 
@@ -114,6 +122,7 @@ class _Forms:
         self._tag = re.compile(rf"<({named})\s?>\s{{0,9}}(?:{name}\s?[:=]\s{{0,3}})?{value}\s{{0,9}}</\1\s?>", mark)
         self._open_tag = re.compile(rf"<({named})\s?>", mark)
         self._brackets = re.compile(rf"\[\[\s?{value}\s?\]\]", mark)
+        self._result = re.compile(rf"\[RESULT\][ \t]{{0,3}}:?\s{{0,5}}\(?{value}(?=[\s.)]*\Z)", mark)
         self._boxed = re.compile(rf"\\boxed\{{\s?(?:\\text\{{)?{value}\}}?\s?\}}", mark)
         self._line = re.compile(
             r"^[ \t>•·-]{0,9}(?:\d{1,2}[.)][ \t]{1,3})?(?:(?:so|thus|therefore|hence|overall)\b,?[ \t]{1,3})?"
@@ -196,8 +205,8 @@ class _Forms:
         return self.in_json(lines[start:].strip())
 
     def in_marks(self, own: str, judged: Judged) -> Any:
-        """Return the verdict in tags, in `[[ ]]` or in a box."""
-        for pattern in (self._brackets, self._boxed, self._tag):
+        """Return the verdict in tags, in `[[ ]]`, in a box, or behind `[RESULT]`."""
+        for pattern in (self._result, self._brackets, self._boxed, self._tag):
             matches = [match for match in _not_judged(pattern.finditer(own), judged) if not _is_told(match)]
             if matches:
                 return self._last_of(matches, own)
@@ -214,6 +223,8 @@ class _Forms:
         matches = _not_judged(self._line.finditer(own), judged)
         matches = [match for match in matches if match["bare"] is None or match["summary"]]
         matches = [match for match in matches if _may_follow(match["rest"])]
+        if any(_CRITERIA.match(match["rest"]) for match in matches):
+            return None
         final = [match for match in matches if match["summary"] or match["after"]]
         final += _not_judged(self._row.finditer(own), judged) if not final else []
         matches = final or matches or _not_judged(self._header.finditer(own), judged)
