@@ -5,8 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from batchmix.scorers.answer_words import any_word
+
 _QUOTES = str.maketrans("‘’‚‛´“”„‟«»", '\'\'\'\'\'""""""')
-_AROUND = re.compile(r"\A[\s*_`\"']+|[\s*_`\"'.!。！…]+\Z")
+_AROUND = re.compile(r"\A[\s*_`\"'¡]+|[\s*_`\"'.!。！…]+\Z")
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_NOT = "not|isn't|wasn't|aren't|weren't|never|nicht|kein|pas|no es|no era|não é|non è|не|niet|inte|ikke|nie"
+_NEGATION = (
+    rf"{any_word(_NOT)}\s"
+    r"(?:(?:the|in|at|by|really|actually|der|die|das|la|le|el|il|de)\s){0,2}|(?:不是|并非)\s?"
+)
+_BRACKETS = re.compile(r"\(([^()]+)\)|\[([^\[\]]+)\]|「([^「」]+)」|\$([^$]+)\$")
 _FULL_STOP = re.compile(r"[.!。！…]+\Z")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _NO_SPACES = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -22,8 +31,10 @@ def plain_form(text: str) -> str:
 
 
 def bare_form(text: str) -> str:
-    """Return a plain text without the markup, quotation marks and full stops around it."""
-    return _AROUND.sub("", text) or text
+    """Return a plain text without the markup, brackets, quotation marks and full stops around it, in narrow forms."""
+    bare = _AROUND.sub("", text.translate(_WIDE))
+    inner = _BRACKETS.fullmatch(bare)
+    return (inner and inner[inner.lastindex or 0].strip()) or bare or text
 
 
 def without_full_stop(text: str) -> str:
@@ -56,6 +67,11 @@ def _is_punctuation(text: str, at: int) -> bool:
 def tokens(text: str) -> list[str]:
     """Return the words of a text in normal form, and each sign of scripts without spaces."""
     return _TOKEN.findall(normal_form(text))
+
+
+def without_denial(text: str, denied: str) -> str:
+    """Return a text without those places that name this one right after a word such as `not`."""
+    return re.sub(rf"(?:{_NEGATION}){re.escape(denied)}", " ", text, flags=re.IGNORECASE)
 
 
 def has_words(text: str, wanted: str) -> bool:

@@ -20,7 +20,15 @@ from batchmix.scorers.settings import (
     target_texts,
 )
 from batchmix.scorers.statements import answered_text
-from batchmix.scorers.text_forms import bare_form, has_words, normal_form, plain_form, tokens, without_full_stop
+from batchmix.scorers.text_forms import (
+    bare_form,
+    has_words,
+    normal_form,
+    plain_form,
+    tokens,
+    without_denial,
+    without_full_stop,
+)
 
 _DECIMAL = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
 
@@ -74,14 +82,14 @@ class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
 
     casefold: bool = True
     words: bool = True
-    """Whether the target must be there as whole words. If not, it may be a part of one."""
+    """Whether the target must be there as whole words, and not right after `not`. If not, it may be a part of one."""
     normalize: bool = False
     """Whether case, punctuation, articles and wide forms of letters are ignored, as in SQuAD."""
 
     def score(self, response: str, target: str) -> Score:
         """Look for the target in the answer."""
         answer, wanted = self._form(answered_text(response)), self._form(target)
-        is_included = has_words(answer, wanted) if self.words else wanted in answer
+        is_included = has_words(without_denial(answer, wanted), wanted) if self.words else wanted in answer
         return Score(float(is_included), target)
 
     def _form(self, text: str) -> str:
