@@ -72,7 +72,7 @@ BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|lecz|ale|melainkan|
 """Words between what is denied and what is right."""
 BESIDE = r"and(?: also| possibly)?|as well as|or(?: possibly)?|nor|und|oder|sowie|et|ou|y|e|o|ed|en|of|och|eller|i|lub|albo|a|nebo|és|vagy|și|sau|και|ή|ve|veya|dan|atau|и|или|і|та|або|và|hoặc|और|या|و|أو"
 """Words between two results that are named together."""
-FITS = r"fits?(?: best| better)?|works|holds|matches|satisfies|remains|survives|comes closest|is closest|is (?:most|more) likely|is (?:the )?strong(?:er|est)|wins|stands out|is left|qualifies|passt|stimmt|trifft zu|bleibt|gilt|convient|encaja|cumple|подходит"
+FITS = r"fits?(?: best| better)?|works|holds|matches|satisfies|remains|survives|comes closest|is (?:the only one )?consistent|is closest|is (?:most|more) likely|is (?:the )?strong(?:er|est)|wins|stands out|is left|qualifies|passt|stimmt|trifft zu|bleibt|gilt|convient|encaja|cumple|подходит"
 """Verbs that say of an option that it is right."""
 DENIES = (
     r"unlikely|improbable|implausible|doesn't|does not|don't|fails?|can be (?:excluded|eliminated|ruled out|discarded)|makes? no sense|no longer|not|isn't|isnt|wasn't|can't|cannot|won't|wouldn't|a trap|a distractor"
@@ -90,7 +90,7 @@ REJECTED = (
 """Words some way in front of what they reject."""
 RETRACTED = (
     rf"{any_word('wait|scratch that|correction|actually|hold on|on second thoughts?|on reflection|let me re[a-z-]+|oops|hm+|i mean|my mistake|strike that|sorry|moment(?: mal)?|quatsch|halt|stimmt nicht|espera|perdón|en realidad|attends|attendez|pardon|en fait|aspetta|anzi|espere|aliás|wacht|нет|подождите|стоп|точнее')}"
-    r"|(?:(?<=[.!?…,;\n])|(?<=[.!?…,;]\s)|^)\s{0,3}(?:no|nope|nein|non|não)\s?[,.:!…]|不对|等等|等一下|错了|更正|いや|待って|訂正|아니|잠깐"
+    r"|(?:(?<=[.!?…,;\n])|(?<=[.!?…,;]\s)|^)\s{0,3}(?:no|nope|nein|non|não)\s?[,.:!…]|(?:(?<![\w\ue000-\ue1ff])|(?<=[这那]))不对|等等|等一下|错了|更正|いや|待って|訂正|아니|잠깐"
 )
 """Words that take back what was stated before."""
 TAKEN_BACK = (

@@ -112,6 +112,7 @@ _EXPLAINED = "(?:because|since|as(?! well)|only|rather|instead|i think|i believe
 _HEAD = _pattern(
     rf"(?:\d{{1,3}}[.):]\s)?{_JUNK}{_OPTION}{_OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{_CLOSE}\s[-–—]|\s\((?!{CAPITAL}\s?\))|,\s(?!{_OPEN}{CAPITAL}{_CLOSE}\s?(?:,|\Z))|[–—]|\s(?={_EXPLAINED})))"
 )
+_NAMED_FIRST = _pattern(rf"{any_word(OPTIONS)}\s{{0,2}}({MARK}):")
 _LABEL = _pattern(rf"[^\w\n\ue000-\ue1ff]{{0,9}}{_OPTION}{_OPEN}({MARK})(?:[).:\]]|\s?$)")
 _UNCERTAIN = _pattern(rf"\?|{MARK}{_CLOSE}:\s*\w|{any_word(f'{NOT}|{WRONG}|{WEIGHED}|{SUPPOSED}')}|\.\.\.\Z|…\Z")
 _PLAIN = any_word(PLAIN)
@@ -198,6 +199,8 @@ def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
     if len(text) < _FEW_CHARS and _BROKEN_OFF.search(text):
         return
     head = _HEAD.match(text)
+    if head and len(set(_NAMED_FIRST.findall(text))) > 1:  # as in `Option A: … Option B: …`
+        return
     if head and not _DENIED_IN_LINE.match(text, head.end()) and not _DENIED.match(text, head.end()):
         yield [ReadPlace(head.start(), (head[1] or head[2],))]
     if not is_cut_off and (mark := _last_named(text)):

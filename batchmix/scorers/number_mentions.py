@@ -17,7 +17,7 @@ _POST_BOUND = (
     r"|(?:at (?:most|least)|mindestens|höchstens|au (?:moins|plus)|minimum|maximum)\b)|\+(?=\s*(?:\Z|[a-z.,)\n]))|\s?(?:[个個人元]\s?)?(?:以上|以下|以内)|[^\s\d]?\s?(?:이상|이하)|\s?से (?:अधिक|ज्यादा|कम)"
 )
 _BOUND = re.compile(
-    rf"(?:{_PRE_BOUND})\s?(?:about |around |\$)?{_NUMBER}|{_NUMBER}(?:{_POST_BOUND})|\b(?:1\d|20)\d0'?s\b|\bthe '?\d0s\b",
+    rf"(?:{_PRE_BOUND})\s?(?:about |around |\$)?{_NUMBER}|{_NUMBER}(?:{_POST_BOUND})|\b(?:1\d|20)\d0'?s\b|\bthe '?\d0s\b|{_NUMBER}\s?[<>≤≥]\s?{_NUMBER}",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
@@ -43,7 +43,7 @@ _ASIDE_CLAUSE = re.compile(
     r"(?<=\d)((?:\s[^\W\d]{1,15}){0,2}?),?\s(?:(?<=, )(?:when|while|whereas|although|though)|(?:because|since))\s[^.,;:=\n]*(?=[.;\n]|\Z)",
     re.IGNORECASE,
 )
-_WAR = re.compile(r"(?<=\d)\swhen\sthe\s[^.,;:=\n]*(?=[.;\n]|\Z)", re.IGNORECASE)
+_BEHIND = re.compile(r"(?<=\d)\s(?:when\sthe\s[^.,;:=\n]*(?=[.;\n]|\Z)|from\s\d[\d.,]{0,20}+(?=\s*\Z))", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?\n]*(?:(?:\.(?=\d)|[!?.](?=[!?.]))[^.!?\n]*)*[.!?\n]?")
 _ONLY_SUPPOSED = re.compile(
     r"\s*+(?:(?:suppose|supposing|assume|imagine|let's say)\b|(?:so |and |but )?(?:is|are|was|were|do|does|did|could|can|should|would|how|what|why|who|which|where)\b.*\?\s*\Z"
@@ -77,7 +77,7 @@ def without_references(text: str) -> str:
 
 def main_clauses(text: str) -> str:
     """Return a text without clauses behind a number that tell of something else."""
-    return _WAR.sub("", _ASIDE_CLAUSE.sub(r"\1", text))
+    return _BEHIND.sub("", _ASIDE_CLAUSE.sub(r"\1", text))
 
 
 def asserted(text: str) -> str:

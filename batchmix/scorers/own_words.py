@@ -16,7 +16,7 @@ _SAY = (
 _OTHERS = (
     r"(?:(?:the|this|that|your|my|our|his|her|another|one|an?) (?:[a-z]{2,12} ){0,2})?(?:student|pupil|user|teacher|author|friend|colleague|classmate|professor|person|people|textbook|book"
     r"|(?:answer |official )?key|scheme|mark scheme|marking scheme|label|website|article|forum|model|tutor|students|users|others|commenter|candidate)s?"
-    r"|you|he|she|they|(?:many|most|some|several|few)(?: (?:other )?[a-z]{3,12})?|somebody|someone"
+    r"|you|he|she|they|(?:many|most|some|several|few)(?: (?:other )?[a-z]{3,12})?|somebody|someone|nobody|no one"
 )
 _BY_OTHERS = re.compile(
     rf"(?:^|(?<=[.!?;:,\n]\s))(?:(?:well|so|yes|and|but|of course|,)\s)?(?:"
