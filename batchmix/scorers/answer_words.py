@@ -76,7 +76,7 @@ FITS = r"fits?(?: best| better)?|works|holds|matches|satisfies|remains|survives|
 """Verbs that say of an option that it is right."""
 DENIES = (
     r"unlikely|improbable|implausible|doesn't|does not|don't|fails?|can be (?:excluded|eliminated|ruled out|discarded)|makes? no sense|no longer|not|isn't|isnt|wasn't|can't|cannot|won't|wouldn't|a trap|a distractor"
-    r"|wrong|incorrect|false|out of the question|scheidet aus|entfällt|passt nicht|stimmt nicht|ist falsch|falsch|unwahrscheinlich|fausse?|exclue?|improbable|peu probable|incorrect[aeo]|descartad[ao]|errad[ao]|sbagliat[ao]|esclus[ao]|improbabile"
+    r"|wrong|incorrect|false|out of the question|scheidet aus|kann ausgeschlossen werden|entfällt|passt nicht|stimmt nicht|ist falsch|falsch|unwahrscheinlich|fausse?|exclue?|improbable|peu probable|incorrect[aeo]|descartad[ao]|errad[ao]|sbagliat[ao]|esclus[ao]|improbabile"
     r"|не подходит|неверен|неверн\w+|неправильн\w+|маловероят\w+|не"
 )
 """Words that follow what they deny, or stand directly in front of it."""
@@ -84,8 +84,8 @@ INSTEAD = r"rather than|instead of|as opposed to|over|statt|anstatt|anstelle von
 """Words in front of what is not chosen, behind what is."""
 REJECTED = (
     r"don't (?:think|believe|see|agree|choose|pick)|do not (?:think|believe|agree)|wouldn't (?:choose|pick|say|go)|would (?:never|not) (?:choose|pick|say)|doubt|disagree|hardly|unlikely|avoid|no way|never"
-    r"|wrong to (?:choose|pick|say)|rule out|ruled out|exclude|excluding|eliminate|glaube nicht|bezweifle|schließe|kaum|ne (?:pense|crois) pas|je doute|no creo|dudo|não (?:acho|creio)|non (?:credo|penso)|dubito"
-    r"|вряд ли|не думаю|сомневаюсь|ik denk niet|tror inte|nie sądzę"
+    r"|wrong to (?:choose|pick|say)|rule out|ruled out|exclude|excluding|eliminate|glaube nicht|denke nicht|bezweifle|schließe|kaum|ne (?:pense|crois) pas|je doute|no creo|dudo|não (?:acho|creio)|non (?:credo|penso)|dubito"
+    r"|вряд ли|не (?:думаю|согласен|согласна|считаю)|لا (?:أعتقد|أظن)|pas d'accord|no estoy de acuerdo|não concordo|сомневаюсь|ik denk niet|tror inte|nie sądzę"
 )
 """Words some way in front of what they reject."""
 RETRACTED = (

@@ -50,11 +50,13 @@ _NOT_AFTER_BUT = _pattern(
 _BUT_NOT = _pattern(
     rf"(?<=[\ue000-\ue1ff])({_NO_MARK}{{0,30}}?)[,(\s]{{0,3}}(?:(?:{any_word('and|but|und|et|y|e|и|а|en')}|而)[ \t]?)?(?:{_NOT}|{any_word(INSTEAD)}|而?不[选是])[ \t]{{0,3}}{_FILLERS}{_ONE}(?![ \t]?(?:{any_word(BUT)}))"
 )
-_DENIED_BEFORE = _pattern(rf"(?:{any_word(REJECTED)}|不(?:可能)?是|不会是|不选|排除){_NO_COMMA}{{0,40}}?{_ONE}")
+_DENIED_BEFORE = _pattern(
+    rf"(?:{any_word(REJECTED)}|不(?:可能)?是|不会是|不选|排除|不同意|不认为|不觉得){_NO_COMMA}{{0,40}}?(?:,\s(?:dass|что|że)\s{_NO_COMMA}{{0,20}}?)?{_ONE}"
+)
 _DENIED_AFTER = _pattern(
     rf"{_ONE}[\s,]{{0,2}}(?:{any_word(COPULAS)}[ \t]{{0,2}})?{_ADVERBS}(?:{any_word(DENIES)}(?![ \t]?(?:{WRONG}))"
     rf"|(?:가|이|는|은|が|は|も)?[ \t]?(?:正解|答え|정답|답)?[ \t]?(?:이|가|では|じゃ)?[ \t]?(?:아닙니다|아니다|아니에요|아님|ありません|ない(?:です)?|違います|틀렸)"
-    rf"|(?:सही\s|ठीक\s)?नहीं|değil)"
+    rf"|\s?(?:सही\s|ठीक\s)?(?:उत्तर\s)?नहीं|\s?(?:değil|olamaz))"
 )
 
 

@@ -31,7 +31,7 @@ _MARKUP = re.compile(
     r"|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])|[\ue000-\ue1ff]"
 )
 _WORD = "A-Za-z0-9_À-ÖØ-öø-ɏЀ-ӿ"
-_AFTER = rf"(?![{_WORD}]|['’](?!(?:d[iıuü]r|t[iıuü]r)\b)[A-Za-z]|-[A-Za-z]|[+#]|[.,]\d)"
+_AFTER = rf"(?![{_WORD}]|['’](?!(?:d[iıuü]r|t[iıuü]r)\b)[A-Za-z]|-[A-Za-z]|[+#]|[.,]\d|[ ](?:major|minor|flat|sharp)\b)"
 _BEFORE = rf"(?<![{_WORD}./+-])(?<![A-Za-z]['’])|(?<=[A-Z]/)|(?<=\A\d\.)"
 _CONJUNCTIONS = any_word(
     f"is|was|be|isn't|can't|seems|because|since|as|it|here|rather|not|instead|over|beats|wins|fits|works|comes|outperforms|değil|mà|nie|ist|est|es|é|è|hay|{BUT}|{BESIDE}"

@@ -7,13 +7,13 @@ import re
 _NUMBER = r"(?<![\d.,])[-–]?\d[\d.,]{0,30}+(?:/\d{1,15})?%?"
 _PRE_BOUND = (
     r"\b(?:(?:more|less|fewer|greater|higher|lower|larger|smaller|bigger|later|earlier) than|at (?:least|most)|up to|(?<!\d )(?:under|below|above|over)|exceed(?:s|ing)?|a (?:minimum|maximum) of"
-    r"|mindestens|höchstens|mehr als|weniger als|maximal|minimal|plus de|moins de|au (?:moins|plus)|más de|menos de|al menos|como (?:mínimo|máximo)|mais de|pelo menos|no máximo|almeno|più di|meno di|al massimo"
+    r"|mindestens|höchstens|mehr als|weniger als|maximal|minimal|plus de|moins de|au (?:moins|plus|maximum)|máximo|maximum|within|más de|menos de|al menos|como (?:mínimo|máximo)|mais de|pelo menos|no máximo|almeno|più di|meno di|al massimo"
     r"|(?:не )?(?:более|менее|больше|меньше)|минимум|максимум|свыше|meer dan|minder dan|minstens|hoogstens|över|minst|co najmniej|en az|en fazla|lebih dari)\s"
     r"|[≥≤]|\\(?:geq?|leq?)(?![a-z])|(?<![</\w])[a-z]\s?[<>](?!=)|(?:\A|(?<=[\s(]))[<>](?=\s?\d[\d.,]{0,20}+(?!>))"
     r"|至少|至多|最多|最少|超过|超過|多于|少于|不到|不足|大于|小于|أكثر من|أقل من|على الأقل|कम से कम|अधिकतम"
 )
 _POST_BOUND = (
-    r"\s?(?:[^\W\d_]{1,12}\s)?(?:(?:or|oder|ou|o|или)\s(?:more|fewer|less|higher|lower|above|below|greater|over|under|earlier|later|mehr|weniger|plus|moins|más|menos|mais|più|meno|больше|меньше)"
+    r"\s?(?:[^\W\d_]{1,12}\s)?(?:(?:or|oder|ou|o|или)\s(?:more|fewer|less|higher|lower|above|below|greater|over|under|earlier|later|mehr|weniger|plus|moins|más|menos|mais|più|meno|больше|меньше|более|менее)"
     r"|(?:at (?:most|least)|mindestens|höchstens|au (?:moins|plus)|minimum|maximum)\b)|\+(?=\s*(?:\Z|[a-z.,)\n]))|\s?(?:[个個人元]\s?)?(?:以上|以下|以内)|[^\s\d]?\s?(?:이상|이하)|\s?से (?:अधिक|ज्यादा|कम)"
 )
 _BOUND = re.compile(
@@ -40,7 +40,7 @@ _SEVERAL = re.compile(
     rf"{_ASSIGNED}(?:\s?(?:,|;|and|or|und|oder|et|ou|y|o|и|或|和)+\s?{_ASSIGNED}){{1,5}}", re.IGNORECASE
 )
 _ASIDE_CLAUSE = re.compile(
-    r"(?<=\d)((?:\s[^\W\d]{1,15}){0,2}?),?\s(?:(?<=, )(?:when|while|whereas|although|though)|(?:because|since))\s[^.,;:=\n]*(?=[.;\n]|\Z)",
+    r"(?<=\d)((?:\s[^\W\d]{1,15}){0,2}?),?\s(?:(?<=, )(?:when|while|whereas|although|though|i\.e\.|twice|half|which is (?:half|twice|a|one))|(?:because|since))\s[^.,;:=\n]*(?=[.;\n]|\Z)",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(r"(?<=\d)\s(?:when\sthe\s[^.,;:=\n]*(?=[.;\n]|\Z)|from\s\d[\d.,]{0,20}+(?=\s*\Z))", re.IGNORECASE)

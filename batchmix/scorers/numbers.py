@@ -195,7 +195,7 @@ def _stated(place: StatedPlace, *, is_cut_off: bool = False) -> tuple[float, ...
     if not any(map(str.isdigit, clause)):
         clause = with_digits(clause, is_stated=True)
     found = found_numbers(clause)
-    if not found or (is_cut_off and not end and found[0].end == len(clause)):
+    if not found or (is_cut_off and not end and not clause[found[0].end :].strip(" +×*/=–-")):
         return ()
     before = clause[: found[0].start]
     if not _BEFORE.fullmatch(before) or _NEGATION.search(before):

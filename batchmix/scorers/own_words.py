@@ -38,7 +38,7 @@ _BACK = re.compile(
 )
 _QUOTE = re.compile(r"[\"“«「][^\"”»」\n]{0,300}[\"”»」]")
 _OFFER = re.compile(
-    r"(?:please )?(?:let me know|would you|do you|shall i|should i|feel free|i hope|hope (?:this|that|it)|if you(?:'d| would| want| need| have| like)|is there any|want me|need (?:any|me|help)|happy to|i can also|rate |good luck|can i help|don't hesitate|any (?:other )?questions"
+    r"(?:please )?(?:let me know|would you|do you|shall i|should i|feel free|i hope|hope (?:this|that|it)|if you(?:'d| would| want| need| have| like)|is there any|want me|need (?:any|me|help)|happy to|i can (?:also|do) |rate |good luck|can i help|don't hesitate|any (?:other )?questions"
     r"|möchte|soll ich|sag (?:mir )?(?:bescheid|einfach)|lass (?:es )?mich|ich hoffe|wenn du|falls du|brauchst|melde|n'hésite|voulez|veux-tu|souhaite|dites-moi|dis-moi|j'espère|si vous|si tu"
     r"|¿?quieres|¿?quiere|¿?necesitas|¿?te gustaría|espero que|avísame|si quieres|si necesitas|quer que|gostaria|espero ter|se quiser|vuoi|spero|fammi sapere|se vuoi|wil je|laat me weten|хотите|хочешь|надеюсь|если (?:вам|вы|нужно|хотите)|дайте знать"
     r"|需要我|你想|您想|希望|如果你|如果您|如需|还需要|还有(?:其他|什么)|他に|ご不明|必要であれば|必要なら|도움이 필요|더 궁금|원하시면|هل تريد|هل ترغب|क्या आप)",
