@@ -95,7 +95,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     if diff:
         lines += ["", *diff_lines(diff, [])]
     lines += alarm_lines([alarm for alarm in evaluation.alarms if diff is None or alarm not in diff.alarms])
-    if any(alarm.kind != "missed" for alarm in evaluation.alarms):
+    if evaluation.may_be_accepted:
         accept = shlex.join(["batchmix", "baseline", str(evaluation.folder)])
         lines.append(f"it alarms until it is over; if it is meant to stay, accept it: {accept}")
     return lines

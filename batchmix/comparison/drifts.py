@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import msgspec
 import numpy as np
 
-from batchmix.comparison.pair_comparisons import compared_values
+from batchmix.comparison.pair_comparisons import compared_values, most_to_pair
 from batchmix.comparison.pairing import ComparedRun, ModelPairs
 from batchmix.comparison.verdicts import Comparison
 from batchmix.job.guards import LATENCY_POINTS
@@ -52,7 +52,7 @@ class Drifts:
             yield msgspec.structs.replace(one, paired=with_pace(paired, beyond)) if paired and beyond else one
 
     def _compared(self, metric: str, pair: ModelPairs, old: Floats, new: Floats) -> Comparison:
-        to_pair = max(int(_known(old[pair.in_before]).sum()), int(_known(new[pair.in_after]).sum()))
+        to_pair = most_to_pair(self._runs, _known(old[pair.in_before]), _known(new[pair.in_after]))
         compared = Comparison(pair.model, metric, "", None, {}, pair.before_model, to_pair)
         design = self._runs[1].design.at(pair.after).unweighted
         return compared_values(compared, [old[pair.before], new[pair.after]], design, LATENCY_POINTS.get(metric))

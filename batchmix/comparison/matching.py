@@ -99,7 +99,9 @@ def _other_scorers(old: ComparedRun, new: ComparedRun) -> tuple[dict[str, str], 
         if scorer.name not in before:
             other[scorer.name] = "the earlier run has no such scores; batchmix eval scores it"
         elif _meaning(scorer, later) != before[scorer.name]:
-            other[scorer.name] = "the scorer has changed since; score the earlier run again with batchmix eval"
+            other[scorer.name] = (
+                f"the scorer has changed since; batchmix eval {old.layout.root} JOB.toml scores the earlier run with it"
+            )
     names = {scorer.name for scorer in later.scorers}
     return other, {name: "the later run has no such scores" for name in before if name not in names}
 

@@ -50,6 +50,15 @@ class Rewritten(msgspec.Struct, frozen=True):
         return (self.before_row, self.before_model, self.sample), (self.row, self.model, self.sample)
 
 
+def most_to_pair(runs: tuple[ComparedRun, ComparedRun], before: Bools, after: Bools) -> int:
+    """Return how many results there are to pair: in the run that has more of them, or in the later one if it is a try.
+
+    A try leaves rows out on purpose, so what it lacks does not make its comparison incomplete.
+    """
+    here, there = int(after.sum()), int(before.sum())
+    return here if runs[1].results.run.is_try else max(here, there)
+
+
 class ScoredPairs:
     """The scores that one scorer gave to the pairs of a model."""
 
@@ -74,9 +83,8 @@ class ScoredPairs:
         self._weightless = 0 if weights is None else int((self._comparable & (weights == 0)).sum())
         """The number of pairs that do not count in a score, because they weigh nothing."""
         self._in_after = scored[1].has_target
-        self._to_score = max(
-            int(side.has_target[chosen].sum())
-            for side, chosen in zip(scored, (pair.in_before, pair.in_after), strict=True)
+        self._to_score = most_to_pair(
+            runs, *(side.has_target[at] for side, at in zip(scored, (pair.in_before, pair.in_after), strict=True))
         )
 
     def comparisons(self, scorer: str) -> list[Comparison]:
@@ -115,10 +123,10 @@ class ScoredPairs:
         return [np.where(self._comparable & self._answered, values, np.nan) for values in self._scores]
 
     def changes(self, scorer: str) -> Iterator[ScoreChange]:
-        """Yield each pair whose score has changed."""
-        before, after = self._scores
+        """Yield each pair whose score has changed, of those that both runs have answered."""
+        before, after = self._answered_scores()
         old_rows, pair = self._runs[0].results.fields["row"][self._pair.before], self._pair
-        for at in np.flatnonzero(self._comparable & (np.abs(after - before) > 0)):  # leaves out NaN
+        for at in np.flatnonzero(np.abs(after - before) > 0):  # leaves out NaN
             yield ScoreChange(
                 pair.model,
                 scorer,

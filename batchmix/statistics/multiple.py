@@ -65,7 +65,7 @@ def holm(
     shares = [1.0] * len(p_values) if weights is None else list(weights)
     possible = _possible(least, shares, level) if least is not None else list(range(len(p_values)))
     left = sum(shares[at] for at in possible)
-    adjusted = [min(1.0, p * left / share) for p, share in zip(p_values, shares, strict=True)]
+    adjusted = [min(1.0, p * (left + share) / share) for p, share in zip(p_values, shares, strict=True)]
     lower_bound = 0.0
     for at in sorted(possible, key=lambda at: p_values[at] / shares[at]):
         lower_bound = max(lower_bound, min(1.0, p_values[at] / shares[at] * left))

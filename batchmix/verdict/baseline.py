@@ -176,7 +176,7 @@ def why_not_good(past: PastRun, job: CheckedJob) -> str:
     if not past.metrics.complete:
         return "is not complete"
     if not is_answered(past.metrics):
-        return f"answered less than {GOOD_SHARE:.0%}"
+        return f"answered less than {GOOD_SHARE:.0%}, without refusals"
     if past.verdict is None:  # an older version of batchmix evaluated it
         return "missed a threshold" if missed_thresholds(past.metrics) else ""
     if past.verdict.starts != len(past.run.starts):
@@ -185,8 +185,8 @@ def why_not_good(past: PastRun, job: CheckedJob) -> str:
 
 
 def is_answered(metrics: Metrics) -> bool:
-    """Return whether each model of a run has answered nearly everything."""
-    return all(model.answered >= GOOD_SHARE for model in metrics.models)
+    """Return whether each model of a run has answered nearly everything. A refusal is no answer here."""
+    return all(model.answered - model.refused >= GOOD_SHARE for model in metrics.models)
 
 
 class _AlikeRuns:

@@ -102,9 +102,15 @@ def _metrics(layout: Layout) -> Metrics | None:
 
 
 def version_changes(past: Sequence[PastRun]) -> list[str]:
-    """Return for each run what has changed since the run before it: `dataset`, `prompt`, or both."""
+    """Return for each run what has changed since the run before it: `dataset`, `prompt`, or both.
+
+    A try has other rows on purpose, and changes nothing for the runs after it.
+    """
     changes, datasets, prompts = [], [""], [""]
     for past_run in past:
+        if past_run.run.is_try:
+            changes.append("")
+            continue
         dataset = past_run.verdict.dataset if past_run.verdict else datasets[-1]
         named = (("dataset", dataset, datasets), ("prompt", past_run.prompt, prompts))
         changes.append(", ".join(name for name, version, known in named if known[-1] not in {"", version}))

@@ -83,6 +83,13 @@ class Evaluation(msgspec.Struct, frozen=True):
         """Whether no threshold is missed, and every guarded metric could be compared, and is not worse or falling."""
         return self.verdict.passed
 
+    @property
+    def may_be_accepted(self) -> bool:
+        """Whether there are alarms that end once the run is the new baseline. A try can't be one."""
+        run = Layout(self.folder).read_run()
+        compared = any(alarm.kind != "missed" for alarm in self.alarms)
+        return compared and run is not None and not run.is_try
+
     def _repr_html_(self) -> str:
         """Return the evaluation as HTML, which a notebook shows at the end of a cell."""
         from batchmix.verdict.notebook_evaluation import evaluation_html

@@ -123,3 +123,35 @@ def test_what_eval_and_its_json_say_of_the_baseline(runs: Runs) -> None:
     assert "no baseline yet: this is the first run" in batchmix("eval", "runs/a", cwd=runs.root).stdout
     wrong = batchmix("eval", "runs/b", "--set", "eval.against=lastgood", cwd=runs.root)
     refused(wrong, "lastgood", "last-good")
+
+
+def test_a_night_of_refusals_is_an_alarm_and_no_baseline(runs: Runs) -> None:
+    assert runs.run("a")[0] == 0
+    code, verdict = runs.run("b", kind="refusal", bad=16)
+    assert code == 1
+    assert ("worse", "refused") in {(alarm["kind"], alarm["metric"]) for alarm in verdict["alarms"]}
+    code, verdict = runs.run("c")
+    assert (code, verdict["baseline"]["run"]) == (0, "a")
+    runs.baseline("c")
+    runs.baseline("c", "--clear")
+
+
+def test_the_first_night_is_no_baseline_if_it_refused(runs: Runs) -> None:
+    runs.run("a", kind="refusal", bad=16)
+    code, verdict = runs.run("b")
+    assert (code, verdict["baseline"]["run"]) == (0, "")
+    assert "answered less than 95%, without refusals" in verdict["baseline"]["note"]
+
+
+def test_a_try_is_compared_on_the_rows_that_it_has(runs: Runs) -> None:
+    runs.run("a")
+    code, verdict = runs.run("b", "--limit", "20")
+    assert (code, verdict["baseline"]["run"], verdict["alarms"]) == (0, "a", [])
+    code, verdict = runs.run("c", "--limit", "30", right=0)
+    assert code == 1
+    shown = batchmix("eval", "runs/c", cwd=runs.root).stdout
+    assert "WORSE: m: includes" in shown
+    assert "accept it" not in shown
+    runs.run("d")
+    past = json.loads(batchmix("status", "night", "--json", cwd=runs.root).stdout)
+    assert [one["changed"] for one in past] == ["", "", "", ""]

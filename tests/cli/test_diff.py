@@ -189,14 +189,20 @@ Change = Callable[[Path], dict[str, Any]]
         (
             two_models,
             as_it_is,
-            ["NOT COMPARED: other: includes, answered, unscored by includes: the later run has no such model"],
+            ["NOT COMPARED: other: includes, answered, refused, unscored by includes: the later run has no such model"],
         ),
         (
             as_it_is,
             two_models,
-            ["NOT COMPARED: other: includes, answered, unscored by includes: the earlier run has no such model"],
+            [
+                "NOT COMPARED: other: includes, answered, refused, unscored by includes: the earlier run has no such model"
+            ],
         ),
-        (as_it_is, other_rows, ["NOT COMPARED: m: includes, unscored by includes, answered: only 0 of 80 results"]),
+        (
+            as_it_is,
+            other_rows,
+            ["NOT COMPARED: m: includes, unscored by includes, answered, refused: only 0 of 80 results"],
+        ),
         (as_it_is, other_targets, ["NOT COMPARED: m: includes, unscored by includes: only 1 of 80 results"]),
         (without_scorers, as_it_is, ["NOT COMPARED: m: includes, unscored by includes: the earlier run has no such"]),
         (as_it_is, without_scorers, ["NOT COMPARED: m: includes, unscored by includes: the later run has no such"]),
@@ -269,7 +275,7 @@ def test_models_are_compared_under_other_names_and_within_a_run(runs: Runs) -> N
     assert {(one["before_model"], one["model"]) for one in found["comparisons"]} == {("m", "other")}
     one = runs.make("one", models=[{"id": "gpt-c", "name": "new"}])
     code, text, found = compared(two, one, "--as", "other=new")
-    assert "NOT COMPARED: m: includes, answered, unscored by includes: the later run has no such model" in text
+    assert "NOT COMPARED: m: includes, answered, refused, unscored by includes: the later run has no such model" in text
     assert "'new'" not in text
     single = runs.make("single")
     code, text, found = compared(single, one)
@@ -286,7 +292,7 @@ def test_runs_without_scorers_are_compared_by_what_they_have(runs: Runs) -> None
     assert code == 0
     assert [(one["metric"], one["verdict"]) for one in found["comparisons"]] == [
         ("answered", "same"),
-        ("refused", ""),
+        ("refused", "same"),
         ("response_chars", ""),
         ("latency_s", ""),
     ]

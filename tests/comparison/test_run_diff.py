@@ -66,7 +66,7 @@ def test_wins_losses_and_ties_are_counted_and_a_clear_drop_is_worse(evaluated: E
     assert drifts == [
         ("unscored", "same"),
         ("answered", "same"),
-        ("refused", ""),
+        ("refused", "same"),
         ("response_chars", ""),
         ("latency_s", ""),
     ]

@@ -78,3 +78,9 @@ def test_guards_of_little_weight_cost_little() -> None:
 
 def _binomial(count: int, rises: int) -> float:
     return sum(math.comb(count, k) for k in range(rises + 1)) / 2**count
+
+
+def test_no_adjusted_p_value_is_smaller_than_its_own() -> None:
+    tests = [FamilyTest(1.0, 1.0), FamilyTest(0.2, 0.001, 0.1), FamilyTest(0.4, 1.0, 0.1)]
+    for test, (adjusted, _) in zip(tests, adjusted_in_families(tests, 0.05), strict=True):
+        assert adjusted >= test.p
