@@ -137,6 +137,8 @@ _BROKEN_OFF = re.compile(r"[:：,，、=+×(]\s*\Z")
 _FEW_CHARS = 40
 """A text as short as this that breaks off names a letter without choosing it."""
 _SUPPOSED = _pattern(any_word(f"{SUPPOSED}|{NOT}|{WEIGHED}"))
+_TAG = re.compile(r"\A\s*\[{1,2}[A-Za-z][\w:. -]{1,60}\]{1,2}\s+(?=\S)")
+"""A label in brackets in front of an answer, such as `[assistant]`."""
 
 
 class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
@@ -168,7 +170,7 @@ def chosen_letter(text: str, letters: str, *, is_cut_off: bool = False) -> Found
     only weighed do not count. An answer that was cut off must have stated its result, or consist of the letter.
     """
     try:
-        text = without_denied(marked(readable(own_words(final_text(text))), letters))
+        text = without_denied(marked(readable(own_words(_TAG.sub("", final_text(text)))), letters))
     except RefusedTextError as error:
         return Found(None, str(error), is_unclear=is_cut_off)
     if alone := _ALONE.fullmatch(text):

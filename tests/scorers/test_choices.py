@@ -12,6 +12,8 @@ from batchmix.scorers.choices import Choice, chosen_letter
     [
         ("B", "B"),
         ("b", "B"),
+        ("[assistant] **B**", "B"),
+        ("[[rehearsal:echo]] B", "B"),
         ("(c).", "C"),
         ("**D**", "D"),
         ("The answer is B.", "B"),
