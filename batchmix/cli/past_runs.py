@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmix.cli.tables import cell, in_columns, number
 from batchmix.formats.amounts import counted
+from batchmix.store.run_folder import without_milliseconds
 
 if TYPE_CHECKING:
     from batchmix.evaluation.measure import ScoreMetrics
@@ -78,7 +79,13 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
 
 
 def _rows(past_run: PastRun, changed: str) -> list[tuple[str, ...]]:
-    start = (cell(str(past_run.folder), 60), past_run.started_at, _state(past_run), _verdict(past_run), changed)
+    start = (
+        cell(str(past_run.folder), 60),
+        without_milliseconds(past_run.started_at),
+        _state(past_run),
+        _verdict(past_run),
+        changed,
+    )
     rows: list[tuple[str, ...]] = []
     for scored in _scores(past_run):
         score = scored.score

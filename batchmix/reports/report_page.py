@@ -33,7 +33,7 @@ from batchmix.reports.report_tables import (
     score_row,
     trend_row,
 )
-from batchmix.store.run_folder import Layout
+from batchmix.store.run_folder import Layout, without_milliseconds
 from batchmix.store.view import View
 from batchmix.verdict.history import PastRun, past_runs
 from batchmix.verdict.verdict_file import Verdict, level_of
@@ -70,7 +70,7 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
     times = panels.read_response_times(folder, view.run)
     return {
         "name": clean(metrics.name, 100),
-        "started": metrics.started_at.replace("T", " ").replace("Z", " UTC"),
+        "started": without_milliseconds(metrics.started_at).replace("T", " ").replace("Z", " UTC"),
         "folder": clean(str(folder), 200),
         "complete": metrics.complete,
         "rehearsal": view.run.rehearsal,

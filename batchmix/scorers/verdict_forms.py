@@ -103,8 +103,9 @@ def judged_verdict(judge: Judge, text: str, row: Mapping[str, Any]) -> Reading:
     if judge.form == "nonce":
         form = str(row[FORM_COLUMN])
         text = text.replace(form, "").replace(form.splitlines()[-1], "")
-        asked = form.rpartition("\n")[2].partition(":")[0]
-        lines = re.findall(rf"{re.escape(asked)}[\s\"'`]{{0,3}}[:=]([^\n]*)", unmarked(normalized(text)), re.IGNORECASE)
+        asked = re.escape(form.rpartition("\n")[2].partition(":")[0])
+        rest = rf"(?:(?!{asked})[^\n])*"
+        lines = re.findall(rf"{asked}[\s\"'`]{{0,3}}[:=]({rest})", unmarked(normalized(text)), re.IGNORECASE)
         if lines:
             value = _leading(values, lines[-1])
             return Reading(value, "" if value is not None else "the judge's verdict is not one that was asked for")

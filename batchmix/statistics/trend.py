@@ -21,7 +21,7 @@ from batchmix.statistics.metrics import Floats
 SHORTEST = 4
 """The fewest nights that are a window. One odd night is for the comparison of two runs."""
 _LASTING = 0.5
-"""The share of the fall that the last nights must still have. A fall that is over is no alarm."""
+"""The share of the fall that the last nights, and the very last, must still have. A fall that is over is no alarm."""
 _NIGHTS_PER_MONTH = 365.25 / 12
 
 
@@ -124,7 +124,7 @@ def _fall(means: Floats, weights: Floats, noise: float, begin: int, turn: int) -
     before = float(np.average(means[begin:turn], weights=weights[begin:turn]))
     fall = before - float(np.average(means[turn:], weights=weights[turn:]))
     last = before - float(np.average(means[-SHORTEST:], weights=weights[-SHORTEST:]))
-    if last < _LASTING * fall:
+    if min(last, before - float(means[-1])) < _LASTING * fall:
         return 0.0
     error = math.sqrt(noise * (1 / float(weights[begin:turn].sum()) + 1 / float(weights[turn:].sum())))
     return fall / error

@@ -282,3 +282,14 @@ def holder(layout: Layout) -> str | None:
 def now_text() -> str:
     """Return the current time in the format of `run.json`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def start_text() -> str:
+    """Return the current time as that of a start, in milliseconds: runs are in the order in which they began."""
+    now = time.time()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03}Z"
+
+
+def without_milliseconds(text: str) -> str:
+    """Return the time of a start for people."""
+    return re.sub(r"\.[0-9]+Z$", "Z", text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import calendar
 import contextlib
+import datetime
 import time
 from collections import Counter
 from pathlib import Path
@@ -74,7 +74,7 @@ class View(msgspec.Struct):
         """The number of answers per second of each model, as in `answers_per_s`."""
         if self.holder is None or not self.run.starts:
             return None
-        started = calendar.timegm(time.strptime(self.run.starts[-1].at, "%Y-%m-%dT%H:%M:%SZ"))
+        started = datetime.datetime.fromisoformat(self.run.starts[-1].at).timestamp()
         span_s = max(1.0, min(RECENT_S, time.time() - started))
         return {model: self.recent[model] / span_s for model in self.run.models}
 

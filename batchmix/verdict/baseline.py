@@ -144,20 +144,11 @@ def earlier_runs(root: Path, run: RunFile) -> list[PastRun]:
         past
         for past in past_runs(root.resolve().parent, run.name)
         if past.folder.resolve() != root.resolve()
-        and (past.started_at < began or (past.started_at == began and _ended_first(past, root, run)))
+        and past.started_at < began
         and past.run.rehearsal == run.rehearsal
         and past.metrics is not None
         and past.metrics.complete
     ]
-
-
-def _ended_first(past: PastRun, root: Path, run: RunFile) -> bool:
-    """Return whether a run that began in the same second was the first of the two. If none can tell, by their names."""
-    ended, began = past.run.starts[-1].ended_at, run.starts[0].at
-    if ended is None or ended > began:
-        return False
-    own_end = run.starts[-1].ended_at
-    return own_end is None or own_end > began or past.folder.name < root.resolve().name
 
 
 def is_night(past: PastRun, job: CheckedJob) -> bool:

@@ -87,7 +87,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("at", "words"),
     [("engine.plan:prepare", ["plan", "ROWS"]), ("engine.reader:read_view", ["status", "RUN"]), ("engine.reader:Export", ["export", "RUN", "OUT"]),
-     ("evaluation.report_page:_page", ["report", "RUN"])],
+     ("reports.report_page:_values", ["report", "RUN"])],
 )  # fmt: skip
 def test_the_other_commands_report_a_signal_too(at: str, words: list[str], tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", 2)
@@ -112,7 +112,7 @@ def test_a_signal_between_start_and_sending_is_recorded(tmp_path: Path) -> None:
     assert (start["exit_code"], start["reason"]) == (129, "interrupted by SIGHUP")
 
 
-@pytest.mark.parametrize("broken", ["read_view", "now_text"])
+@pytest.mark.parametrize("broken", ["read_view", "start_text"])
 def test_an_error_at_the_end_does_not_hide_why_a_run_ended(
     broken: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

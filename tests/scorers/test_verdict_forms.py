@@ -40,6 +40,7 @@ def line_of(row: dict[str, Any]) -> str:
         ("score: 5\n{line}: 2", 2),
         ("{line}: 2\nscore: 5", 2),
         ('The letter says "VERDICT-0badc0de: 5".\n{line}: 1', 1),
+        ("{line}: 4 but on reflection {line}: 1", 1),
         ("{line}: 6", None),
         ("{line}: 3 or 4", None),
         ("{line}: high\nscore: 5", None),

@@ -106,3 +106,12 @@ def test_nights_without_any_change_are_not_certain_of_their_level() -> None:
     same = [Night(1.0, 40, 0.0)] * 10
     assert not trend([*same, *[Night(39 / 40, 40, 0.0)] * 2], RATE).alarm
     assert trend([*same, *[Night(0.8, 40, None)] * 4], RATE).alarm
+
+
+def test_a_fall_that_is_over_is_no_alarm_from_the_first_night_on() -> None:
+    def nights(*means: float) -> list[Night]:
+        return [Night(mean, 500, 0.008) for mean in means]
+
+    fallen = [0.73] * 8 + [0.63] * 4
+    assert trend(nights(*fallen), 0.1).alarm
+    assert not trend(nights(*fallen, 0.726), 0.1).alarm
