@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from batchmix.comparison.run_diff import Diff
 
 
-class ModelPair(click.ParamType[tuple[str, str]]):
+if TYPE_CHECKING:
+    _ModelPairType = click.ParamType[tuple[str, str]]
+else:  # click 8.2 has no types at run time
+    _ModelPairType = click.ParamType
+
+
+class ModelPair(_ModelPairType):
     """A model's names in two runs, as `OLD=NEW`."""
 
     name = "pair"

@@ -6,7 +6,7 @@ import datetime
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -39,7 +39,13 @@ class OneOf(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
-class DueTime(click.ParamType[datetime.date]):
+if TYPE_CHECKING:
+    _DueTimeType = click.ParamType[datetime.date]
+else:  # click 8.2 has no types at run time
+    _DueTimeType = click.ParamType
+
+
+class DueTime(_DueTimeType):
     """A date, or a date and a time, at which a scheduled run is due."""
 
     name = "date"
