@@ -286,8 +286,12 @@ def now_text() -> str:
 
 def start_text() -> str:
     """Return the current time as that of a start, in milliseconds: runs are in the order in which they began."""
-    now = time.time()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03}Z"
+    return text_of_ms(int(time.time() * 1000))
+
+
+def text_of_ms(ms: int) -> str:
+    """Return a Unix time in milliseconds as text, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
 
 
 def without_milliseconds(text: str) -> str:

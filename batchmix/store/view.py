@@ -19,7 +19,7 @@ from batchmix.store.ledger import LastState, ShardLeftOpen
 from batchmix.store.parts import list_parts, open_part, part_path, read_part_of, read_through
 from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows
 from batchmix.store.row_slots import add_rows, finished_since
-from batchmix.store.run_folder import Layout, RunFile, holder
+from batchmix.store.run_folder import Layout, RunFile, holder, text_of_ms
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
 
@@ -162,7 +162,7 @@ _OF_JUDGES = (
 
 
 def _iso(ms: int | None) -> str | None:
-    return None if ms is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
+    return None if ms is None else text_of_ms(ms)
 
 
 def read_view(layout: Layout, price: Price, own: RunFile | None = None) -> View:
