@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import functools
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -27,8 +27,20 @@ from typing import IO, Any
 
 import batchmix
 
-LAZY = ["pyarrow.csv", "pyarrow.parquet", "tenacity", "uvloop"]
-"""The libraries that the package imports only once it needs them."""
+LAZY = [
+    "click._textwrap",
+    "dateutil.relativedelta",
+    "encodings.idna",
+    "encodings.utf_8_sig",
+    "numpy.ma",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "rapidfuzz.process",
+    "stringprep",
+    "tenacity",
+    "uvloop",
+]
+"""What the package, and the libraries that it uses, import only once they need it, and only if it is there."""
 _REQUEST_BYTES = 1 << 20
 
 
@@ -149,7 +161,8 @@ def _import() -> None:
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
     for library in LAZY:
-        importlib.import_module(library)
+        if importlib.util.find_spec(library.partition(".")[0]):
+            importlib.import_module(library)
     gc.freeze()  # otherwise a collection copies all of it in each fork
 
 

@@ -15,12 +15,18 @@ _NEGATION = (
     rf"{any_word(_NOT)}\s"
     r"(?:(?:the|in|at|by|really|actually|der|die|das|la|le|el|il|de)\s){0,2}|(?:不是|并非)\s?"
 )
+_DENIAL = re.compile(_NEGATION, re.IGNORECASE)
 _BRACKETS = re.compile(r"\(([^()]+)\)|\[([^\[\]]+)\]|「([^「」]+)」|\$([^$]+)\$")
 _FULL_STOP = re.compile(r"[.!。！…]+\Z")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _NO_SPACES = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """The letters of scripts that put no spaces between words, or that join endings to them."""
 _LETTER = rf"[^\W_{_NO_SPACES}]"
+_IS_LETTER = re.compile(_LETTER)
+_NO_LETTER_BEFORE = re.compile(f"(?<!{_LETTER})")
+_NO_LETTER_AFTER = re.compile(f"(?!{_LETTER})")
+_NO_NUMBER_BEFORE = re.compile(r"(?<!\d[.,])(?<!(?<!\w)[-\u2212])")
+_NO_NUMBER_AFTER = re.compile(r"(?![.,]\d)")
 _TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
 
@@ -71,6 +77,8 @@ def tokens(text: str) -> list[str]:
 
 def without_denial(text: str, denied: str) -> str:
     """Return a text without those places that name this one right after a word such as `not`."""
+    if not _DENIAL.search(text):  # compiling the pattern below takes longer than all else about an answer
+        return text
     return re.sub(rf"(?:{_NEGATION}){re.escape(denied)}", " ", text, flags=re.IGNORECASE)
 
 
@@ -79,11 +87,17 @@ def has_words(text: str, wanted: str) -> bool:
 
     `10` is not in `10.5`, and `1234` is in `1,234`.
     """
-    before = f"(?<!{_LETTER})" if re.match(_LETTER, wanted) else ""
-    after = f"(?!{_LETTER})" if re.match(_LETTER, wanted[-1:]) else ""
-    if wanted[:1].isdigit():
-        before += r"(?<!\d[.,])(?<!(?<!\w)[-\u2212])"
-    if wanted[-1:].isdigit():
-        after += r"(?![.,]\d)"
-    pattern = re.compile(f"{before}{re.escape(wanted)}{after}")
-    return bool(pattern.search(text) or (wanted.isdigit() and pattern.search(_THOUSANDS.sub("", text))))
+    return _has_words(text, wanted) or (wanted.isdigit() and _has_words(_THOUSANDS.sub("", text), wanted))
+
+
+def _has_words(text: str, wanted: str) -> bool:
+    """Look for each place of the words, and at what is around it: a pattern of each target is slow to compile."""
+    before = [_NO_LETTER_BEFORE] * bool(_IS_LETTER.match(wanted)) + [_NO_NUMBER_BEFORE] * wanted[:1].isdigit()
+    after = [_NO_LETTER_AFTER] * bool(_IS_LETTER.match(wanted[-1:])) + [_NO_NUMBER_AFTER] * wanted[-1:].isdigit()
+    at = text.find(wanted)
+    while at >= 0:
+        end = at + len(wanted)
+        if all(edge.match(text, at) for edge in before) and all(edge.match(text, end) for edge in after):
+            return True
+        at = text.find(wanted, at + 1)
+    return False

@@ -17,6 +17,14 @@ def scored(scorer: ScorerSettings, response: str, target: Any, finish_reason: st
     return named.score_function()(response, target, {"finish_reason": finish_reason})
 
 
+def test_no_pattern_is_compiled_for_each_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    score = Includes().score_function()
+    score("It is 1,234, not Rome.", "1234", {})
+    monkeypatch.setattr("re._compiler.compile", lambda pattern, flags: pytest.fail(f"compiled {pattern}"))
+    for number in range(1000, 1600):
+        assert score(f"It is {number}, or {number:,}.", str(number), {}).score == 1
+
+
 @pytest.mark.parametrize(
     ("scorer", "response", "target", "score"),
     [
