@@ -93,6 +93,9 @@ def _notes(metrics: Metrics) -> Iterator[str]:
         if found.unscored and not found.group:
             what = f"{found.scorer} gives no score to {counted(found.unscored, 'result')}"
             yield f"{cell(found.model)}: {what} (see evaluation/scores.parquet)"
+        if found.no_target and not found.group:
+            lack = metrics.settings.target_in_words(found.scorer)
+            yield f"{cell(found.model)}: {counted(found.no_target, 'result')} without {lack}: {found.scorer} skips them"
 
 
 def number(value: float | None, digits: int = 3) -> str:

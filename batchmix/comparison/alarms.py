@@ -90,10 +90,11 @@ def comparison_alarms(comparisons: Iterable[Comparison]) -> Iterator[Alarm]:
         elif compared.verdict == "not compared":
             untested.setdefault((compared.model, compared.reason), []).append(compared)
     for (model, reason), alike in untested.items():
-        names = ", ".join(dict.fromkeys(named_metric(one.metric, one.scorer) for one in alike))
+        names = ", ".join(dict.fromkeys(f"{metric_name(one)}{_of_group(one)}" for one in alike))
         scorers = {one.scorer for one in alike}
         scorer = scorers.pop() if len(scorers) == 1 else ""
-        yield Alarm("not compared", model, alike[0].metric, scorer, {}, f"{model}: {names}: {reason}")
+        group = alike[0].group if all(one.group == alike[0].group for one in alike) else {}
+        yield Alarm("not compared", model, alike[0].metric, scorer, group, f"{model}: {names}: {reason}")
 
 
 def _worse(compared: Comparison) -> str:
@@ -104,5 +105,8 @@ def _worse(compared: Comparison) -> str:
         metric_value(compared.metric, value, signed=value is paired.difference)
         for value in (paired.difference, paired.before, paired.after)
     )
-    group = "".join(f" of {column} = {value}" for column, value in compared.group.items())
-    return f"{compared.model}: {metric_name(compared)}{group} {change}, from {before} to {after}"
+    return f"{compared.model}: {metric_name(compared)}{_of_group(compared)} {change}, from {before} to {after}"
+
+
+def _of_group(compared: Comparison) -> str:
+    return "".join(f" of {column} = {value}" for column, value in compared.group.items())

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import msgspec
 import numpy as np
 
+from batchmix.comparison.lost_pairs import why_fewer
 from batchmix.comparison.pair_comparisons import compared_values, most_to_pair
 from batchmix.comparison.pairing import ComparedRun, ModelPairs
 from batchmix.comparison.verdicts import Comparison
@@ -18,6 +19,8 @@ _ALWAYS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
 """The metrics that are compared whether guarded or not."""
 _OF_ANSWERS = frozenset({"response_chars", "latency_s", *LATENCY_POINTS})
 """The metrics of which only answers have a value."""
+_WHAT = {"cost_usd": "a known price", **dict.fromkeys(_OF_ANSWERS, "an answer")}
+"""What a result must have so that it has a metric."""
 
 
 class Drifts:
@@ -52,10 +55,14 @@ class Drifts:
             yield msgspec.structs.replace(one, paired=with_pace(paired, beyond)) if paired and beyond else one
 
     def _compared(self, metric: str, pair: ModelPairs, old: Floats, new: Floats) -> Comparison:
-        to_pair = most_to_pair(self._runs, _known(old[pair.in_before]), _known(new[pair.in_after]))
-        compared = Comparison(pair.model, metric, "", None, {}, pair.before_model, to_pair)
+        known = _known(old[pair.in_before]), _known(new[pair.in_after])
+        rows = most_to_pair(self._runs, *(int(found.sum()) for found in known))
+        compared = Comparison(pair.model, metric, "", None, {}, pair.before_model, rows)
+        values = old[pair.before], new[pair.after]
+        lost = {f"without {_WHAT.get(metric, 'it')} in one of the runs": _known(values[0]) ^ _known(values[1])}
+        why = why_fewer(pair, rows, lost) if rows else f"no result has {_WHAT.get(metric, 'it')}"
         design = self._runs[1].design.at(pair.after).unweighted
-        return compared_values(compared, [old[pair.before], new[pair.after]], design, LATENCY_POINTS.get(metric))
+        return compared_values(compared, values, design, why, LATENCY_POINTS.get(metric))
 
     def _latencies(self, pair: ModelPairs, old: Floats, new: Floats) -> Latencies:
         both = _known(old[pair.before]) & _known(new[pair.after])

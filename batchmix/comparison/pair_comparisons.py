@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from batchmix.comparison.lost_pairs import why_fewer, why_fewer_in_group
 from batchmix.comparison.pairing import ComparedRun, ModelPairs, ScoredResults
 from batchmix.comparison.verdicts import Comparison
 from batchmix.evaluation.measure import sorted_groups
 from batchmix.evaluation.row_design import RowDesign
 from batchmix.records import Key
-from batchmix.statistics.metrics import Bools, Floats
+from batchmix.statistics.metrics import Bools, Floats, Ints
 from batchmix.statistics.paired import compare, compare_percentile
 
 
@@ -50,13 +51,12 @@ class Rewritten(msgspec.Struct, frozen=True):
         return (self.before_row, self.before_model, self.sample), (self.row, self.model, self.sample)
 
 
-def most_to_pair(runs: tuple[ComparedRun, ComparedRun], before: Bools, after: Bools) -> int:
+def most_to_pair(runs: tuple[ComparedRun, ComparedRun], before: int, after: int) -> int:
     """Return how many results there are to pair: in the run that has more of them, or in the later one if it is a try.
 
     A try leaves rows out on purpose, so what it lacks does not make its comparison incomplete.
     """
-    here, there = int(after.sum()), int(before.sum())
-    return here if runs[1].results.run.is_try else max(here, there)
+    return after if runs[1].results.run.is_try else max(before, after)
 
 
 class ScoredPairs:
@@ -77,46 +77,65 @@ class ScoredPairs:
         targets = [side.targets[chosen] for side, chosen in sides]
         self.same_target: Bools = targets[0] == targets[1]
         """Whether both runs have the same target for the row, for each pair."""
-        has_target = [side.has_target[chosen] for side, chosen in sides]
-        self._comparable = self.same_target & has_target[0] & has_target[1]
-        weights = self._design.weights
-        self._weightless = 0 if weights is None else int((self._comparable & (weights == 0)).sum())
-        """The number of pairs that do not count in a score, because they weigh nothing."""
-        self._in_after = scored[1].has_target
-        self._to_score = most_to_pair(
-            runs, *(side.has_target[at] for side, at in zip(scored, (pair.in_before, pair.in_after), strict=True))
-        )
+        self._has_target = [side.has_target[chosen] for side, chosen in sides]
+        self._comparable = self.same_target & self._has_target[0] & self._has_target[1]
+        self._can_score = [side.has_target for side in scored]
 
     def comparisons(self, scorer: str) -> list[Comparison]:
         """Return the comparisons of the score, on rows that both runs have answered, and of the unscored results."""
-        scores = self._answered_scores()
+        pair, without_target, lost = self._pair, self._without_target(scorer), self._lost(scorer)
+        rows = most_to_pair(self._runs, len(pair.in_before), len(pair.in_after))
         unscored = [np.where(self._comparable, np.isnan(values), np.nan) for values in self._scores]
-        of_scores = self._comparison(scorer, "score", self._to_score - self._weightless)
-        of_unscored = self._comparison(scorer, "unscored", self._to_score)
+        weights = self._design.weights
+        weightless = 0 if weights is None else int((self._comparable & (weights == 0)).sum())
+        of_scores = Comparison(pair.model, "score", scorer, None, {}, pair.before_model, rows - weightless)
+        of_unscored = Comparison(pair.model, "unscored", scorer, None, {}, pair.before_model, rows)
         return [
-            compared_values(of_scores, scores, self._design),
-            compared_values(of_unscored, unscored, self._design.unweighted),
+            compared_values(of_scores, self._answered_scores(), self._design, why_fewer(pair, rows, lost)),
+            compared_values(of_unscored, unscored, self._design.unweighted, why_fewer(pair, rows, without_target)),
         ]
 
     def groups(self, scorer: str, column: str) -> Iterator[Comparison]:
-        """Yield a comparison of the score for each value that a column has in the later run, in sorted order."""
-        codes, values = self._runs[1].results.texts[column]
-        of_pairs, of_all = codes[self._pair.after], codes[self._pair.in_after]
-        to_score = self._in_after[self._pair.in_after]
-        before, after = self._answered_scores()
-        design = self._design
-        for value, code in sorted_groups(values):
-            here = of_pairs == code
-            rows = int((to_score & (of_all == code)).sum())
-            if rows:
-                compared = self._comparison(scorer, "score", rows, {column: value})
-                yield compared_values(compared, [before[here], after[here]], design.at(np.flatnonzero(here)))
+        """Yield a comparison of the score for each value that a column has in one of the runs, in sorted order.
 
-    def _comparison(
-        self, scorer: str, metric: str, rows: int, group: dict[str, str | None] | None = None
-    ) -> Comparison:
-        pair = self._pair
-        return Comparison(pair.model, metric, scorer, None, group or {}, pair.before_model, rows)
+        A pair belongs to the group that it has in the later run.
+        """
+        codes, values = _common_codes(column, *self._runs)
+        of_pairs, lost, scores = codes[1][self._pair.after], self._lost(scorer), self._answered_scores()
+        to_score = [
+            at[can_score[at]]
+            for at, can_score in zip((self._pair.in_before, self._pair.in_after), self._can_score, strict=True)
+        ]
+        for value, code in sorted_groups(values):
+            in_group = [at[of_run[at] == code] for at, of_run in zip(to_score, codes, strict=True)]
+            rows = most_to_pair(self._runs, *map(len, in_group))
+            if not rows:
+                continue
+            clusters = (run.design.clusters[at] for run, at in zip(self._runs, in_group, strict=True))
+            independent = most_to_pair(self._runs, *(len(np.unique(found)) for found in clusters))
+            here = of_pairs == code
+            names = self._pair.model, "score", scorer, None, {column: value}, self._pair.before_model
+            yield compared_values(
+                Comparison(*names, rows, independent),
+                [values[here] for values in scores],
+                self._design.at(np.flatnonzero(here)),
+                why_fewer_in_group(here, rows, lost),
+            )
+
+    def _without_target(self, scorer: str) -> dict[str, Bools]:
+        """Return by cause which pairs have no target that both runs have."""
+        has_target = self._has_target[0] & self._has_target[1]
+        settings = self._runs[1].metrics.settings
+        return {f"without {settings.target_in_words(scorer)}": ~has_target, "with another target": ~self.same_target}
+
+    def _lost(self, scorer: str) -> dict[str, Bools]:
+        """Return by cause which pairs have no score in both runs that counts."""
+        weights, (before, after) = self._design.weights, self._scores
+        return self._without_target(scorer) | {
+            "of weight 0": np.zeros_like(self._answered) if weights is None else weights == 0,
+            "without an answer in one of the runs": ~self._answered,
+            "without a score in one of the runs": np.isnan(before) | np.isnan(after),
+        }
 
     def _answered_scores(self) -> list[Floats]:
         """Return the scores of both runs, without those of rows that one of them has not answered."""
@@ -152,13 +171,27 @@ def rewritten(pair: ModelPairs, old: ComparedRun, new: ComparedRun) -> Iterator[
         yield Rewritten(pair.model, row, sample, before_row, pair.before_model)
 
 
+def _common_codes(column: str, old: ComparedRun, new: ComparedRun) -> tuple[list[Ints], list[str | None]]:
+    """Return the codes of a text column in both runs, and the texts of both to which they belong.
+
+    The codes are -1 in the earlier run if it has no such column.
+    """
+    codes, values = new.results.texts[column]
+    there, earlier = old.results.texts.get(column, (None, []))
+    if there is None:
+        return [np.full(old.results.count, -1), codes.astype(np.int64)], values
+    places = {value: code for code, value in enumerate(values)}
+    common = np.array([places.setdefault(value, len(places)) for value in earlier], np.int64)
+    return [common[there], codes.astype(np.int64)], list(places)
+
+
 def compared_values(
-    compared: Comparison, values: Sequence[Floats], design: RowDesign, percent: float | None = None
+    compared: Comparison, values: Sequence[Floats], design: RowDesign, why: str = "", percent: float | None = None
 ) -> Comparison:
     """Return a comparison with the paired difference of its values, over the pairs that have one in both runs.
 
-    `values` are those of the earlier and of the later run. With `percent` that percentile of them is compared, or else
-    their mean.
+    `values` are those of the earlier and of the later run. `why` says why other results are in no pair. With `percent`
+    that percentile of them is compared, or else their mean.
     """
     before, after = values
     both = ~(np.isnan(before) | np.isnan(after))
@@ -168,6 +201,4 @@ def compared_values(
     else:
         weights = None if design.weights is None else design.weights[both]
         paired = compare(before[both], after[both], clusters, weights)
-    if paired is None:
-        return msgspec.structs.replace(compared, reason="no row has it in both runs" if len(before) else "")
-    return msgspec.structs.replace(compared, paired=paired)
+    return msgspec.structs.replace(compared, paired=paired, reason=why)

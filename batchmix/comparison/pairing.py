@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,7 @@ class ComparedRun(msgspec.Struct):
     metrics: Metrics
     results: ResultArrays
     design: RowDesign
-    """Which results belong together, and how much each counts, if the run is the later one."""
+    """Which results belong together, as the later run's evaluation says, and in the later run how much each counts."""
 
     def keys(self, chosen: Ints, *, by_custom_id: bool) -> Ints:
         """Return a key for each result at these positions: one number made of its row or custom_id, and its sample."""
@@ -122,10 +123,11 @@ class Pairing(msgspec.Struct, frozen=True):
     """Whether results are paired only if their requests are the same."""
 
 
-def compared_run(folder: Path, *, is_later: bool = False) -> ComparedRun:
+def compared_run(folder: Path, later: Eval | None = None) -> ComparedRun:
     """Read a run for a comparison. Raises `RunError` if it has scorers and was not evaluated, or can't be read in full.
 
-    Of the later run (`is_later`), the groups, clusters and weights of its evaluation are read, too.
+    The groups and clusters that the evaluation of the later run names are read, too. Of the earlier run, for which
+    `later` is that evaluation, only if it has those columns, and no weights: those of the later run count.
     """
     layout = Layout(folder)
     if not metrics_path(layout).exists() and reader.job_of(folder).eval is None:
@@ -133,13 +135,19 @@ def compared_run(folder: Path, *, is_later: bool = False) -> ComparedRun:
     else:
         metrics = read_metrics(layout)
     fields = FIELDS if metrics.settings.scorers else (*FIELDS, "text")
-    settings = metrics.settings if is_later else Eval()
+    settings = metrics.settings if later is None else _as_far_as_there(later, reader.result_schema(folder).names)
     results = read_result_arrays(folder, fields, [*settings.group_by, *design_columns(settings)])
     if results.lost:
         raise RunError(
             f"{results.lost[0]}; a diff of the rest would be misleading: restore a good copy, or run it with --update"
         )
     return ComparedRun(layout, metrics, results, row_design(settings, results))
+
+
+def _as_far_as_there(settings: Eval, columns: Collection[str]) -> Eval:
+    """Return an evaluation with the groups and clusters whose columns are there."""
+    group_by = tuple(column for column in settings.group_by if column in columns)
+    return Eval(group_by=group_by, cluster=settings.cluster if settings.cluster in columns else None)
 
 
 def pairs_by_custom_id(old: ComparedRun, new: ComparedRun) -> bool:

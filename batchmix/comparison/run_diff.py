@@ -15,7 +15,14 @@ from batchmix.comparison.metric_text import named_metric
 from batchmix.comparison.pair_comparisons import Rewritten, ScoreChange, ScoredPairs, rewritten
 from batchmix.comparison.pairing import ComparedRun, ModelPairs, Pairer, Pairing, compared_run, pairs_by_custom_id
 from batchmix.comparison.request_changes import RequestChange, request_changes
-from batchmix.comparison.verdicts import LEVEL, VERDICTS, Comparison, with_verdicts, without_comparison
+from batchmix.comparison.verdicts import (
+    LEVEL,
+    VERDICTS,
+    Comparison,
+    too_small_groups,
+    with_verdicts,
+    without_comparison,
+)
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.guards import METRICS, OF_SCORERS
@@ -45,7 +52,7 @@ class Diff(msgspec.Struct, frozen=True):
     unpaired: int
     """The number of results that only one run has."""
     left_out: tuple[str, ...]
-    """A message for each scorer and model that can't be compared."""
+    """A message for each scorer and model that can't be compared, and one for groups that are too small."""
     comparisons: tuple[Comparison, ...]
     missed: tuple[str, ...]
     """A message for each threshold that the later run misses."""
@@ -97,8 +104,11 @@ class Diff(msgspec.Struct, frozen=True):
 
     @property
     def not_compared(self) -> list[Comparison]:
-        """The guarded metrics that could not be compared, or only on too few rows."""
-        return self._with_verdict("not compared")
+        """The guarded metrics, and the groups, that could not be compared, or only on too few rows."""
+        return [
+            *self._with_verdict("not compared"),
+            *(group for group in self.groups if group.verdict == "not compared"),
+        ]
 
     def _with_verdict(self, verdict: str) -> list[Comparison]:
         return [comparison for comparison in self.comparisons if comparison.verdict == verdict]
@@ -132,7 +142,8 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
     """
     set_up_arrow()
     pairing = pairing or Pairing()
-    old, new = compared_run(before), compared_run(after, is_later=True)
+    new = compared_run(after)
+    old = compared_run(before, new.metrics.settings)
     match = matched(old, new, pairing)
     pairer = Pairer(old, new, pairs_by_custom_id(old, new), pairing.same_request)
     pairs = [pairer.pairs(before_model, model) for model, before_model in match.models.items()]
@@ -163,7 +174,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
         changed=sum(int((~scores.same_target[pair.model]).sum()) + pair.left_out for pair in pairs),
         same_request=pairing.same_request,
         unpaired=sum(pair.unpaired for pair in pairs),
-        left_out=tuple(match.left_out),
+        left_out=(*match.left_out, *too_small_groups(groups)),
         comparisons=shown,
         missed=tuple(alarm.text for alarm in missed),
         moved=tuple(sorted(scores.changes, key=lambda change: (change.after - change.before, change.row))),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from batchmix.formats.amounts import counted
-from batchmix.job.guards import LESS_IS_BETTER, Guard, guarded
+from batchmix.job.guards import LATENCY_POINTS, LESS_IS_BETTER, Guard, guarded
 from batchmix.statistics.multiple import FamilyTest, adjusted_in_families
 from batchmix.statistics.paired import Paired
 from batchmix.statistics.power import detectable
+from batchmix.statistics.sign_flips import least_p
 
 LEVEL = 0.05
 """The significance level: the highest probability that a comparison reports a change although there is none."""
@@ -35,15 +37,17 @@ class Comparison(msgspec.Struct, frozen=True):
     before_model: str = ""
     """The name of the model in the earlier run."""
     rows: int = 0
-    """How many results there are to pair: those that have this metric, in the run that has more of them."""
+    """How many results there are to pair, in the run that has more of them."""
+    independent: int = 0
+    """How many rows, or clusters of rows, a group has, in the run that has more of them. 0 for all rows."""
     adjusted_p: float | None = None
     """The one-sided p-value of the verdict, adjusted for all guarded metrics (Holm). None if nothing was tested.
 
     It is that of getting better if the verdict is `better`, and that of getting worse otherwise."""
     verdict: str = ""
-    """`worse`, `better`, `same` or `not compared`. Empty if the metric is not guarded."""
+    """`worse`, `better`, `same` or `not compared`. Empty if the metric is not guarded, or the group too small."""
     reason: str = ""
-    """Why the metric could not be compared. Empty if it was."""
+    """Why the metric, or the group, could not be compared. Empty if it was."""
     detectable: float | None = None
     """The smallest worsening that would have been found with a probability of 80 %. None if unknown."""
 
@@ -54,55 +58,87 @@ def with_verdicts(
     """Yield the comparisons, and add a verdict to those of guarded metrics.
 
     A guarded metric without pairs, or with pairs for less than the share `min_paired` of its rows, is `not compared`.
-    Each other one is tested for getting worse, and so is the score of each group that has pairs. The p-values are
-    adjusted (Holm), so `level` applies to all tests together, of which groups share a small part. Each is also tested
-    for getting better, at the same level and only for information.
+    Each other one is tested for getting worse, and so is the score of each group. The p-values are adjusted (Holm), so
+    `level` applies to all tests together, of which groups share a small part. Each is also tested for getting better,
+    at the same level and only for information. Where not even a change of all rows would have been significant, all
+    rows are `not compared`, and a group has no verdict.
     """
     scorers = list(dict.fromkeys(compared.scorer for compared in comparisons if compared.scorer))
     models = list(dict.fromkeys(compared.model for compared in comparisons))
     guard_of = {(str(guard.metric), model, scorer): guard for guard, model, scorer in guarded(guards, scorers, models)}
     tests: dict[int, _Test] = {}
-    untested: dict[int, str] = {}
+    untested: dict[int, Comparison] = {}
     for at, compared in enumerate(comparisons):
         guard = guard_of.get((compared.metric, compared.model, compared.scorer))
         if guard is None:
             continue
         paired = compared.paired
-        if not compared.group and (paired is None or paired.n < min_paired * compared.rows):
-            untested[at] = compared.reason or _too_few(paired, compared.rows)
-        elif paired:
-            tests[at] = _Test(compared, paired, guard)
-    tested = dict(zip(tests, _tested(list(tests.values()), level), strict=True))
-    for at, compared in enumerate(comparisons):
-        if at in untested:
-            yield msgspec.structs.replace(compared, verdict="not compared", reason=untested[at])
+        lacks_pairs = paired is None or paired.n < min_paired * compared.rows
+        if lacks_pairs and not compared.group:
+            untested[at] = _not_compared(compared)
         else:
-            yield tested.get(at, compared)
+            tests[at] = _Test(compared, guard, lacks_pairs)
+    tested = dict(zip(tests, _tested(list(tests.values()), level), strict=True)) | untested
+    for at, compared in enumerate(comparisons):
+        unguarded = compared.paired is not None or bool(compared.group)
+        yield tested.get(at, msgspec.structs.replace(compared, reason="") if unguarded else compared)
 
 
 class _Test(NamedTuple):
     """A comparison that is tested."""
 
     compared: Comparison
-    paired: Paired
     guard: Guard
+    lacks_pairs: bool
 
     @property
     def worsening(self) -> float:
-        less_is_better = self.compared.metric in LESS_IS_BETTER
-        return self.paired.difference if less_is_better else -self.paired.difference
+        difference = self.compared.paired.difference if self.compared.paired else 0.0
+        return difference if self.compared.metric in LESS_IS_BETTER else -difference
 
     @property
-    def is_at_worst(self) -> bool:
-        """Whether nothing can get worse: a score is 0 in both runs."""
-        is_zero = self.paired.before == self.paired.after == 0 and self.paired.change == 1.0
-        return is_zero and self.compared.metric not in LESS_IS_BETTER
+    def is_worse(self) -> bool:
+        """Whether it has become worse by more than the guard lets pass."""
+        paired = self.compared.paired
+        return paired is not None and self.worsening > self.guard.allowed(paired.before)
+
+    @property
+    def independent(self) -> int:
+        """How many rows, or clusters of rows, could change."""
+        paired = self.compared.paired
+        return self.compared.independent if paired is None or self.lacks_pairs else paired.can_change
 
     def in_family(self, *, worse: bool) -> FamilyTest:
         """Return the one-sided test of getting worse, or of getting better if `worse` is False."""
-        compared, paired = self.compared, self.paired
+        compared, paired = self.compared, self.compared.paired
+        weight, of_group = _WEIGHTS.get(compared.metric, 1.0), bool(compared.group)
+        if paired is None:
+            return FamilyTest(1.0, 1.0, weight, of_group)
         p = paired.p_rise if (compared.metric in LESS_IS_BETTER) == worse else paired.p_fall
-        return FamilyTest(p, paired.least_p, _WEIGHTS.get(compared.metric, 1.0), bool(compared.group))
+        return FamilyTest(p, paired.least_p, weight, of_group)
+
+    def result(self, p_worse: float, p_better: float, own_level: float, level: float) -> Comparison:
+        """Return the comparison with its verdict, given the adjusted p-values and the part of the level it has."""
+        if p_worse <= level and self.is_worse:
+            return self._found("worse", p_worse, own_level)
+        if least_p(self.independent) > own_level:
+            found = _not_compared(self.compared, _too_few(self.compared, self.independent, own_level))
+            return msgspec.structs.replace(found, verdict="") if self.compared.group else found
+        if self.lacks_pairs:
+            return _not_compared(self.compared)
+        if p_better <= level and self.worsening < 0:
+            return self._found("better", p_better, own_level)
+        return self._found("same", p_worse, own_level)
+
+    def _found(self, verdict: str, p: float, own_level: float) -> Comparison:
+        paired = self.compared.paired
+        smallest = None if paired is None or self._is_at_worst(paired) else detectable(paired, own_level)
+        return msgspec.structs.replace(self.compared, adjusted_p=p, verdict=verdict, reason="", detectable=smallest)
+
+    def _is_at_worst(self, paired: Paired) -> bool:
+        """Return whether nothing can get worse: a score is 0 in both runs."""
+        is_zero = paired.before == paired.after == 0 and paired.change == 1.0
+        return is_zero and self.compared.metric not in LESS_IS_BETTER
 
 
 def _tested(tests: Sequence[_Test], level: float) -> Iterator[Comparison]:
@@ -111,13 +147,42 @@ def _tested(tests: Sequence[_Test], level: float) -> Iterator[Comparison]:
         adjusted_in_families([test.in_family(worse=worse) for test in tests], level) for worse in (True, False)
     )
     for test, (p_worse, own_level), (p_better, _) in zip(tests, worse, better, strict=True):
-        verdict, p = "same", p_worse
-        if p_worse <= level and test.worsening > test.guard.allowed(test.paired.before):
-            verdict = "worse"
-        elif p_better <= level and test.worsening < 0:
-            verdict, p = "better", p_better
-        smallest = None if test.is_at_worst else detectable(test.paired, own_level)
-        yield msgspec.structs.replace(test.compared, adjusted_p=p, verdict=verdict, detectable=smallest)
+        yield test.result(p_worse, p_better, own_level, level)
+
+
+def _not_compared(compared: Comparison, reason: str = "") -> Comparison:
+    return msgspec.structs.replace(compared, verdict="not compared", reason=reason or _why_not_compared(compared))
+
+
+def _why_not_compared(compared: Comparison) -> str:
+    """Return why a comparison has too few pairs: how many it has, and what became of the others."""
+    if not compared.rows:
+        return compared.reason or "neither run has a result for it"
+    pairs = compared.paired.n if compared.paired else 0
+    few = f"only {pairs:,}" if pairs else "none"
+    text = f"{few} of {counted(compared.rows, 'result')} can be compared with the other run's"
+    return f"{text}: {compared.reason}" if compared.reason else text
+
+
+def _too_few(compared: Comparison, count: int, level: float) -> str:
+    """Return why a change of all rows would not be significant."""
+    change, whole = "rise" if compared.metric in LESS_IS_BETTER else "fall", compared.paired
+    needed = math.ceil(-math.log2(level))
+    if compared.metric in LATENCY_POINTS and whole is not None and count < whole.rows:
+        return (
+            f"only {count:,} of {counted(whole.rows, 'row')} can be above this percentile; a {change} takes {needed:,}"
+        )
+    kind = "row" if whole is None or whole.rows == whole.n else "independent row"
+    return f"{counted(count, kind)} can't show a {change}: it takes {needed:,} to tell it from chance"
+
+
+def too_small_groups(groups: Sequence[Comparison]) -> Iterator[str]:
+    """Yield a message that names the groups that are too small to be compared, if there are any."""
+    small = [group for group in groups if not group.verdict and group.reason]
+    names = dict.fromkeys(f"{column} = {value}" for group in small for column, value in group.group.items())
+    if names:
+        are = "group is" if len(names) == 1 else "groups are"
+        yield f"{len(names):,} {are} too small to be compared: {', '.join(names)}"
 
 
 def without_comparison(
@@ -129,7 +194,3 @@ def without_comparison(
         if (guard.metric, model, scorer) not in there:
             there.add((guard.metric, model, scorer))
             yield Comparison(model, guard.metric, scorer, None, reason="neither run has it")
-
-
-def _too_few(paired: Paired | None, rows: int) -> str:
-    return f"only {paired.n if paired else 0:,} of {counted(rows, 'result')} can be compared with the other run's"

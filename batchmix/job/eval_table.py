@@ -53,6 +53,14 @@ class Eval(msgspec.Struct, frozen=True):
         """The guards, with those that apply without being named."""
         return with_default_guards(self.guards, has_scorers=bool(self.scorers))
 
+    def target_in_words(self, scorer: str) -> str:
+        """Return what a result must have so that a scorer can score it: `a target in the column 'answer'`, say."""
+        found = next(one for one in self.scorers if one.name == scorer)
+        column = self.target_of(found)
+        if found.compares:
+            return "an answer in the other run"
+        return "a label" if column is None else f"a target in the column {column!r}"
+
     def target_of(self, scorer: Scorer) -> str | None:
         """Return the name of the column with a scorer's targets. None if the scorer has no target."""
         return scorer.target if scorer.target is not None or not scorer.takes_target else self.target

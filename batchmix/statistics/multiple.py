@@ -31,13 +31,15 @@ class FamilyTest(msgspec.Struct, frozen=True):
 def adjusted_in_families(tests: Sequence[FamilyTest], level: float) -> list[tuple[float, float]]:
     """Return for each test its adjusted p-value, and the part of the level that it has for itself.
 
+    That part is what it has if it could be significant, and what it would have if all its rows had changed.
+
     The tests of groups share `GROUPS_SHARE` of the level among them and all others the rest, each family by Holm's
     method; a family in which no test could be significant leaves its share to the other. So however many groups there
     are, they cost the other tests the same, and one group that falls is not weighed against those tests.
     """
     families = [[at for at, test in enumerate(tests) if test.of_group == of_group] for of_group in (False, True)]
     possible = [any(tests[at].least <= level for at in family) for family in families]
-    shares = [1 - GROUPS_SHARE, GROUPS_SHARE] if all(possible) else [1.0, GROUPS_SHARE if possible[0] else 1.0]
+    shares = [1 - GROUPS_SHARE if possible[1] else 1.0, GROUPS_SHARE if possible[0] else 1.0]
     found: dict[int, tuple[float, float]] = {}
     for family, share in zip(families, shares, strict=True):
         weights, least = [tests[at].weight for at in family], [tests[at].least for at in family]
@@ -79,7 +81,7 @@ def _possible(least: Sequence[float], shares: Sequence[float], level: float) -> 
     order = sorted(range(len(least)), key=lambda at: least[at] / shares[at])
     whole = 0.0
     for count, at in enumerate(order):
-        if count and least[at] / shares[at] > level / whole:
+        if least[at] / shares[at] > level / (whole or shares[at]):
             return order[:count]
         whole += shares[at]
     return order

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from batchmix.statistics.metrics import Floats, Ints, cluster_sums, mean_spread
-from batchmix.statistics.sign_flips import least_p, sign_flip_p
+from batchmix.statistics.sign_flips import least_p, moved_of, sign_flip_p
 
 
 class Paired(msgspec.Struct, frozen=True):
@@ -43,6 +43,8 @@ class Paired(msgspec.Struct, frozen=True):
     """The typical size of a change of one result that changes: 1 for scores of 0 and 1. 0 for a percentile."""
     least_p: float = 0.0
     """The smallest one-sided p-value that the rows that changed could have, if all had changed to the same side."""
+    can_change: int = 0
+    """How many rows, or clusters of rows, could change to the same side: of a percentile, those that can exceed it."""
 
 
 def compare(before: Floats, after: Floats, clusters: Ints, weights: Floats | None = None) -> Paired | None:
@@ -76,6 +78,7 @@ def compare_percentile(before: Floats, after: Floats, clusters: Ints, percent: f
     shares = (before > bound).astype(np.float64), (after > bound).astype(np.float64)
     ends = [float(np.percentile(values, percent)) for values in (before, after)]
     found = _paired(ends, (before, after), shares[1] - shares[0], clusters, None)
+    found = msgspec.structs.replace(found, can_change=min(found.rows, int(sum(share.sum() for share in shares))))
     margin = mean_spread(shares[1] - shares[0], clusters).margin
     if margin is None:
         return found
@@ -118,7 +121,8 @@ def _paired(
         stderr=found.stderr,
         df=found.df,
         change=_typical_change(values, np.abs(changes)),
-        least_p=least_p(sums),
+        least_p=least_p(len(moved_of(sums))),
+        can_change=found.clusters,
     )
 
 

@@ -48,9 +48,9 @@ def moved_of(differences: Floats) -> Floats:
     return differences[np.abs(differences) > 1e-12]
 
 
-def least_p(differences: Floats) -> float:
-    """Return the smallest p-value that these differences could have, whatever their signs."""
-    return math.ldexp(1.0, -min(1_000, len(moved_of(differences))))
+def least_p(count: int) -> float:
+    """Return the smallest p-value that so many differences could have, whatever their signs."""
+    return math.ldexp(1.0, -min(1_000, count))
 
 
 def _of_one_size(count: int, rises: int) -> float:
@@ -102,7 +102,7 @@ def _saddlepoint(sizes: Floats, total: float) -> float:
     if x < 1e-6:
         return 0.5
     if x >= float(scaled.sum()) * (1 - 1e-9):
-        tail = math.ldexp(1.0, -min(1_000, len(sizes)))
+        tail = least_p(len(sizes))
     else:
         s = _tilt(scaled, x)
         log_cosh = float((s * scaled + np.log1p(np.exp(-2 * s * scaled)) - math.log(2)).sum())

@@ -85,11 +85,11 @@ def test_a_diff_lists_what_is_worse_better_and_the_same(at: Any) -> None:
 
 
 def test_two_prompts_are_compared_row_by_row(at: Any) -> None:
-    rows = [{"text": f"word {number}"} for number in range(3)]
+    rows = [{"text": f"word {number}"} for number in range(5)]
     for folder, prompt in (("first", "Say {{ text }}"), ("second", "Sing {{ text }}")):
         bm.evaluate(bm.run(rows, prompt, **at, out=folder), [{"kind": "regex", "pattern": "."}])
     diff = bm.diff("first", "second")
-    assert (diff.paired, diff.changed, diff.passed) == (3, 0, True)
+    assert (diff.paired, diff.changed, diff.passed) == (5, 0, True)
 
 
 def test_a_run_without_scorers_is_compared_and_one_that_was_not_scored_yet_is_not(run: bm.Run, at: Any) -> None:

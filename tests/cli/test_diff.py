@@ -183,7 +183,7 @@ Change = Callable[[Path], dict[str, Any]]
             [
                 "MISSED: m: unscored by own is 1, more than 0.1",
                 "WORSE: m: unscored by own +100.0 points",
-                "NOT COMPARED: m: own: no row has it in both runs",
+                "NOT COMPARED: m: own: none of 80 results can be compared with the other run's: 80 without a score",
             ],
         ),
         (
@@ -201,7 +201,7 @@ Change = Callable[[Path], dict[str, Any]]
         (
             as_it_is,
             other_rows,
-            ["NOT COMPARED: m: includes, unscored by includes, answered, refused: only 0 of 80 results"],
+            ["NOT COMPARED: m: includes, unscored by includes, answered, refused: none of 80 results"],
         ),
         (as_it_is, other_targets, ["NOT COMPARED: m: includes, unscored by includes: only 1 of 80 results"]),
         (without_scorers, as_it_is, ["NOT COMPARED: m: includes, unscored by includes: the earlier run has no such"]),

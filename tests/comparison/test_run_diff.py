@@ -14,7 +14,7 @@ from batchmix.comparison.run_diff import Diff, compare_runs
 from batchmix.comparison.verdicts import Comparison, with_verdicts
 from batchmix.errors import RunError
 from batchmix.job.guards import OF_SCORERS, Guard
-from batchmix.statistics.paired import compare
+from batchmix.statistics.paired import compare, compare_percentile
 from batchmix.verdict.history import HISTORY_SCHEMA, past_runs, write_history
 from tests.benchmarks.verdicts import DROP, MODELS, PLANTED, first_night, next_night
 from tests.conftest import EvalBench
@@ -94,9 +94,9 @@ def test_rows_whose_target_changed_are_left_out_and_counted(evaluated: EvalBench
 
 
 def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
-    before = evaluated_run(evaluated, "first", rows([True] * 3))
+    before = evaluated_run(evaluated, "first", rows([True] * 6))
     evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}, {"kind": "exact"}]
-    found = compare_runs(before, evaluated_run(evaluated, "second", rows([True] * 3)))
+    found = compare_runs(before, evaluated_run(evaluated, "second", rows([True] * 6)))
     assert [text.partition(":")[0] for text in found.left_out] == ["scorer includes", "scorer exact"]
     assert [(one.scorer, one.metric) for one in found.not_compared] == [
         ("includes", "score"),
@@ -108,6 +108,83 @@ def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
         "answered", "refused", "response_chars", "latency_s",
     }  # fmt: skip
     assert not found.passed
+
+
+def reasons(found: Diff) -> dict[str, str]:
+    """Return why each metric, or group, was not compared."""
+    return {
+        "".join([one.scorer and one.metric or one.metric, *(f" {value}" for value in one.group.values())]): one.reason
+        for one in found.not_compared
+    }
+
+
+def test_rows_too_few_to_show_any_fall_are_not_compared(evaluated: EvalBench) -> None:
+    found = two_nights(evaluated, [1.0] * 4, [1.0] * 4)
+    assert not found.passed
+    assert reasons(found)["score"] == "4 rows can't show a fall: it takes 5 to tell it from chance"
+    assert reasons(found)["refused"] == "4 rows can't show a rise: it takes 5 to tell it from chance"
+    assert [alarm.kind for alarm in found.alarms] == ["not compared"] * 2
+    assert two_nights(evaluated, [1.0] * 5, [1.0] * 5).passed
+
+
+def test_whatever_has_fallen_in_all_rows_is_never_the_same() -> None:
+    for count in range(1, 12):
+        for others in range(4):
+            fallen = [comparison([1.0] * count, [0.0] * count, model=f"m{n}") for n in range(others + 1)]
+            verdicts = {one.verdict for one in with_verdicts(fallen, (Guard(),))}
+            assert verdicts == ({"worse"} if (others + 1) / 2**count <= 0.05 else {"not compared"})
+
+
+def test_few_clusters_and_a_percentile_of_few_rows_can_show_nothing() -> None:
+    documents = compare(np.ones(40), np.ones(40), np.arange(40) // 10)
+    late = compare_percentile(np.arange(100.0), np.arange(100.0), np.arange(100), 99)
+    tested = [
+        Comparison("m", "score", "s", documents),
+        Comparison("m", "latency_p99", "", late),
+    ]
+    found = list(with_verdicts(tested, (Guard(), Guard(metric="latency_p99"))))
+    assert [(one.verdict, one.reason) for one in found] == [
+        ("not compared", "4 independent rows can't show a fall: it takes 5 to tell it from chance"),
+        ("not compared", "only 2 of 100 rows can be above this percentile; a rise takes 5"),
+    ]
+
+
+def grouped(bench: EvalBench, name: str, kinds: str, **missing: int) -> Path:
+    """Run a job with 20 rows of each kind, all right, of which some may be missing or without a target."""
+    bench.settings["eval"] |= {"group_by": ["kind"], "min_paired": 0.5}
+    made = [
+        {"id": f"{kind}{n}", "said": "yes", "answer": "yes", "kind": kind}
+        for kind in kinds
+        for n in range(20 - missing.get(kind, 0))
+    ]
+    return evaluated_run(bench, name, made)
+
+
+def test_a_group_that_is_gone_or_has_lost_its_rows_is_not_compared(evaluated: EvalBench) -> None:
+    before = grouped(evaluated, "before", "abcde", e=17)
+    gone = compare_runs(before, grouped(evaluated, "gone", "acde", c=12, d=3, e=18))
+    why = "of 20 results can be compared with the other run's"
+    assert reasons(gone) == {
+        "score b": f"none {why}: 20 that only one of the runs has in this group",
+        "score c": f"only 8 {why}: 12 that only one of the runs has in this group",
+    }
+    assert [(alarm.kind, alarm.group) for alarm in gone.alarms] == [("not compared", {"kind": kind}) for kind in "bc"]
+    assert gone.left_out == ("1 group is too small to be compared: kind = e",)
+    assert [one.verdict for one in gone.groups] == ["same", "not compared", "not compared", "same", ""]
+    renamed = compare_runs(before, grouped(evaluated, "more", "abcdef", e=17))
+    assert [one.group["kind"] for one in renamed.not_compared] == ["f"]
+
+
+def test_rows_without_a_target_are_named_and_no_comparison_of_the_others_is_enough(evaluated: EvalBench) -> None:
+    made = rows([True] * 30)
+    for row in made[8:]:
+        row["answer"] = None
+    found = compare_runs(*(evaluated_run(evaluated, name, made) for name in ("first", "second")))
+    why = "only 8 of 30 results can be compared with the other run's: 22 without a target in the column 'answer'"
+    assert reasons(found) == {"score": why, "unscored": why}
+    assert [alarm.text for alarm in found.alarms] == [f"m: includes, unscored by includes: {why}"]
+    evaluated.settings["eval"]["min_paired"] = 0.2
+    assert compare_runs(evaluated_run(evaluated, "enough", made), evaluated.out).passed
 
 
 def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBench) -> None:
