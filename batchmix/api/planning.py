@@ -9,9 +9,10 @@ from typing import Any, Unpack
 from batchmix.api.messages import speaking_python
 from batchmix.api.settings import Settings
 from batchmix.api.start import Arguments, prepared_call
-from batchmix.engine.plan import Plan, plan_run
+from batchmix.engine.plan import Plan
 from batchmix.errors import UsageError
 from batchmix.job.secrets import secrets_if_set
+from batchmix.verdict.planning import planned
 
 __all__ = ["Plan", "plan"]
 
@@ -43,6 +44,6 @@ def plan(
         call = prepared_call(Arguments(data, prompt, model, out, settings))
         try:
             secrets = secrets_if_set(call.job.provider, os.environ)
-            return executor.submit(plan_run, call.job, call.options, secrets).result()
+            return executor.submit(planned, call.job, call.options, secrets).result()
         finally:
             call.discard()

@@ -181,22 +181,15 @@ def _work(call: PreparedCall, results: ResultQueue | None = None) -> Callable[[S
     try:
         check_threads()  # here too, where the rows are closed
         secrets = read_secrets(call.job.provider, os.environ)
-        evaluation = _evaluation(call.job, secrets) if call.job.eval else None
+        evaluation = None
+        if call.job.eval:
+            from batchmix.verdict.outcome import evaluation_of  # not at the top: most runs are not evaluated
+
+            evaluation = evaluation_of(Path(call.job.output.path), call.job, secrets)
     except UsageError:
         call.discard()
         raise
     return functools.partial(_execute, call, secrets, evaluation, results)
-
-
-def _evaluation(job: CheckedJob, secrets: Secrets) -> PreparedEvaluation:
-    """Return the evaluation that follows a run. Raises `UsageError` if a scorer is wrong, or its baseline is gone."""
-    from batchmix.evaluation.judge import JudgeContext
-    from batchmix.verdict.baseline import check_baseline
-    from batchmix.verdict.evaluate_run import prepare_scorers  # not at the top: most runs are not evaluated
-    from batchmix.verdict.outcome import PreparedEvaluation
-
-    check_baseline(job)
-    return PreparedEvaluation(Path(job.output.path), JudgeContext(job, secrets, RunStatus()), prepare_scorers(job))
 
 
 @speaking_python()

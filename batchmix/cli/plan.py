@@ -18,10 +18,7 @@ from batchmix.formats.amounts import counted, usd
 from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
-    from batchmix.engine.plan import Plan
-    from batchmix.evaluation.judge_plans import JudgePlan
-    from batchmix.job import CheckedJob
-    from batchmix.verdict.expected_power import DetectableFall
+    from batchmix.engine.eval_plan import DetectableFall, JudgePlan
 
 
 @click.command("plan")
@@ -54,8 +51,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         hide_secrets(secrets)
     from batchmix.cli.forecast import print_forecast, send_canary
     from batchmix.engine.answers import schema_warnings
-    from batchmix.engine.plan import plan_run
     from batchmix.engine.run import Options
+    from batchmix.verdict.planning import check_evaluation, planned
 
     run_options = Options(
         limit=options["limit"],
@@ -63,25 +60,22 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         retry_rejected=options["retry_rejected"],
         reject_bad_rows=options["bad_rows"] == "reject",
     )
-    forecast = send_canary(job, run_options, options["canary"], "auto") if options["canary"] else None
-    run_plan = plan_run(job, run_options, secrets)
+    forecast = None
+    if options["canary"]:
+        check_evaluation(job)
+        forecast = send_canary(job, run_options, options["canary"], "auto")
+    run_plan = planned(job, run_options, secrets)
     if run_plan.shortage:
         echo_error(f"warning: {run_plan.shortage}")
     for warning in schema_warnings(run_plan.schemas if run_plan.requests else ()):
         echo_error(f"warning: {warning}")
     if run_plan.duplicates_warning:
         echo_error(f"warning: {run_plan.duplicates_warning}")
-    judges = _judges(job, run_plan)
-    falls = _falls(job, run_plan)
     if options["as_json"]:
-        echo_json(
-            run_plan.as_json()
-            | {"judges": msgspec.to_builtins(judges), "detectable": msgspec.to_builtins(falls)}
-            | ({"canary": msgspec.to_builtins(forecast)} if forecast else {})
-        )
+        echo_json(run_plan.as_json() | ({"canary": msgspec.to_builtins(forecast)} if forecast else {}))
         return 0
-    evaluating = [_judge_line(judge) for judge in judges if judge.requests] + [
-        _fall_line(fall) for fall in falls * bool(run_plan.requests)
+    evaluating = [_judge_line(judge) for judge in run_plan.judges if judge.requests] + [
+        _fall_line(fall) for fall in run_plan.detectable * bool(run_plan.requests)
     ]
     for line in _lines(run_plan, evaluating):
         echo(line)
@@ -134,27 +128,11 @@ def _schema_lines(run_plan: Any) -> list[str]:
     return lines
 
 
-def _judges(job: CheckedJob, run_plan: Plan) -> list[JudgePlan]:
-    if job.eval is None:
-        return []
-    from batchmix.evaluation.judge_plans import judge_plans
-
-    return judge_plans(job, run_plan)
-
-
 def _judge_line(judge: JudgePlan) -> str:
     least_usd, most_usd = judge.least_usd, judge.most_usd
     cost = f"about {usd(least_usd)} " if least_usd is not None else "no price is known"
     cost += "" if least_usd is None else "and more" if most_usd is None else f"to {usd(most_usd)}"
     return f"  judging      at most {counted(judge.requests, 'request')} to {judge.model} ({judge.scorer}), {cost}"
-
-
-def _falls(job: CheckedJob, run_plan: Plan) -> list[DetectableFall]:
-    if job.eval is None:
-        return []
-    from batchmix.verdict.expected_power import detectable_falls
-
-    return detectable_falls(job, run_plan.rows)
 
 
 def _fall_line(found: DetectableFall) -> str:

@@ -29,9 +29,8 @@ from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.run import Options
-    from batchmix.evaluation.scoring import PreparedScorer
     from batchmix.store.view import View
-    from batchmix.verdict.outcome import Evaluation
+    from batchmix.verdict.outcome import Evaluation, PreparedEvaluation
 
 
 _SIGNALLED = 128
@@ -109,7 +108,7 @@ def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any
     from batchmix.engine.start_record import exit_code
     from batchmix.progress.shown import progress_shown, terminal_mode
 
-    scorers = _scorers(job)
+    prepared = _prepared_evaluation(job, secrets)
     if options.get("canary") and not _canary_accepted(job, run_options, options):
         return Stopped.exit_code
     run_status = RunStatus()
@@ -121,8 +120,9 @@ def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any
     told = options["as_json"] or ways_out.prints
     if not told:
         _print_summary(view, run_status, time.monotonic() - began)
-    progress = options["progress"]
-    evaluation = _evaluated(job, secrets, scorers, progress, ways_out) if stopped is None else None
+    evaluation = None
+    if prepared is not None and stopped is None:
+        evaluation = run_evaluation(prepared, options["progress"], ways_out)
     _write_outcome(ways_out, Path(job.output.path), evaluation, view, stopped)
     if options["as_json"] and view is not None:
         echo_json(view.summary() | ({"evaluation": evaluation_record(evaluation)} if evaluation else {}))
@@ -209,28 +209,13 @@ def _drain_when_stdin_ends() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _scorers(job: CheckedJob) -> list[PreparedScorer]:
-    """Return the scorers of the job, prepared. A mistake in one, or a baseline that is gone, is found here, before any
-    request is sent."""
-    if job.eval is None:
-        return []
-    from batchmix.verdict.baseline import check_baseline
-    from batchmix.verdict.evaluate_run import prepare_scorers
-
-    check_baseline(job)
-    return prepare_scorers(job)
-
-
-def _evaluated(
-    job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer], progress: str, ways_out: WaysOut
-) -> Evaluation | None:
+def _prepared_evaluation(job: CheckedJob, secrets: Secrets) -> PreparedEvaluation | None:
+    """Return the evaluation that follows the run. A mistake in it is found here, before any request is sent."""
     if job.eval is None:
         return None
-    from batchmix.evaluation.judge import JudgeContext
-    from batchmix.verdict.outcome import PreparedEvaluation
+    from batchmix.verdict.outcome import evaluation_of
 
-    context = JudgeContext(job, secrets, RunStatus())
-    return run_evaluation(PreparedEvaluation(Path(job.output.path), context, scorers), progress, ways_out)
+    return evaluation_of(Path(job.output.path), job, secrets)
 
 
 def _write_outcome(

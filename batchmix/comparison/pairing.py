@@ -12,14 +12,14 @@ from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluation.measure import Metrics, measure, metrics_path, read_metrics
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
-from batchmix.evaluation.row_design import RowDesign, design_columns, row_design
+from batchmix.evaluation.row_design import DESIGN_FIELDS, RowDesign, design_columns, row_design
 from batchmix.evaluation.score_arrays import read_has_target, read_scores, read_targets
 from batchmix.job.eval_table import Eval
 from batchmix.statistics.metrics import Bools, Floats, Ints
 from batchmix.store.run_folder import Layout
 
 FIELDS = (
-    "row",
+    *DESIGN_FIELDS,
     "sample",
     "ok",
     "refused",

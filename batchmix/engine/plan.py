@@ -13,6 +13,7 @@ import msgspec
 from batchmix.engine.account import shortage
 from batchmix.engine.answers import SchemaSent, typed_of
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
+from batchmix.engine.eval_plan import DetectableFall, JudgePlan
 from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.lane_plan import LanePlan
 from batchmix.engine.prepare import Options, PreparedRun, prepare
@@ -79,6 +80,10 @@ class Plan(msgspec.Struct):
     """How often a row may be asked to repair an invalid answer. None if the job has no schema."""
     first: Any = None
     """The body of the first request."""
+    judges: list[JudgePlan] = []
+    """The requests to judges that may follow, by judge and model. Empty if the job has no judge."""
+    detectable: list[DetectableFall] = []
+    """How small a fall of each score the run could find. Empty if the job has no scorers."""
 
     def __repr__(self) -> str:
         cost = "unknown" if self.least_usd is None else f"{usd(self.least_usd)} and more"

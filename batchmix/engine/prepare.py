@@ -20,8 +20,7 @@ from batchmix.engine.shutdown import StopRequest, check_deadline
 from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import CheckedJob
-from batchmix.job.eval_table import with_fields
-from batchmix.load import Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
+from batchmix.load import Dataset, ScanOptions, check_eval_input, find_sources, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
@@ -116,9 +115,7 @@ def prepare(
     )
     try:
         if job.eval:
-            fields = job.answer.paths if job.answer else ()
-            with_fields(job.eval, job.answer).check_columns(dataset.carried_schema.names, fields)
-            check_rubrics(job.eval, dataset.carried_schema.names)
+            check_eval_input(job, dataset)
         if job.answer:
             dataset.settle_ways(settled_ways(job, dataset.models, lookup.catalogue(), previous))
         schemas = sent_schemas(job, dataset.models, lookup.catalogue()) if job.answer else ()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from batchmix.engine.eval_plan import JudgePlan
 from batchmix.engine.plan import Plan
 from batchmix.evaluation.judge import judge_job
 from batchmix.job import CheckedJob, Price
@@ -19,20 +20,6 @@ from batchmix.store.view import judges_in
 
 _TOKEN_SHARES = (0.5, 1.5)
 """The lowest and the highest ratio of the real number of tokens to the estimate from bytes, over all languages."""
-
-
-class JudgePlan(msgspec.Struct, frozen=True):
-    """The most requests that a judge's model will get, and the range of their cost."""
-
-    scorer: str
-    model: str
-    requests: int
-    """An upper bound, since results without an answer are not judged, and verdicts of earlier runs are reused."""
-    least_usd: float | None
-    """The cost if prompts hold only the rubric and answers have one token. None if the price is unknown."""
-    most_usd: float | None
-    """The cost if each rubric includes the whole prompt and the longest answer. None if the price is unknown, or if the
-    length of the answers has no bound."""
 
 
 def judge_prices(job: CheckedJob, judge: Judge) -> list[Price | None]:

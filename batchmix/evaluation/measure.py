@@ -13,7 +13,7 @@ from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.evaluation.judge import JudgeUsage
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
-from batchmix.evaluation.row_design import RowDesign, design_columns, row_design
+from batchmix.evaluation.row_design import DESIGN_FIELDS, RowDesign, design_columns, row_design
 from batchmix.evaluation.score_arrays import read_answers, read_has_target, read_scores
 from batchmix.job.eval_table import Eval
 from batchmix.job.guards import LATENCY_POINTS
@@ -22,7 +22,7 @@ from batchmix.statistics.sample_metrics import majority_at, pass_all, pass_at
 from batchmix.store.filesystem import replace_file
 from batchmix.store.run_folder import Layout, now_text
 
-_FIELDS = ("row", "ok", "refused", "latency_s")
+_FIELDS = (*DESIGN_FIELDS, "ok", "refused", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
 _MAX_GROUPS = 1_000
 """The most groups that are reported for a column: those of its first values in sorted order."""

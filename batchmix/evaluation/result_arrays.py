@@ -72,6 +72,7 @@ FIELDS = {
     "row": ArraySpec(("row",), np.int32, lambda batch: np.asarray(batch["row"])),
     "sample": ArraySpec(("sample",), np.int16, lambda batch: np.asarray(batch["sample"])),
     "ok": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], Status.OK))),
+    "rejected": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], Status.REJECTED))),
     "refused": ArraySpec(("refusal", "finish_reason"), np.bool_, _refused),
     "response_chars": ArraySpec(("response",), np.float32, lambda batch: floats(pc.utf8_length(batch["response"]))),
     "custom_id": ArraySpec(("custom_id",), np.int64, lambda batch: hashes(batch["custom_id"])),

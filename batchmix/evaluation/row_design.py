@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import numpy as np
 
 from batchmix.errors import RunError
 from batchmix.evaluation.result_arrays import ResultArrays
 from batchmix.job.eval_table import Eval
+from batchmix.load import weight_of
 from batchmix.statistics.metrics import Floats, Ints
 
 
@@ -29,6 +28,10 @@ class RowDesign(msgspec.Struct, frozen=True):
     def at(self, positions: Ints) -> RowDesign:
         """Return the design of the results at these positions."""
         return RowDesign(self.clusters[positions], None if self.weights is None else self.weights[positions])
+
+
+DESIGN_FIELDS = ("row", "rejected")
+"""The arrays that `row_design` needs."""
 
 
 def design_columns(settings: Eval) -> list[str]:
@@ -51,9 +54,11 @@ def row_design(settings: Eval, results: ResultArrays) -> RowDesign:
 
 
 def _weights(column: str, results: ResultArrays) -> Floats:
+    """Return the results' weights. A row that is rejected because it has none counts nothing."""
     codes, texts = results.texts[column]
-    weights = np.array([_weight(text) for text in texts])
-    wrong = np.flatnonzero(np.isnan(weights)[codes])
+    weights: Floats = np.array([weight_of(text) for text in texts])[codes]
+    weights[np.isnan(weights) & results.fields["rejected"]] = 0.0
+    wrong = np.flatnonzero(np.isnan(weights))
     if len(wrong):
         text, row = texts[codes[wrong[0]]], int(results.fields["row"][wrong[0]])
         shown = "no value" if text is None else f"the value {text[:40]!r}"
@@ -61,14 +66,4 @@ def _weights(column: str, results: ResultArrays) -> Floats:
             f"eval.weight: row {row:,} has {shown} in the column {column!r}; a weight is a number from 0 on. Give each"
             " row one, or leave eval.weight out"
         )
-    found: Floats = weights[codes]
-    return found
-
-
-def _weight(text: str | None) -> float:
-    """Return a weight, NaN if the text is none."""
-    try:
-        weight = float(text or "nan")
-    except ValueError:
-        return math.nan
-    return weight if 0 <= weight < math.inf else math.nan
+    return weights

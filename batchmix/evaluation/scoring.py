@@ -16,6 +16,8 @@ from batchmix.errors import RunError
 from batchmix.evaluation.custom_scorer import CustomScorer
 from batchmix.evaluation.judge_rows import JudgeRows
 from batchmix.evaluation.judge_scores import JudgeScores
+from batchmix.evaluation.result_arrays import read_result_arrays
+from batchmix.evaluation.row_design import DESIGN_FIELDS, design_columns, row_design
 from batchmix.evaluation.scored_text import SCORED_COLUMNS, scored_texts
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import CheckedJob
@@ -29,7 +31,6 @@ from batchmix.scorers.settings import (
     ScorerSettings,
     is_cut_off,
     target_text,
-    target_texts,
 )
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.parts import write_rows
@@ -86,12 +87,22 @@ def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
         raise RunError(f"{path}: can't be read ({error}); batchmix eval {layout.root} scores it anew") from error
 
 
+def check_results(layout: Layout, settings: Eval) -> None:
+    """Raise `UsageError` if a column that the evaluation needs does not exist, or if a result's row has no weight."""
+    run = layout.read_run()
+    if run is None:
+        return
+    settings.check_columns([*_RESULT_COLUMNS, *run.carried_schema().names])
+    if settings.weight is not None:
+        row_design(settings, read_result_arrays(layout.root, DESIGN_FIELDS, design_columns(settings)))
+
+
 def write_scores(
     layout: Layout, job: CheckedJob, scorers: list[PreparedScorer], judge_scores: Mapping[str, JudgeScores]
 ) -> None:
     """Score the answers of a run and write the scores. `judge_scores` maps the name of each judge to its scores.
 
-    The file appears only when it is complete. Raises `JobError` if a target or group column does not exist.
+    The file appears only when it is complete.
     """
     layout.make_folder(layout.evaluation)
     with atomic_replacement(scores_path(layout), layout.file_mode) as temporary:
@@ -106,7 +117,6 @@ def _batches(
         return
     judge_rows, typed = JudgeRows(job, run.models), run.typed
     for batch in reader.results(layout.root, [*_RESULT_COLUMNS, *run.carried_schema().names]):
-        settings.check_columns(batch.schema.names)
         rows, results = [], list(row_values(batch))
         functions = []
         for scorer, function in scorers:
@@ -157,7 +167,7 @@ def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score
         return None
     if target is None and asked.column is not None:
         return Score(None, None, None, "the row has no target")
-    if target is not None and _is_empty(asked.scorer, target):
+    if target is not None and asked.scorer.is_empty(target):
         return Score(None, None, None, "the row's target is empty")
     if result["status"] != Status.OK:
         return Score(0.0, text, None, f"no answer: {result['status']} ({result['error_type']})")
@@ -168,12 +178,6 @@ def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score
         why = "the answer has no text" if field is None else f"the answer has no {field}"
         return Score(0.0, text, None, "refused" if result["refusal"] else why)
     return None
-
-
-def _is_empty(scorer: ScorerSettings, target: Any) -> bool:
-    if scorer.takes_empty_target:
-        return False
-    return not (target_texts(target) if scorer.takes_any_of else target_text(target).strip())
 
 
 def _scored(function: ScoreFunction | None, text: str | None, result: dict[str, Any], target: Any) -> Score:

@@ -7,18 +7,21 @@
   `column_types` and `carried_columns`.
 - Requests: `prompts` and `prompt_sources` (how rows become requests), `messages` (rows with their own messages),
   `template`, `template_names`, `template_limits` and `template_check`; `requests`, `parameters`, `token_estimate`.
+- For the evaluation: `eval_input` (whether the input has what it will need), `weights`.
 - Beside the input: `table_rows` (a small table as a whole), `label_file` (the labels that people gave to answers).
 
 The endpoints that Batch lines may name are listed in `responses/endpoints.py`.
 """
 
 from batchmix.load.dataset import Dataset, open_dataset
+from batchmix.load.eval_input import check_eval_input
 from batchmix.load.files import STDIN
 from batchmix.load.label_file import HumanLabels, read_labels
 from batchmix.load.scan import Scan, ScanOptions, ShardRange
 from batchmix.load.sources import find_sources
 from batchmix.load.spool import is_spool, remove_spool
-from batchmix.load.template_check import RESULT_NAMES, check_rubrics, rubric, rubric_columns
+from batchmix.load.template_check import RESULT_NAMES, rubric, rubric_columns
+from batchmix.load.weights import weight_of
 
 __all__ = [
     "RESULT_NAMES",
@@ -28,7 +31,7 @@ __all__ = [
     "Scan",
     "ScanOptions",
     "ShardRange",
-    "check_rubrics",
+    "check_eval_input",
     "find_sources",
     "is_spool",
     "open_dataset",
@@ -36,4 +39,5 @@ __all__ = [
     "remove_spool",
     "rubric",
     "rubric_columns",
+    "weight_of",
 ]

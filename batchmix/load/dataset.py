@@ -18,7 +18,7 @@ from batchmix.load.carried_columns import carried_columns
 from batchmix.load.decompress import piped
 from batchmix.load.parameters import warn_unsent_columns
 from batchmix.load.prompt_sources import PromptSources
-from batchmix.load.prompts import Mode
+from batchmix.load.prompts import Mode, has_template
 from batchmix.load.requests import RequestBuilder
 from batchmix.load.row_reader import changed
 from batchmix.load.scan import Scan, ScanOptions
@@ -52,7 +52,7 @@ class Dataset:
         """The folder with the files that this start spooled. None if it spooled nothing."""
         self._reader = open_reader(scan.sources, scan.paths)
         self._prompts = prompt_sources.source(scan.mode, scan.columns)
-        check_template_columns(job, scan, self._prompts.reads)
+        check_template_columns(job, scan, prompt_sources.template.reads if has_template(job) else None)
         warn_unsent_columns(job, scan.columns, scan.mode, self._prompts.param_columns)
         self._carried = carried_columns(job, scan, self._reader, reserved)
         self.carried_schema: pa.Schema = self._carried.schema

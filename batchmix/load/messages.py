@@ -42,7 +42,7 @@ class MessageRows:
 
     mode = Mode.PLAIN
     names_model = False
-    checks_types = False
+    checks_values = False
     is_text = False
 
     def __init__(self, job: CheckedJob, system: Template | None, columns: Collection[str] | None = None) -> None:
@@ -143,7 +143,7 @@ class BatchLines:
     mode = Mode.BATCH
     param_columns: frozenset[str] = frozenset()
     has_row_params = True
-    checks_types = False
+    checks_values = False
     is_text = False
 
     def __init__(self, job: CheckedJob) -> None:

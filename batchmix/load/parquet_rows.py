@@ -184,7 +184,7 @@ def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
 
 def _needs_each_row(files: ParquetInput, prompts: PromptSource) -> bool:
     """Return whether each row must be checked, because a row may be bad even if the column types are right."""
-    if prompts.names_model or prompts.has_row_params or prompts.checks_types:
+    if prompts.names_model or prompts.has_row_params or prompts.checks_values:
         return True
     if prompts.mode is not Mode.PLAIN:
         return not files.everywhere(prompts.required)

@@ -1,20 +1,21 @@
-"""Creates the prompt source of a job: the source for its mode, wrapped to apply row settings and column types."""
+"""Creates the prompt source of a job: the source for its mode, wrapped to apply row settings and to check values."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 from batchmix.errors import JobError
 from batchmix.formats.display import column_list, kind_of, quoted
 from batchmix.job import CheckedJob, Model
-from batchmix.load.column_types import ColumnType, column_types, type_problem
+from batchmix.load.column_types import column_types, type_problem
 from batchmix.load.jsonl import decode_cell
 from batchmix.load.messages import BatchLines, MessageRows, RequestBodies, is_model, missing_column
 from batchmix.load.parameters import streaming_problem
 from batchmix.load.prompts import Mode, PromptSource
 from batchmix.load.template import Template
+from batchmix.load.weights import weight_problem, weight_source
 from batchmix.responses.endpoints import CHAT
 
 
@@ -42,7 +43,9 @@ class PromptSources:
                 )
             source = RowSettings(source, job)
         if types := column_types(job):
-            source = TypedColumns(source, types)
+            source = CheckedValues(source, types.keys(), partial(type_problem, types))
+        if weight := weight_source(job):
+            source = CheckedValues(source, {weight}, partial(weight_problem, weight))
         if not job.models and not source.names_model:
             raise JobError(
                 "model: is missing; name one, such as --model gpt-4o-mini, or in input.model the rows' column"
@@ -59,29 +62,32 @@ class PromptSources:
         return RequestBodies(job, system, columns) if mode is Mode.BODIES else MessageRows(job, system, columns)
 
 
-class TypedColumns:
-    """Wraps a source, and reports rows with a value that does not fit the type configured for its column."""
+class CheckedValues:
+    """Wraps a source, and reports rows in which a column has a wrong value: of another type, or no weight."""
 
-    checks_types = True
+    checks_values = True
 
-    def __init__(self, source: PromptSource, types: Mapping[str, ColumnType]) -> None:
-        self._types = types
+    def __init__(
+        self, source: PromptSource, columns: Collection[str], check: Callable[[Mapping[str, Any]], str | None]
+    ) -> None:
+        """`check` returns a message about the values that a row has in `columns`, or None."""
+        self._check = check
         self.mode, self.is_text = source.mode, source.is_text
-        self.required, self.reads = source.required, None if source.reads is None else source.reads | types.keys()
+        self.required, self.reads = source.required, None if source.reads is None else source.reads.union(columns)
         self.param_columns, self.has_row_params = source.param_columns, source.has_row_params
         self.names_model = source.names_model
         self.request_for, self.model_of = source.request_for, source.model_of
         self._problem = source.problem
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return a message about a value that does not fit its type, or else the wrapped source's message."""
-        return type_problem(self._types, row) or self._problem(row)
+        """Return a message about a wrong value, or else the wrapped source's message."""
+        return self._check(row) or self._problem(row)
 
 
 class RowSettings:
     """Wraps a source for rows that have their model or their parameters in a column (`input.model`, `input.params`)."""
 
-    checks_types = False
+    checks_values = False
 
     def __init__(self, source: PromptSource, job: CheckedJob) -> None:
         self._source = source
@@ -140,7 +146,7 @@ class TemplatePrompts:
     param_columns: frozenset[str] = frozenset()
     has_row_params = False
     names_model = False
-    checks_types = False
+    checks_values = False
 
     def __init__(self, template: Template) -> None:
         self._template = template

@@ -36,8 +36,8 @@ class PromptSource(Protocol):
     """Whether rows may have parameters. If so, requests to one model may differ in more than their messages."""
     names_model: bool
     """Whether each row names its model, instead of the job."""
-    checks_types: bool
-    """Whether the job configures column types, which `problem` checks."""
+    checks_values: bool
+    """Whether `problem` checks values of columns, such as those whose types the job configures."""
     is_text: bool
     """Whether all prompts are only text, without pictures, sound or files."""
 

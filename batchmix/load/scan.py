@@ -79,6 +79,8 @@ class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
     """The column in which rows name their models."""
     types: dict[str, str] = {}
     """The configured types that all values were checked against, by column."""
+    weight: str | None = None
+    """The column with the rows' weights, whose values were checked in every row. None if rows have no weights."""
     param_columns: tuple[str, ...] = ()
     """The columns with request parameters, whose values were checked in every row."""
     proven: dict[str, str] = {}

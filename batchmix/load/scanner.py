@@ -16,10 +16,11 @@ from batchmix.load.prompts import Mode, detect_mode, has_template, rows_must_nam
 from batchmix.load.scan import RowChecker, Scan, ScanOptions
 from batchmix.load.sources import find_sources, is_spooled, open_reader
 from batchmix.load.spool import Spool, relocated
+from batchmix.load.weights import weight_source
 
 _COMPARED = (
     "format", "mode", "limit", "sources", "rows", "shard_rows", "shards", "columns", "models", "required", "bad_rows",
-    "types",
+    "types", "weight",
 )  # fmt: skip
 """The fields that are equal in two scans of the same rows."""
 
@@ -98,6 +99,7 @@ class InputScanner:
             prompts.required <= set(previous.required)
             and prompts.param_columns <= set(previous.param_columns)
             and column_type_names(job).items() <= previous.types.items()
+            and weight_source(job) in {None, previous.weight}
         )
 
     def _new_scan(self, previous: Scan | None, files: _Files) -> tuple[Scan, Path | None]:
@@ -157,6 +159,7 @@ class InputScanner:
             bad_rows=checker.bad_rows,
             model_column=job.input.model,
             types=column_type_names(job),
+            weight=weight_source(job),
             param_columns=tuple(sorted(prompts.param_columns & content.columns.keys())),
         )
 

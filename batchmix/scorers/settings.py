@@ -96,6 +96,12 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     def check(self) -> None:
         """Raise `JobError` if the settings do not fit together."""
 
+    def is_empty(self, target: Any) -> bool:
+        """Return whether a target, which is not null, is empty, so that its row has none."""
+        if self.takes_empty_target:
+            return False
+        return not (target_texts(target) if self.takes_any_of else target_text(target).strip())
+
     def score(self, response: str, target: str) -> Score:
         """Score one answer, given its text and its target. Overridden by each kind that needs no more than these."""
         raise NotImplementedError

@@ -72,9 +72,12 @@ def _is_no_try(past: PastRun) -> bool:
     return not past.run.is_try
 
 
-def check_baseline(job: CheckedJob) -> None:
-    """Raise `RunError` if the job is to be compared with a run that is not there or has not been evaluated."""
-    settings, root = job.eval or Eval(), Path(job.output.path).resolve().parent
+def check_baseline(folder: Path, job: CheckedJob) -> None:
+    """Raise `RunError` if the run in a folder is to be compared with one that is not there or has not been evaluated.
+
+    The run itself need not have begun.
+    """
+    settings, root = job.eval or Eval(), folder.resolve().parent
     if (path := named_run(settings.against)) is not None:
         _evaluated_run(path, "eval.against")
     elif (pinned := read_pins(root, job.name).pinned) is not None:

@@ -14,7 +14,14 @@ from batchmix.evaluation.judge import JudgeContext, JudgeUsage, run_judge
 from batchmix.evaluation.judge_plans import judge_prices
 from batchmix.evaluation.judge_scores import JudgeScores
 from batchmix.evaluation.measure import Metrics, metrics_path, write_metrics
-from batchmix.evaluation.scoring import SCORES_SCHEMA, PreparedScorer, score_function, scores_path, write_scores
+from batchmix.evaluation.scoring import (
+    SCORES_SCHEMA,
+    PreparedScorer,
+    check_results,
+    score_function,
+    scores_path,
+    write_scores,
+)
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
@@ -24,6 +31,7 @@ from batchmix.scorers.labels import Labels
 from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
 from batchmix.verdict.baseline import judged_against
+from batchmix.verdict.verdict_file import is_verdict
 
 
 def prepare_scorers(job: CheckedJob) -> list[PreparedScorer]:
@@ -35,6 +43,7 @@ def prepare_scorers(job: CheckedJob) -> list[PreparedScorer]:
     for scorer in job.eval.scorers:
         if isinstance(scorer, Judge):
             rubric(scorer)
+            _named_run(scorer)
             judge_prices(job, scorer)
             scorers.append(PreparedScorer(scorer, None))
         elif isinstance(scorer, Labels):
@@ -42,6 +51,15 @@ def prepare_scorers(job: CheckedJob) -> list[PreparedScorer]:
         else:
             scorers.append(PreparedScorer(scorer, score_function(scorer, folder)))
     return scorers
+
+
+def check_own_files(layout: Layout) -> None:
+    """Raise `RunError` if a file that the evaluation writes is there, and is not batchmix's own."""
+    layout.check_folders()
+    files = {scores_path(layout): _are_scores, metrics_path(layout): _are_metrics, layout.verdict_json: is_verdict}
+    for path, has_our_format in files.items():
+        if not is_ours(path, has_our_format):
+            raise RunError(f"{path}: was not written by batchmix; move it away")
 
 
 def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer]) -> Metrics:
@@ -56,10 +74,8 @@ def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer
         raise RunError(
             f"{damaged[0]}; scores of the rest would be misleading: restore a good copy, or run it with --update"
         )
-    layout.check_folders()
-    for path, has_our_format in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):
-        if not is_ours(path, has_our_format):
-            raise RunError(f"{path}: was not written by batchmix; move it away")
+    check_own_files(layout)
+    check_results(layout, job.eval or Eval())
     with disk_errors(layout.evaluation):
         layout.make_folder(layout.evaluation)
         judged = _run_judges(layout, context, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
@@ -95,7 +111,13 @@ def _other_run(layout: Layout, judge: Judge, job: CheckedJob) -> Path | None:
     """Return the run with whose answers a judge compares those of this one. None if there is none, or not yet."""
     if not judge.compares:
         return None
-    other = judged_against(layout.root, job) if judge.against is None else Path(judge.against)
-    if other is not None and Layout(other).read_run() is None:
-        raise RunError(f"{other}: is no run folder; {judge.name} can't compare with it")
-    return other
+    return judged_against(layout.root, job) if judge.against is None else _named_run(judge)
+
+
+def _named_run(judge: Judge) -> Path | None:
+    """Return the run that a judge names to compare with. None if it names none. Raises `RunError` if it is no run."""
+    if judge.against is None:
+        return None
+    if Layout(Path(judge.against)).read_run() is None:
+        raise RunError(f"{judge.against}: is no run folder; {judge.name} can't compare with it")
+    return Path(judge.against)

@@ -6,28 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
+from batchmix.engine.eval_plan import DetectableFall
 from batchmix.job import CheckedJob
 from batchmix.job.guards import guarded
 from batchmix.statistics.multiple import GROUPS_SHARE
 from batchmix.statistics.power import detectable_in_rows
 from batchmix.verdict.history import PastRun, past_runs
 from batchmix.verdict.months import comparison_level
-
-
-class DetectableFall(msgspec.Struct, frozen=True):
-    """The smallest fall of a score that the comparison of two runs finds in 80 % of cases."""
-
-    model: str
-    """Empty if each row names its model."""
-    scorer: str
-    rows: int
-    fall: float | None
-    """None with fewer than two rows, and if no fall is large enough."""
-    run: str
-    """The past run whose scores it is computed from. Empty: the worst case, in which half of the answers are right, and
-    which ones is chance."""
 
 
 def detectable_falls(job: CheckedJob, rows: int) -> list[DetectableFall]:

@@ -24,7 +24,7 @@ from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
 from batchmix.store.run_folder import Layout
 from batchmix.verdict.baseline import baseline_of, check_baseline
-from batchmix.verdict.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.verdict.evaluate_run import check_own_files, evaluate_run, prepare_scorers
 from batchmix.verdict.history import PastRun, write_history
 from batchmix.verdict.months import comparison_level, score_trends, trend_alarms
 from batchmix.verdict.verdict_file import Baseline, ScoreTrend, Verdict, remove_verdict, score_lines, write_verdict
@@ -128,10 +128,19 @@ def prepared_evaluation(
     Its settings are those of the run's own job, changed by nested `settings`, or else those of another job.
     """
     job = _job_to_evaluate(folder, other, settings)
-    scorers = prepare_scorers(job)
-    check_baseline(msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder))))
     secrets = read_secrets(job.provider, environ) if sends_requests(job.eval) else Secrets()
-    return PreparedEvaluation(folder, JudgeContext(job, secrets, RunStatus()), scorers)
+    return evaluation_of(folder, job, secrets)
+
+
+def evaluation_of(folder: Path, job: CheckedJob, secrets: Secrets) -> PreparedEvaluation:
+    """Return the evaluation of a run, ready to begin; the run need not have begun yet. Raises `UsageError`.
+
+    So all that can be wrong with a scorer, with a baseline, or with what lies in the folder is found before a run pays
+    for an answer. What its input must have is checked by `load`, when the input is scanned.
+    """
+    check_own_files(Layout(folder))
+    check_baseline(folder, job)
+    return PreparedEvaluation(folder, JudgeContext(job, secrets, RunStatus()), prepare_scorers(job))
 
 
 def evaluated(prepared: PreparedEvaluation) -> Evaluation:

@@ -117,7 +117,7 @@ def level_of(layout: Layout, baseline: Path) -> float:
 
 def remove_verdict(layout: Layout) -> None:
     """Remove the verdict on a run, because a new one is to be found. Raises `RunError` if the file is not ours."""
-    if not is_ours(layout.verdict_json, _is_verdict):
+    if not is_ours(layout.verdict_json, is_verdict):
         raise RunError(f"{layout.verdict_json}: was not written by batchmix; move it away")
     layout.verdict_json.unlink(missing_ok=True)
 
@@ -145,6 +145,7 @@ def score_lines(metrics: Metrics, comparisons: tuple[Comparison, ...]) -> tuple[
     return tuple(lines)
 
 
-def _is_verdict(path: Path) -> bool:
+def is_verdict(path: Path) -> bool:
+    """Return whether a file is a verdict that batchmix wrote."""
     content = json.loads(path.read_bytes())
     return isinstance(content, dict) and "batchmix" in content and "passed" in content

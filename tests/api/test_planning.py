@@ -57,3 +57,11 @@ def test_a_plan_refuses_what_the_run_would_refuse(settings: Any) -> None:
         bm.plan([*ROWS, {"txt": "a"}], PROMPT, **settings)
     with pytest.raises(UsageError, match="canary: sends requests"):
         bm.plan(ROWS, PROMPT, canary=3, **settings)
+
+
+def test_a_plan_says_what_judges_would_be_asked_and_how_small_a_fall_would_be_found(settings: Any) -> None:
+    judge = {"kind": "judge", "model": "m", "rubric": "Rate {{ response }}"}
+    plan = bm.plan(ROWS, PROMPT, eval={"scorers": [judge]}, **settings)
+    assert [(each.scorer, each.requests) for each in plan.judges] == [("judge", 10)]
+    assert [(each.scorer, each.rows) for each in plan.detectable] == [("judge", 10)]
+    assert bm.plan(ROWS, PROMPT, **settings).detectable == []

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from batchmix.errors import JobError, RunError
+from batchmix.errors import JobError, RunError, UsageError
 from batchmix.evaluation.scoring import SCORES_SCHEMA
 from tests.conftest import EvalBench
 
@@ -168,11 +168,11 @@ def test_rows_count_as_their_weight_says(evaluated: EvalBench) -> None:
 
 @pytest.mark.parametrize(("weight", "shown"), [("much", "'much'"), (-1, "'-1'"), (None, "no value"), ("inf", "'inf'")])
 def test_a_weight_that_is_none_is_refused_with_its_row(evaluated: EvalBench, weight: object, shown: str) -> None:
-    evaluated.settings["eval"]["weight"] = "w"
     evaluated.write_said(
         [{"said": "yes", "answer": "yes", "w": type(weight or "")(1)}, {"said": "yes", "answer": "yes", "w": weight}]
     )
     evaluated.run()
+    evaluated.settings["eval"]["weight"] = "w"
     with pytest.raises(RunError, match=f"eval.weight: row 1 has .*{shown}.* in the column 'w'"):
         evaluated.evaluate()
 
@@ -181,5 +181,5 @@ def test_a_weight_that_is_none_is_refused_with_its_row(evaluated: EvalBench, wei
 def test_a_column_that_is_not_carried_is_refused_before_anything_is_sent(evaluated: EvalBench, key: str) -> None:
     evaluated.settings["eval"][key] = "dok"
     evaluated.write_said([{"said": "yes", "answer": "yes", "doc": "a"}])
-    with pytest.raises(JobError, match=r"there is no column 'dok'.*did you mean doc"):
+    with pytest.raises(UsageError, match=r"there is no column 'dok'.*did you mean '?doc"):
         evaluated.run()

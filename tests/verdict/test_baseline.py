@@ -100,10 +100,10 @@ def test_a_pinned_run_that_is_gone_is_refused_before_anything_is_sent(nights: Ni
     nights.night("2026-01-01")
     pin(nights.root / "nights", "bench", "2025-01-01")
     with pytest.raises(RunError, match=r"2025-01-01: the pinned baseline is gone.*batchmix baseline .* --clear"):
-        check_baseline(read_job(None, nights.settings, {}))
+        check_baseline(nights.out, read_job(None, nights.settings, {}))
     nights.settings["eval"]["against"] = str(nights.root / "nowhere")
     with pytest.raises(RunError, match=r"nowhere: eval.against is gone"):
-        check_baseline(read_job(None, nights.settings, {}))
+        check_baseline(nights.out, read_job(None, nights.settings, {}))
 
 
 def test_a_file_of_pins_that_is_not_ours_is_left_alone(nights: Nights, tmp_path: Path) -> None:
