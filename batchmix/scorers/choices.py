@@ -26,6 +26,7 @@ from batchmix.scorers.answer_words import (
     any_word,
 )
 from batchmix.scorers.contrasts import without_denied
+from batchmix.scorers.late_pattern import late_pattern
 from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable
 from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings
@@ -46,7 +47,7 @@ _CLAUSE_END = r"\s*(?:[.,;:!)\n。，、！；]|\Z|です|だ|입니다)"
 
 
 def _pattern(text: str, flags: int = 0) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE | flags)
+    return late_pattern(text, re.IGNORECASE | flags)
 
 
 _ALONE = _pattern(rf"(?!.*[:：]\s*\Z)(?:[QA(]?\d{{1,4}}\s?[.):-])?{_JUNK}{_OPTION}{_JUNK}({MARK}){_JUNK}")

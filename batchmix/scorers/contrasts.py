@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from batchmix.scorers.answer_words import BUT, COPULAS, DENIES, INSTEAD, LINKS, NOT, OPTIONS, REJECTED, WRONG, any_word
+from batchmix.scorers.late_pattern import late_pattern
 from batchmix.scorers.letter_marks import MARK
 
 _OPEN, _CLOSE = r"[(\[{<\"'“‘「【]{0,2}", r"[)\]}>\"'”’」】]{0,2}"
@@ -23,7 +24,7 @@ _THAN = r"than|to|over|als|que|di|do que|чем|dan|än|niż"
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE)
+    return late_pattern(text, re.IGNORECASE)
 
 
 _COMPARED = tuple(

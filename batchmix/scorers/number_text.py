@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 
 _FORMS = {
     **{
         code: str(digit)
-        for code in range(0x80, sys.maxunicode + 1)
+        for code in range(0x80, 0x20000)  # the planes after these have no digits
         if (digit := unicodedata.decimal(chr(code), None)) is not None
     },
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if not 0xFF10 <= code <= 0xFF19},
