@@ -77,20 +77,22 @@ def test_systemds_calendar_covers_every_scheduled_time_within_the_hour(cron: str
     lines = re.findall(r"^OnCalendar=(.*)$", unit(UnitFormat.SYSTEMD, job, paths(tmp_path)), flags=re.MULTILINE)
     start = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
     until = start + datetime.timedelta(days=730)
-    calls = sorted(call for line in lines for call in _elapses(line, start, until))
     due, times = job.schedule.following(start), []
     while due is not None and due.astimezone(datetime.UTC) < until:
         times.append(due.astimezone(datetime.UTC))
         due = job.schedule.following(due)
+    most = 2 * len(times) + 4
+    calls = sorted(call for line in lines for call in _elapses(line, start, until, most + 1))
     late = [time for time in times if not any(0 <= (call - time).total_seconds() <= 3600 for call in calls)]
     assert late == []
-    assert len(calls) <= 2 * len(times) + 4
+    assert len(calls) <= most
 
 
-def _elapses(line: str, start: datetime.datetime, until: datetime.datetime) -> list[datetime.datetime]:
+def _elapses(line: str, start: datetime.datetime, until: datetime.datetime, count: int) -> list[datetime.datetime]:
+    """Return the first so many times of a calendar, up to a time. systemd takes long for those of the next centuries."""
     assert SYSTEMD is not None
     done = subprocess.run(
-        [SYSTEMD, "calendar", "--iterations=1500", f"--base-time={start:%Y-%m-%d %H:%M:%S} UTC", line],
+        [SYSTEMD, "calendar", f"--iterations={count}", f"--base-time={start:%Y-%m-%d %H:%M:%S} UTC", line],
         capture_output=True, text=True, check=True, env={"TZ": "UTC", "LANG": "C"},
     )  # fmt: skip
     stamps = re.findall(r"(?:Next elapse|Iter\. #\d+): \w+ (\S+ \S+) UTC", done.stdout)
