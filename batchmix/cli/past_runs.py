@@ -41,7 +41,7 @@ def past_lines(past: list[PastRun]) -> list[str]:
     pairs = dict.fromkeys((scored.model, scored.scorer) for past_run in past for scored in _scores(past_run))
     trends = [("model", "scorer", "over these runs", "first", "last")]
     for model, scorer in pairs:
-        values = [_value(past_run, model, scorer) for past_run in past]
+        values = [_value(past_run, model, scorer) for past_run in past if not past_run.run.is_try]
         numbers = [value for value in values if value is not None]
         if numbers:
             trends.append((cell(model), scorer, sparkline(values), number(numbers[0]), number(numbers[-1])))
@@ -60,6 +60,8 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
             "exit_code": past_run.run.starts[-1].exit_code if past_run.run.starts else None,
             "dataset": past_run.verdict.dataset if past_run.verdict else None,
             "prompt": past_run.prompt,
+            "try": past_run.run.is_try,
+            "pinned": _is_pinned(past_run),
             "changed": changed,
             "passed": past_run.verdict.passed if past_run.verdict else None,
             "alarms": [alarm.text for alarm in past_run.verdict.alarms] if past_run.verdict else [],
@@ -98,8 +100,17 @@ def _rows(past_run: PastRun, changed: str) -> list[tuple[str, ...]]:
 def _state(past_run: PastRun) -> str:
     code = past_run.run.starts[-1].exit_code if past_run.run.starts else None
     if past_run.metrics is None:
-        return "not evaluated" if code in {0, 1} else "not finished"
-    return "whole" if past_run.metrics.complete else "part"
+        state = "not evaluated" if code in {0, 1} else "not finished"
+    else:
+        state = "whole" if past_run.metrics.complete else "part"
+    state = "try" if past_run.run.is_try else state
+    return f"{state}, pinned" if _is_pinned(past_run) else state
+
+
+def _is_pinned(past_run: PastRun) -> bool:
+    from batchmix.verdict.pinned import is_pinned
+
+    return is_pinned(past_run.folder, past_run.run.name)
 
 
 def _verdict(past_run: PastRun) -> str:

@@ -84,7 +84,11 @@ def _run_scheduled(job: CheckedJob, options: dict[str, Any]) -> int:
 
 
 def _write_report(folder: Path) -> None:
-    """Write the report of a run, compared with its baseline if it has one. If that fails, the run has not failed."""
+    """Write the report of a run, compared with its baseline if it has one, and renew the indexes that lead to it.
+
+    If that fails, the run has not failed.
+    """
+    from batchmix.reports.index_page import renew_indexes
     from batchmix.reports.report_page import write_report
     from batchmix.store.run_folder import Layout
     from batchmix.verdict.verdict_file import read_verdict
@@ -92,6 +96,7 @@ def _write_report(folder: Path) -> None:
     verdict = read_verdict(Layout(folder))
     try:
         write_report(folder, verdict.baseline.folder(folder) if verdict and verdict.baseline else None)
+        renew_indexes(folder)
     except (BatchmixError, OSError) as error:
         echo_error(f"{folder}: the report could not be written: {error}")
 

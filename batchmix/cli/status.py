@@ -42,13 +42,18 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     if not folder.exists():
         raise reader.no_run(folder, root)
     view = reader.look(folder)
+    from batchmix.verdict.pinned import is_pinned
+
+    pinned = is_pinned(folder, view.run.name)
     if as_json:
-        echo_json(_record(view))
+        echo_json(_record(view) | {"pinned": pinned})
         return 1 if view.lost else 0
-    from batchmix.cli.summary import state_lines
+    from batchmix.cli.summary import state_lines, summary_row
 
     for line in state_lines(view):
         echo(line)
+    if pinned:
+        echo(summary_row("baseline", "pinned: later runs of the job are compared with it"))
     return 1 if view.lost else 0
 
 

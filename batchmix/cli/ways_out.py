@@ -67,10 +67,9 @@ class WaysOut(NamedTuple):
     def evaluated(self, evaluation: Evaluation, others: Sequence[Check] = ()) -> None:
         """Write the outcome of an evaluation, and of `others`, checks that are not about the evaluation."""
         if not self.none:
-            from batchmix.reports.checks import checked_run
+            from batchmix.reports.checks import evaluated_run_checks
 
-            diff = evaluation.diff
-            self.write(checked_run(evaluation.folder, evaluation.metrics, diff, evaluation.alarms, others))
+            self.write(evaluated_run_checks(evaluation, others))
 
     def compared(self, diff: Diff, examples: Sequence[Example | RewrittenAnswer]) -> None:
         """Write the outcome of a comparison."""

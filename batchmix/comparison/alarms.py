@@ -9,7 +9,7 @@ import msgspec
 
 from batchmix.comparison.metric_text import metric_name, metric_value, named_metric
 from batchmix.evaluation.measure import Metrics, model_value
-from batchmix.job.guards import OF_SCORERS, Guard, guarded
+from batchmix.job.guards import OF_SCORERS, Guard
 from batchmix.scorers.indirect import Judge
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ class Alarm(msgspec.Struct, frozen=True):
 
 def missed_thresholds(metrics: Metrics) -> list[Alarm]:
     """Return an alarm for each `min` or `max` of a guard that a run does not meet."""
-    scorers = [scorer.name for scorer in metrics.settings.scorers]
-    models = [model.model for model in metrics.models]
     missed = []
-    for guard, model, scorer in guarded(metrics.settings.all_guards, scorers, models):
+    for guard, model, scorer in metrics.guarded():
         if reason := _missed(metrics, guard, model, scorer):
             missed.append(Alarm("missed", model, guard.metric, scorer, {}, reason))
     return missed

@@ -48,7 +48,8 @@ def matched(old: ComparedRun, new: ComparedRun, pairing: Pairing) -> Match:
     models = _matched_models(old, new, pairing)
     other_scorers, gone_scorers = _other_scorers(old, new)
     later = [] if pairing.models and _is_same_run(old, new) else new.models
-    gone = [] if not later else [model for model in old.models if model not in {*models.values(), *new.models}]
+    there = {*models.values(), *new.models, *new.metrics.left_out}
+    gone = [] if not later else [model for model in old.models if model not in there]
     return Match(
         models=models,
         scorers=[

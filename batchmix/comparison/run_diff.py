@@ -158,8 +158,9 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
         comparisons += [*drifts.of(pair.model), *_of_scorers(pair.model, match.other_scorers)]
     comparisons += _untested(match.only_after, [*match.scorers, *match.other_scorers])
     models = [*match.models, *match.only_after]
+    guards = [guard for guard in settings.all_guards if guard.model not in new.metrics.left_out]
     comparisons += without_comparison(
-        comparisons, settings.all_guards, [scorer.name for scorer in settings.scorers if not scorer.compares], models
+        comparisons, guards, [scorer.name for scorer in settings.scorers if not scorer.compares], models
     )
     tested = list(with_verdicts([*comparisons, *scores.groups], settings.all_guards, settings.min_paired, level))
     whole = [compared for compared in [*tested, *_gone(match, old)] if not compared.group]

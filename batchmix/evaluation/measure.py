@@ -16,7 +16,7 @@ from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_a
 from batchmix.evaluation.row_design import DESIGN_FIELDS, RowDesign, design_columns, row_design
 from batchmix.evaluation.score_arrays import read_answers, read_has_target, read_scores
 from batchmix.job.eval_table import Eval
-from batchmix.job.guards import LATENCY_POINTS
+from batchmix.job.guards import LATENCY_POINTS, Guard, guarded
 from batchmix.statistics.metrics import Bools, Estimate, Floats, Ints, estimate, percentiles
 from batchmix.statistics.sample_metrics import majority_at, pass_all, pass_at
 from batchmix.store.filesystem import replace_file
@@ -64,6 +64,8 @@ class ScoreMetrics(msgspec.Struct, frozen=True):
     """The number of results whose row has no target. They are left out of everything else."""
     no_answer: int = 0
     """The number of results without an answer. They count as wrong."""
+    answered_mean: float | None = None
+    """The mean score of the results with an answer, as far as they have a score. None if there are none."""
     pass_at: dict[int, float] = {}
     """pass@k by k: at least one of k samples is right. Empty with one sample per row, or if scores are not 0 or 1."""
     pass_all: dict[int, float] = {}
@@ -96,8 +98,18 @@ class Metrics(msgspec.Struct, frozen=True):
     models: tuple[ModelMetrics, ...]
     scores: tuple[ScoreMetrics, ...]
     judges: tuple[JudgeUsage, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """The models of the job that a try left out. There is no verdict on them."""
     version: int = 1
     batchmix: str = __version__
+
+    def guarded(self) -> Iterator[tuple[Guard, str, str]]:
+        """Yield each guard with each model and scorer that it applies to, but for models that a try left out."""
+        scorers = [scorer.name for scorer in self.settings.scorers]
+        models = [model.model for model in self.models]
+        for guard, model, scorer in guarded(self.settings.all_guards, scorers, models):
+            if model not in self.left_out:
+                yield guard, model, scorer
 
 
 def metrics_path(layout: Layout) -> Path:
@@ -131,7 +143,8 @@ def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> M
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
     columns = tuple(dict.fromkeys([*settings.group_by, *design_columns(settings)]))
     results = read_result_arrays(layout.root, _FIELDS, columns, _SUMS)
-    models = tuple(_model_metrics(name, results) for name in run.models)
+    measured = _measured(results)
+    models = tuple(_model_metrics(name, results) for name in measured)
     del results.fields["latency_s"], results.fields["refused"]  # frees the memory that the scores need
     return Metrics(
         name=run.name,
@@ -143,7 +156,14 @@ def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> M
         models=models,
         scores=tuple(_score_metrics(settings, results, layout)) if settings.scorers else (),
         judges=judges,
+        left_out=tuple(name for name in run.models if name not in measured),
     )
+
+
+def _measured(results: ResultArrays) -> list[str]:
+    """Return the models of a run, without those that a try has left out."""
+    run = results.run
+    return [name for name in run.models if not run.is_try or len(results.positions(name))]
 
 
 def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
@@ -168,7 +188,7 @@ def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
 
 
 def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Iterator[ScoreMetrics]:
-    positions = {model: results.positions(model) for model in results.run.models}
+    positions = {model: results.positions(model) for model in _measured(results)}
     groups = {column: list(sorted_groups(results.texts[column][1])) for column in settings.group_by}
     design = row_design(settings, results)
     several = any(bool((np.diff(results.fields["row"][each]) == 0).any()) for each in positions.values())
@@ -209,7 +229,7 @@ class _ScorerScores(msgspec.Struct):
         scores = self.scores[positions]
         scored = ~np.isnan(scores)
         scores, rows = scores[scored], self.results.fields["row"][positions[scored]]
-        design = self.design.at(positions[scored])
+        design, answered = self.design.at(positions[scored]), self.results.fields["ok"][positions[scored]]
         return ScoreMetrics(
             model=model,
             scorer=self.scorer,
@@ -218,10 +238,16 @@ class _ScorerScores(msgspec.Struct):
             unscored=int((~scored & self.has_target[positions]).sum()),
             no_target=int((~scored & ~self.has_target[positions]).sum()),
             no_answer=int((~self.results.fields["ok"][positions]).sum()),
+            answered_mean=_mean(scores[answered], design.at(np.flatnonzero(answered)).weights),
             pass_at=pass_at(scores, rows),
             pass_all=pass_all(scores, rows),
             majority_at={} if self.answers is None else majority_at(scores, rows, self.answers[positions[scored]]),
         )
+
+
+def _mean(scores: Floats, weights: Floats | None) -> float | None:
+    total = len(scores) if weights is None else float(weights.sum())
+    return float(np.average(scores, weights=weights)) if total else None
 
 
 def sorted_groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:

@@ -14,9 +14,10 @@ from batchmix.comparison.verdicts import Comparison
 from batchmix.errors import RunError
 from batchmix.evaluation.measure import Metrics, read_metrics
 from batchmix.formats.amounts import counted
-from batchmix.job.guards import guarded
 from batchmix.reports.report_tables import group_name
 from batchmix.store.run_folder import Layout
+from batchmix.verdict.outcome import Evaluation
+from batchmix.verdict.verdict_file import ScoreTrend
 
 _Key = tuple[str, str, str, tuple[tuple[str, str | None], ...]]
 
@@ -44,6 +45,7 @@ class CheckedRun(msgspec.Struct, frozen=True):
     metrics: Metrics | None = None
     """None if the run has not been evaluated."""
     diff: Diff | None = None
+    trends: tuple[ScoreTrend, ...] = ()
 
     @property
     def failures(self) -> list[Check]:
@@ -62,6 +64,22 @@ def checked_run(
         found += [_compared(one) for one in (*diff.comparisons, *diff.groups) if one.verdict]
     found += _further(alarms, diff)
     return CheckedRun(folder, _job_name(folder), tuple(found), alarms, metrics, diff)
+
+
+def evaluated_run_checks(evaluation: Evaluation, others: Iterable[Check] = ()) -> CheckedRun:
+    """Return all checks of an evaluated run, also those of its trends that are steady."""
+    found = (evaluation.folder, evaluation.metrics, evaluation.diff, evaluation.alarms)
+    run = checked_run(*found, others)
+    checks = [check for check in run.checks if check.kind != "trend"]
+    checks += [_trend_check(trend, evaluation.alarms) for trend in evaluation.trends]
+    return msgspec.structs.replace(run, checks=tuple(checks), trends=evaluation.trends)
+
+
+def _trend_check(trend: ScoreTrend, alarms: Iterable[Alarm]) -> Check:
+    name = f"trend: {trend.scorer} over {counted(trend.nights, 'night')}"
+    of_trends = [alarm for alarm in alarms if alarm.kind == "trend"]
+    failure = next((one.text for one in of_trends if (one.model, one.scorer) == (trend.model, trend.scorer)), "")
+    return Check(trend.model, name, failure, "trend" if failure else "")
 
 
 def compared_run_checks(diff: Diff) -> CheckedRun:
@@ -95,9 +113,7 @@ def _job_name(folder: Path) -> str:
 
 def _thresholds(metrics: Metrics, alarms: Iterable[Alarm]) -> Iterator[Check]:
     missed = {_key(alarm): alarm.text for alarm in alarms if alarm.kind == "missed"}
-    scorers = [scorer.name for scorer in metrics.settings.scorers]
-    models = [model.model for model in metrics.models]
-    for guard, model, scorer in guarded(metrics.settings.all_guards, scorers, models):
+    for guard, model, scorer in metrics.guarded():
         bounds = [] if guard.min is None else [f"at least {guard.min:g}"]
         bounds += [] if guard.max is None else [f"at most {guard.max:g}"]
         if bounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,12 +19,15 @@ from batchmix.evaluation.measure import Metrics, metrics_path
 from batchmix.formats.amounts import counted
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
+from batchmix.job import CheckedJob
 from batchmix.job.guards import guarded
 from batchmix.job.secrets import secrets_if_set
 from batchmix.reports.drawing import Drawing, Scale
 from batchmix.reports.html_page import check_page, is_page, write_page
 from batchmix.store.run_folder import Layout, run_folders
+from batchmix.verdict.baseline import is_night
 from batchmix.verdict.history import PastRun, past_runs
+from batchmix.verdict.pinned import is_pinned
 
 INDEX = "index.html"
 _MAX_NIGHTS = 60
@@ -34,8 +38,15 @@ _MAX_ALARMS = 20
 """The most alarms of a job that are shown in words."""
 _WIDTH, _HEIGHT = 180, 34
 
-State = Literal["passed", "failed", "no baseline", "not evaluated", "not finished"]
-_SIGNS: dict[State, str] = {"passed": "✓", "failed": "✕", "no baseline": "○", "not evaluated": "·", "not finished": "…"}
+State = Literal["passed", "failed", "no baseline", "not evaluated", "not finished", "try"]
+_SIGNS: dict[State, str] = {
+    "passed": "✓",
+    "failed": "✕",
+    "no baseline": "○",
+    "not evaluated": "·",
+    "not finished": "…",
+    "try": "~",
+}
 """How each state is marked, so that it can be told without colours."""
 
 
@@ -56,6 +67,7 @@ class JobOverview(msgspec.Struct):
 
     name: str
     state: State
+    """That of the last night. A try is none, and only counts in a job that has no other runs."""
     last: PastNight
     alarms: list[str]
     thresholds: list[str]
@@ -93,15 +105,19 @@ def write_index(root: Path) -> tuple[Path, list[str]]:
     return path, unreadable
 
 
+def renew_indexes(run: Path) -> None:
+    """Write the indexes anew that are there already, one or two levels above a run. Raises `RunError`."""
+    for root in run.resolve().parents[:2]:
+        if (root / INDEX).exists() and is_page(root / INDEX):
+            write_index(root)
+
+
 def _layout(past: Sequence[PastRun]) -> Layout:
     """Return a layout with the permissions and secrets of the last run whose job can be read."""
-    for one in reversed(past):
-        try:
-            job = reader.recorded_job_in(one.run)
-        except RunError:
-            continue
-        return Layout(one.folder, mode=job.output.permissions, secrets=secrets_if_set(job.provider, os.environ))
-    return Layout(Path())
+    job = _job(past)
+    if job is None:
+        return Layout(Path())
+    return Layout(Path(), mode=job.output.permissions, secrets=secrets_if_set(job.provider, os.environ))
 
 
 def _unreadable(root: Path, past: Iterable[PastRun]) -> Iterator[str]:
@@ -119,25 +135,39 @@ def _unreadable(root: Path, past: Iterable[PastRun]) -> Iterator[str]:
 
 
 def _overview(root: Path, runs: Sequence[PastRun]) -> JobOverview:
+    job = _job(runs)
     shown = list(runs[-_MAX_NIGHTS:])
-    nights = [_night(root, one) for one in shown]
-    last = runs[-1]
-    alarms = [clean(text, 400) for text in _alarms(last)]
+    nights = [_night(root, one, is_try=_is_try(one, job)) for one in shown]
+    counted_runs = [one for one in shown if not _is_try(one, job)]
+    last = (counted_runs or shown)[-1]
+    alarms = [clean(text, 400) for text in _alarms(last)] if counted_runs else []
     more = [f"and {len(alarms) - _MAX_ALARMS:,} more"] if len(alarms) > _MAX_ALARMS else []
     return JobOverview(
         name=clean(last.run.name, 100),
-        state=nights[-1].state,
-        last=nights[-1],
+        state=nights[shown.index(last)].state,
+        last=nights[shown.index(last)],
         alarms=[*alarms[:_MAX_ALARMS], *more],
         thresholds=[clean(text, 200) for text in _thresholds(last.metrics)] if last.metrics else [],
-        scores=list(_scores(shown)),
+        scores=list(_scores(counted_runs)),
         nights=nights,
         left_out=len(runs) - len(shown),
     )
 
 
-def _night(root: Path, one: PastRun) -> PastNight:
-    state, report = _state(one), one.folder / "report.html"
+def _job(runs: Sequence[PastRun]) -> CheckedJob | None:
+    """Return the job of the last run that says it. None if none does."""
+    for one in reversed(runs):
+        with contextlib.suppress(RunError):
+            return reader.recorded_job_in(one.run)
+    return None
+
+
+def _is_try(one: PastRun, job: CheckedJob | None) -> bool:
+    return one.run.is_try if job is None else not is_night(one, job)
+
+
+def _night(root: Path, one: PastRun, *, is_try: bool) -> PastNight:
+    state, report = "try" if is_try else _state(one), one.folder / "report.html"
     day = one.folder.name if one.folder.parent != root else one.started_at[:10] or one.folder.name
     notes = [f"{clean(str(one.folder.relative_to(root)), 100)}", state, *_notes(one)]
     # A name such as `javascript:…` must not be taken for a scheme, hence the dot.
@@ -169,6 +199,8 @@ def _notes(one: PastRun) -> Iterator[str]:
         answered = Layout(one.folder).answers_in_summary()
         yield f"{answered:,} of {counted(one.run.results, 'result')} answered"
         return
+    if is_pinned(one.folder, one.run.name):
+        yield "the pinned baseline"
     if one.valid_verdict and (baseline := one.valid_verdict.baseline):
         yield clean(
             f"compared with {baseline.run} ({baseline.how})" if baseline.run else f"no baseline: {baseline.note}", 200

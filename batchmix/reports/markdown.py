@@ -18,6 +18,7 @@ from batchmix.formats.amounts import counted
 from batchmix.formats.display import clean
 from batchmix.reports.checks import CheckedRun
 from batchmix.reports.report_tables import group_name
+from batchmix.verdict.verdict_file import ScoreTrend
 
 MARKDOWN_MARK = b"<!-- batchmix -->"
 """What each such file that batchmix has written begins with."""
@@ -45,6 +46,7 @@ def markdown(run: CheckedRun, examples: Sequence[Example | RewrittenAnswer] = ()
     if run.metrics is not None:
         scores = [scored for scored in run.metrics.scores if not scored.group]
         lines += table(("model", "scorer", "score", "95 %", "scored", "no score"), map(_score_cells, scores))
+    lines += table(("trend", "model", "scorer", "nights", "before", "after"), map(_trend_cells, run.trends))
     for example in examples:
         lines += _example(example)
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -145,6 +147,12 @@ def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
     mean = "" if score.mean is None else f"{score.mean:.3f}"
     interval = "" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}"
     return code(scored.model), code(scored.scorer), mean, interval, f"{score.n:,}", f"{scored.unscored:,}"
+
+
+def _trend_cells(trend: ScoreTrend) -> tuple[str, ...]:
+    means = ("" if mean is None else f"{mean:.3f}" for mean in (trend.before, trend.after))
+    state = "🔴 falling" if trend.alarm else "too few nights" if trend.bound is None else "steady"
+    return state, code(trend.model), code(trend.scorer), f"{trend.nights:,}", *means
 
 
 def _example(example: Example | RewrittenAnswer) -> Iterator[str]:

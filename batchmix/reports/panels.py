@@ -118,7 +118,7 @@ def _difference(comparison: Comparison, paired: Paired) -> IntervalRow:
 
 def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawing]:
     """Yield a chart for each scorer: the models' scores over the past runs, if there is more than one run."""
-    evaluated = [past_run for past_run in past if past_run.metrics]
+    evaluated = [past_run for past_run in past if past_run.metrics and not past_run.run.is_try]
     marks = {at: _MARKS[changed] for at, changed in enumerate(version_changes(evaluated)) if changed}
     left_out = max(0, len(evaluated) - _MAX_RUNS)
     shown_marks = {at - left_out: mark for at, mark in marks.items() if at >= left_out}

@@ -147,6 +147,9 @@ def _scored(past: PastRun, model: str, scorer: ScorerSettings) -> ScoreMetrics |
 
 def _answered_mean(scored: ScoreMetrics) -> float | None:
     """Return the mean score of the answered rows. Rows without an answer have 0, and are guarded by themselves."""
+    if scored.answered_mean is not None:
+        return scored.answered_mean
+    # An older version of batchmix did not keep it; nor is there one without an answer.
     score = scored.score
     answered = score.n - scored.no_answer
     return None if score.mean is None or answered <= 0 else score.mean * score.n / answered

@@ -38,6 +38,15 @@ def read_pins(root: Path, name: str) -> Pins:
     return _read(root / FILE).jobs.get(name, Pins())
 
 
+def is_pinned(folder: Path, name: str) -> bool:
+    """Return whether a run is the pinned baseline of its job, as far as that can be read."""
+    try:
+        pinned = read_pins(folder.resolve().parent, name).pinned
+    except RunError:
+        return False
+    return pinned is not None and folder.resolve().parent / pinned == folder.resolve()
+
+
 def pinned_jobs(root: Path) -> dict[str, str]:
     """Return the pinned run of each job that has one, by the job's name. Raises `RunError`."""
     return {name: pins.pinned for name, pins in _read(root / FILE).jobs.items() if pins.pinned is not None}

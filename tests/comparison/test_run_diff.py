@@ -113,7 +113,7 @@ def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
 def reasons(found: Diff) -> dict[str, str]:
     """Return why each metric, or group, was not compared."""
     return {
-        "".join([one.scorer and one.metric or one.metric, *(f" {value}" for value in one.group.values())]): one.reason
+        "".join([(one.scorer and one.metric) or one.metric, *(f" {value}" for value in one.group.values())]): one.reason
         for one in found.not_compared
     }
 

@@ -10,10 +10,12 @@ import pytest
 from batchmix.errors import RunError
 from batchmix.reports.index_page import write_index
 from batchmix.reports.report_page import write_report
+from batchmix.verdict.pinned import pin
 from tests.calling import batchmix
 from tests.comparison.test_run_diff import evaluated_run, put_scores, rows
-from tests.conftest import EvalBench
+from tests.conftest import EvalBench, Provider
 from tests.reports.test_report_page import EVIL, Page
+from tests.verdict.nights import Nights
 
 
 def index(root: Path) -> Page:
@@ -44,7 +46,7 @@ def test_each_job_has_its_nights_with_their_states_and_reports(evaluated: EvalBe
     assert nights(page) == [
         ("passed", "./nightly/2026-11-01/report.html"),
         ("failed", "./nightly/2026-11-02/report.html"),
-        ("not-evaluated", ""),
+        ("try", ""),
     ]
     for text in (
         "2 jobs, 1 failed.",
@@ -53,10 +55,9 @@ def test_each_job_has_its_nights_with_their_states_and_reports(evaluated: EvalBe
         "m · includes",
         "0.500 to 1.000",
         "2026-11-01 to 2026-11-02",
-        "3 of 3 results answered",
     ):
         assert text in page.text
-    assert page.text.index("bench failed") < page.text.index("plain not evaluated"), "jobs that failed come first"
+    assert page.text.index("bench failed") < page.text.index("plain try"), "jobs that failed come first"
     assert (root / "index.html").stat().st_mode & 0o777 == 0o600
     index(root)
 
@@ -107,3 +108,16 @@ def test_an_index_that_is_not_ours_and_a_folder_without_runs_are_refused(evaluat
     assert batchmix("report", str(evaluated.root / "out"), "--against", str(made)).returncode == 2
     (evaluated.root / "empty").mkdir()
     assert batchmix("report", str(evaluated.root / "empty")).returncode == 2
+
+
+def test_tries_and_runs_by_hand_are_no_nights_and_the_pinned_run_is_marked(tmp_path: Path, standin: Provider) -> None:
+    nights_of_job = Nights(tmp_path, standin)
+    nights_of_job.night("2026-01-01")
+    nights_of_job.night("2026-01-02", right=5, limit=10)
+    nights_of_job.night("2026-01-03", right=5, scheduled=False)
+    pin(tmp_path / "nights", "bench", "2026-01-01")
+    page = index(tmp_path)
+    assert [state for state, _ in nights(page)] == ["no-baseline", "try", "try"]
+    assert "1 job, 0 failed." in page.text
+    titles = [str(attributes["title"]) for _, attributes in page.tags if "title" in attributes]
+    assert any("2026-01-01; no baseline; the pinned baseline" in title for title in titles)

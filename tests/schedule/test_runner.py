@@ -186,6 +186,9 @@ def test_on_finish_receives_the_verdict_and_the_report_that_the_run_has_written(
     command = [sys.executable, "-c", READ, str(received)]
     scored = '[eval]\nagainst = "last-good"\n[[eval.scorers]]\nkind = "regex"\npattern = "never"\n[[eval.guards]]\nmin = 0.5\n'
     job = schedule_bench.write(on_finish=command, more=scored)
+    index = schedule_bench.root / "runs" / "index.html"
+    index.parent.mkdir()
+    index.write_text("<title>runs – batchmix</title>")  # an index that is there is kept up to date
     assert schedule_bench.once("2026-03-10T06:00:00Z", job).returncode == 1
     message = json.loads(received.read_bytes())
     report = schedule_bench.root / "runs/nightly/2026-03-10/report.html"
@@ -195,6 +198,7 @@ def test_on_finish_receives_the_verdict_and_the_report_that_the_run_has_written(
     assert [(score["scorer"], score["score"]) for score in message["scores"]] == [("regex", 0.0)]
     assert message["baseline"] == {"run": "", "how": "last-good", "note": "this is the first run"}
     assert report.exists()
+    assert "m: regex is 0, less than 0.5" in index.read_text()
 
 
 @pytest.mark.parametrize("verdict", ["[]", "{", '{"starts": 1, "alarms": [3], "scores": {}}', '{"starts": 1}'])

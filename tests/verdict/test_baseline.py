@@ -163,3 +163,13 @@ def test_a_night_is_compared_at_the_level_that_leaves_so_many_false_alarms_in_a_
     del nights.settings["schedule"]
     found = nights.judge()
     assert (found.verdict.level, found.passed) == (0.05, False)
+
+
+def test_models_that_a_try_leaves_out_have_no_verdict(nights: Nights) -> None:
+    del nights.settings["model"]
+    nights.settings["models"] = [{"id": "a"}, {"id": "b"}]
+    nights.settings["eval"]["guards"] = [{"min": 0.5}, {"metric": "answered", "model": "b", "min": 1.0}]
+    nights.night("2026-01-01")
+    found = nights.night("2026-01-02", models=("a",))
+    assert (compared_with(found), found.alarms, found.metrics.left_out) == ("2026-01-01", (), ("b",))
+    assert {score.model for score in found.verdict.scores} == {"a"}

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from batchmix.job import read_job
+from batchmix.reports.checks import Check, evaluated_run_checks
+from batchmix.reports.markdown import markdown
 from batchmix.verdict.history import past_runs
 from batchmix.verdict.months import score_trends
 from batchmix.verdict.outcome import Evaluation
 from batchmix.verdict.pinned import pin
 from batchmix.verdict.verdict_file import ScoreTrend
-from tests.conftest import Provider
+from tests.conftest import EvalBench, Provider
 from tests.verdict.nights import Nights
 
 COUNT = 20
@@ -44,6 +46,7 @@ def copies(nights: Nights, means: list[float]) -> None:
         shutil.copytree(model, nights.out)
         nights.date(name(number))
         edit(nights.out / "evaluation" / "metrics.json", ["scores", 0, "score"], mean=mean, n=1_000, rows=1_000)
+        edit(nights.out / "evaluation" / "metrics.json", ["scores", 0], answered_mean=mean)
         verdict = nights.out / "evaluation" / "verdict.json"
         edit(verdict, ["comparisons", 0, "paired"], low=-0.013, high=0.013)
     shutil.rmtree(model)
@@ -106,5 +109,23 @@ def test_the_evaluation_of_a_night_has_the_alarm_of_the_trend(nights: Nights) ->
     assert last.alarms[0].text.startswith(f"m: includes has been falling over {COUNT + 1} nights: ")
     assert not last.passed
     assert last.verdict.trends == last.trends
+    failed = evaluated_run_checks(last)
+    assert [check.kind for check in failed.failures] == ["trend"]
     by_hand: Evaluation = nights.night(name(COUNT + 1), right=25, scheduled=False)
     assert by_hand.trends == ()
+
+
+def test_a_steady_trend_is_a_check_that_passes_and_is_in_the_markdown(nights: Nights) -> None:
+    run = evaluated_run_checks(nights.night("2026-01-01"))
+    assert run.checks[-1] == Check("m", "trend: includes over 1 night")
+    assert "| too few nights | `m` | `includes` | 1 |" in markdown(run)
+
+
+def test_the_mean_of_a_night_counts_rows_as_their_weight_says_and_only_answered_ones(evaluated: EvalBench) -> None:
+    evaluated.settings["input"]["prompt"] = "[[rehearsal:{{ kind }}]] {{ said }}"
+    evaluated.settings["eval"]["weight"] = "w"
+    said = [("echo", "yes", 3), ("echo", "no", 1), ("400", "yes", 5), ("echo", "yes", 0)]
+    evaluated.write_said([{"kind": kind, "said": word, "answer": "yes", "w": w} for kind, word, w in said])
+    evaluated.run()
+    scored = evaluated.evaluate().scores[0]
+    assert (scored.score.mean, scored.answered_mean) == (3 / 9, 0.75)
