@@ -61,11 +61,16 @@ NOT = (
     r"|inte|ikke|ei|nie|není|nem|nu|δεν|değil|bukan|tidak|не|ні|ни|nie|không phải|không|ليس|ليست|نیست|לא|नहीं|নয়|ไม่ใช่|ไม่|不是|不|并非|并不|非|ない|아니"
 )
 """Words that deny what follows."""
-WRONG = (
-    r"wrong|incorrect|false|not|isn't|isnt|can't|cannot|invalid|untrue|doesn't|does not|don't|didn't|fails|unlikely|improbable|implausible|excluded|eliminated|ruled out|out|impossible|falsch|inkorrekt|unrichtig|faux|fausse"
+UNTRUE = (
+    r"wrong|incorrect|false|invalid|untrue|unlikely|improbable|implausible|excluded|eliminated|ruled out|impossible|falsch|inkorrekt|unrichtig|faux|fausse"
     r"|incorrecte?|incorrect[ao]s?|fals[ao]|errad[ao]|erróne[ao]|equivocad[ao]|sbagliat[ao]|errat[ao]|scorrett[ao]|onjuist|fout|fel|błędn[ay]|nesprávn[áě]"
     r"|hibás|greșit[ăa]?|λάθος|yanlış|salah|неверн\w+|неправильн\w+|невірн\w+|sai|خاطئة|خطأ|غلط|نادرست|שגויה|गलत|ভুল|ผิด|错误|错的|错|錯誤|不正确|不正確"
-    r"|不对|ではなく|ではない|じゃない|가 아니라|이 아니라|間違い|誤り|틀린|틀렸|오답|nicht|pas|no|não|non|не|不|no way|neither|nor|[✗✘❌✕×]"
+    r"|不对|間違い|誤り|틀린|틀렸|오답"
+)
+"""Adjectives for a wrong result."""
+WRONG = (
+    rf"{UNTRUE}|not|isn't|isnt|can't|cannot|doesn't|does not|don't|didn't|fails|out"
+    r"|ではなく|ではない|じゃない|가 아니라|이 아니라|nicht|pas|no|não|non|не|不|no way|neither|nor|[✗✘❌✕×]"
 )
 """Words after a result that deny it."""
 BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|lecz|ale|melainkan|mà là|а|но|بل|बल्कि|而是|但是|而|むしろ|아니라"
@@ -80,8 +85,18 @@ DENIES = (
     r"|не подходит|неверен|неверн\w+|неправильн\w+|маловероят\w+|не"
 )
 """Words that follow what they deny, or stand directly in front of it."""
+OR = r"or|oder|ou|o|или|або|lub|albo|eller|vagy|sau|nebo|veya|ya da|atau|hoặc|या|أو"
+"""Words between two results of which only one can be right."""
 INSTEAD = r"rather than|instead of|as opposed to|over|statt|anstatt|anstelle von|plutôt que|au lieu de|en (?:lugar|vez) de|em vez de|invece (?:di|che)|вместо|in plaats van"
 """Words in front of what is not chosen, behind what is."""
+DENIED_BEHIND = r"(?:가|이|는|은|が|は|も)?[ \t]?(?:正解|答え|정답|답)?[ \t]?(?:이|가|では|じゃ)?[ \t]?(?:아닙니다|아니다|아니에요|아님|ありません|ない(?:です)?|違います|틀렸)|\s?(?:सही\s|ठीक\s)?(?:उत्तर\s)?नहीं|\s?(?:değil|olamaz)"
+"""What follows that which is denied, in languages whose sentences end with the verb."""
+CANNOT = (
+    r"\b(?:can'?t|cannot|can not|could not|couldn't|unable to|not able to|impossible to)\s(?:\w+\s){0,2}(?:determined?|say|tell|work|find|found|calculated?|answer(?:ed)?|computed?|solved?|know|give|provide|help)\b"
+    r"|\b(?:not enough|insufficient|failed to|didn't find|did not find|is unclear|please (?:give|provide|send|share|tell))\b"
+    r"|无法|不能确定|kann (?:ich )?(?:es )?nicht|ne peux pas|no puedo|no se puede|не могу|невозможно"
+)
+"""A pattern for sentences that give up."""
 REJECTED = (
     r"don't (?:think|believe|see|agree|choose|pick)|do not (?:think|believe|agree)|wouldn't (?:choose|pick|say|go)|would (?:never|not) (?:choose|pick|say)|doubt|disagree|hardly|unlikely|avoid|no way|never"
     r"|wrong to (?:choose|pick|say)|rule out|ruled out|exclude|excluding|eliminate|glaube nicht|denke nicht|bezweifle|schließe|kaum|ne (?:pense|crois) pas|je doute|no creo|dudo|não (?:acho|creio)|non (?:credo|penso)|dubito"

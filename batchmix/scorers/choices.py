@@ -26,11 +26,21 @@ from batchmix.scorers.answer_words import (
     any_word,
 )
 from batchmix.scorers.contrasts import without_denied
+from batchmix.scorers.fields import field_texts, read_fields
 from batchmix.scorers.late_pattern import late_pattern
 from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable
 from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings
-from batchmix.scorers.statements import Found, ReadPlace, StatedPlace, after_retraction, final_text, settled, statements
+from batchmix.scorers.statements import (
+    Found,
+    ReadPlace,
+    StatedPlace,
+    after_retraction,
+    answered_text,
+    final_text,
+    settled,
+    statements,
+)
 
 _OPEN, _CLOSE = r"[(\[{<\"'“‘「【]{0,3}", r"[)\]}>\"'”’」】]{0,3}"
 _OPTION = rf"(?:{any_word(OPTIONS)}\s{{0,3}})?"
@@ -166,10 +176,13 @@ class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
 def chosen_letter(text: str, letters: str, *, is_cut_off: bool = False) -> Found[str]:
     """Return the letter that an answer chooses.
 
-    These are tried in order, and the first that names a letter counts: where the result is stated (see `statements`), a
-    letter that is called right or chosen, one at the beginning, and one that ends the text. Letters that are denied or
-    only weighed do not count. An answer that was cut off must have stated its result, or consist of the letter.
+    Of an answer that consists of fields, that of the result is read. Otherwise, these are tried in order, and the first
+    that names a letter counts: where the result is stated (see `statements`), a letter that is called right or chosen,
+    one at the beginning, and one that ends the text. Letters that are denied or only weighed do not count. An answer
+    that was cut off must have stated its result, or consist of the letter.
     """
+    if fields := field_texts(answered_text(text)):
+        return read_fields(fields, lambda field: chosen_letter(field, letters))
     try:
         text = without_denied(marked(readable(own_words(_TAG.sub("", final_text(text)))), letters))
     except RefusedTextError as error:

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import re
 
-from batchmix.scorers.answer_words import BUT, COPULAS, DENIES, INSTEAD, LINKS, NOT, OPTIONS, REJECTED, WRONG, any_word
+from batchmix.scorers.answer_words import (
+    BUT,
+    COPULAS,
+    DENIED_BEHIND,
+    DENIES,
+    INSTEAD,
+    LINKS,
+    NOT,
+    OPTIONS,
+    REJECTED,
+    WRONG,
+    any_word,
+)
 from batchmix.scorers.late_pattern import late_pattern
 from batchmix.scorers.letter_marks import MARK
 
@@ -56,8 +68,7 @@ _DENIED_BEFORE = _pattern(
 )
 _DENIED_AFTER = _pattern(
     rf"{_ONE}[\s,]{{0,2}}(?:{any_word(COPULAS)}[ \t]{{0,2}})?{_ADVERBS}(?:{any_word(DENIES)}(?![ \t]?(?:{WRONG}))"
-    rf"|(?:가|이|는|은|が|は|も)?[ \t]?(?:正解|答え|정답|답)?[ \t]?(?:이|가|では|じゃ)?[ \t]?(?:아닙니다|아니다|아니에요|아님|ありません|ない(?:です)?|違います|틀렸)"
-    rf"|\s?(?:सही\s|ठीक\s)?(?:उत्तर\s)?नहीं|\s?(?:değil|olamaz))"
+    rf"|{DENIED_BEHIND})"
 )
 
 

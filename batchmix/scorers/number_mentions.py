@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from batchmix.scorers.answer_words import CANNOT
+
 _NUMBER = r"(?<![\d.,])[-–]?\d[\d.,]{0,30}+(?:/\d{1,15})?%?"
 _PRE_BOUND = (
     r"\b(?:(?:more|less|fewer|greater|higher|lower|larger|smaller|bigger|later|earlier) than|at (?:least|most)|up to|(?<!\d )(?:under|below|above|over)|exceed(?:s|ing)?|a (?:minimum|maximum) of"
@@ -50,12 +52,7 @@ _ONLY_SUPPOSED = re.compile(
     r"|(?:ist|sind|est-ce|est|es|wie|was|warum|combien|cuánto|quanto)\b.*\?\s*\Z|.*\bwould\b.*\bif\b|if\b.*\bwould\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_CANNOT = re.compile(
-    r"\b(?:can'?t|cannot|can not|could not|couldn't|unable to|not able to|impossible to)\s(?:\w+\s){0,2}(?:determined?|say|tell|work|find|found|calculated?|answer(?:ed)?|computed?|solved?|know|give|provide|help)\b"
-    r"|\b(?:not enough|insufficient|failed to|didn't find|did not find|is unclear|please (?:give|provide|send|share|tell))\b"
-    r"|无法|不能确定|kann (?:ich )?(?:es )?nicht|ne peux pas|no puedo|no se puede|не могу|невозможно",
-    re.IGNORECASE,
-)
+_CANNOT = re.compile(CANNOT, re.IGNORECASE)
 _BROKEN_OFF = re.compile(
     r"(?:[+×*÷/=:：(]|(?<!\.)[–-]|[^\W\d][,，、]|其中|所以|因此|以及"
     r"|\b(?:and|or|with|the|of|are|which|each|(?<!it )is|to|so|by|an?|und|mit|je|oder|et|de|y|con|que|aus|en))\s*\Z",

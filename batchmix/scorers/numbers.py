@@ -11,6 +11,7 @@ from typing import Literal
 
 from batchmix.answers.reasoning import RefusedTextError
 from batchmix.scorers.answer_words import COPULAS, LINKS, NOT, any_word
+from batchmix.scorers.fields import field_texts, read_fields
 from batchmix.scorers.number_forms import FoundNumber, found_numbers
 from batchmix.scorers.number_mentions import (
     asserted,
@@ -24,7 +25,16 @@ from batchmix.scorers.number_text import is_enumerated, plain_digits, without_as
 from batchmix.scorers.number_words import with_digits
 from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings, Share, target_text
-from batchmix.scorers.statements import ANSWER, Found, ReadPlace, StatedPlace, final_text, settled, statements
+from batchmix.scorers.statements import (
+    ANSWER,
+    Found,
+    ReadPlace,
+    StatedPlace,
+    answered_text,
+    final_text,
+    settled,
+    statements,
+)
 
 _MOST_BOLD = 10
 _MOST_HEAD_CHARS = 100
@@ -107,10 +117,13 @@ class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
 def given_number(text: str, take: str, *, is_cut_off: bool = False) -> Found[float]:
     """Return the number that an answer gives.
 
-    These are tried in order: where the result is stated (see `statements`), what is bold in the last line, and the
+    Of an answer that consists of fields, that of the result is read. Otherwise, these are tried in order: where the
+    result is stated (see `statements`), what is bold in the last line, and the
     first or last number of the text. Dates, versions, footnotes, labels and what is in parentheses are no results. A
     range and a list are not one number.
     """
+    if fields := field_texts(answered_text(text)):
+        return read_fields(fields, lambda field: given_number(field, take))
     try:
         text = asserted(own_words(final_text(text)))
     except RefusedTextError as error:
@@ -168,7 +181,7 @@ def _touches(place: StatedPlace, text: str) -> bool:
 def _whole(text: str) -> list[ReadPlace[float]]:
     """Return what a text of one line says that begins with its number, and has few words."""
     stripped = text.strip().strip("*_`\"' ")
-    if len(stripped) > 80 or _SENTENCES.search(stripped):
+    if len(stripped) > 80 or stripped[:1] == "{" or _SENTENCES.search(stripped):
         return []
     values = _stated(StatedPlace(0, stripped))
     few = len(stripped.split()) <= 3 or not any(map(str.isalpha, stripped))

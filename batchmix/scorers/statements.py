@@ -107,7 +107,8 @@ def statements(text: str, nouns: re.Pattern[str]) -> Iterator[list[StatedPlace]]
     `nouns` matches the nouns that announce a result.
     """
     yield [StatedPlace(start, content, is_final=True) for start, content in _boxes(text)][-1:]
-    yield [StatedPlace(start, content, is_final=True) for start, content in _tagged(text)][-1:]
+    tagged = [*_tagged(text)][-1:]
+    yield [StatedPlace(start, content[:_MOST_STATED_CHARS], is_final=True) for start, content in tagged]
     yield [StatedPlace(match.start(), match[2].strip("\"'"), is_final=False) for match in _KEY.finditer(text)][
         -_MOST_ANNOUNCED:
     ]
@@ -115,11 +116,17 @@ def statements(text: str, nouns: re.Pattern[str]) -> Iterator[list[StatedPlace]]
     yield [*announced(text, nouns)]
 
 
+def boxed_or_tagged(text: str) -> str | None:
+    """Return what the last box of a text holds, or the last tag such as `<answer>`. None if there is neither."""
+    found = [*_boxes(text)] or [*_tagged(text)]
+    return found[-1][1] if found else None
+
+
 def _tagged(text: str) -> Iterator[tuple[int, str]]:
     tags = list(_TAG.finditer(text))
     for opening, closing in itertools.pairwise(tags):
         if not opening[1] and closing[1] and opening[2].lower() == closing[2].lower():
-            yield opening.start(), text[opening.end() : closing.start()][:_MOST_STATED_CHARS]
+            yield opening.start(), text[opening.end() : closing.start()]
 
 
 def announced(text: str, nouns: re.Pattern[str]) -> Iterator[StatedPlace]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from batchmix.scorers.answer_words import any_word
+from batchmix.scorers.number_forms import found_numbers
+from batchmix.scorers.number_text import plain_digits, without_asides
 
-_QUOTES = str.maketrans("‘’‚‛´“”„‟«»", '\'\'\'\'\'""""""')
-_AROUND = re.compile(r"\A[\s*_`\"'¡]+|[\s*_`\"'.!。！…]+\Z")
-_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
-_NOT = "not|isn't|wasn't|aren't|weren't|never|nicht|kein|pas|no es|no era|não é|non è|не|niet|inte|ikke|nie"
-_NEGATION = (
-    rf"{any_word(_NOT)}\s"
-    r"(?:(?:the|in|at|by|really|actually|der|die|das|la|le|el|il|de)\s){0,2}|(?:不是|并非)\s?"
-)
-_DENIAL = re.compile(_NEGATION, re.IGNORECASE)
+_QUOTES = str.maketrans("‘’‚‛´ʼ′‹›“”„‟«»″〝〞", "'" * 9 + '"' * 9)
+_SUBSCRIPT = re.compile(r"(?<=[^\W\d_])[₀-₉]+")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_OTHER_MEANING = ("<super>", "<sub>", "<fraction>", "<circle>")
+"""The kinds of compatible forms that a person reads as something else: `x²` is not `x2`."""
+_AROUND = re.compile(r"\A(?:(?:#{1,6}|[-•])\s(?=[*_`\"'¡]*[^\W\d]))?+[\s*_`\"'¡]*|[\s*_`\"'.!。！…]+\Z")
 _BRACKETS = re.compile(r"\(([^()]+)\)|\[([^\[\]]+)\]|「([^「」]+)」|\$([^$]+)\$")
 _FULL_STOP = re.compile(r"[.!。！…]+\Z")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
@@ -23,22 +21,57 @@ _NO_SPACES = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """The letters of scripts that put no spaces between words, or that join endings to them."""
 _LETTER = rf"[^\W_{_NO_SPACES}]"
 _IS_LETTER = re.compile(_LETTER)
-_NO_LETTER_BEFORE = re.compile(f"(?<!{_LETTER})")
-_NO_LETTER_AFTER = re.compile(f"(?!{_LETTER})")
-_NO_NUMBER_BEFORE = re.compile(r"(?<!\d[.,])(?<!(?<!\w)[-\u2212])")
-_NO_NUMBER_AFTER = re.compile(r"(?![.,]\d)")
+_NO_LETTER_BEFORE = re.compile(rf"(?<!{_LETTER})(?<!{_LETTER}_)(?<!\bnon-)")
+_NO_LETTER_AFTER = re.compile(rf"(?!{_LETTER}|_{_LETTER}|\+(?!\w)|\+\+|#)")
+_NO_NUMBER_BEFORE = re.compile(r"(?<!\d[.,:])(?<!(?<!\w)-)")
+_NO_NUMBER_AFTER = re.compile(r"(?![.,:]\d)")
 _TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
+_UNIT = re.compile(r"(?<=\d) ?(?=[^\W\d_]|[°%])")
+"""Where a number and its unit meet."""
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
+"""A number as a person would write it, unlike a code such as `007`."""
+
+
+class _PlainSigns(dict[int, str | None]):
+    """What each sign is read as, found when it is first asked for. None if it is not seen at all."""
+
+    def __missing__(self, code: int) -> str | None:
+        sign = chr(code)
+        category, kind = unicodedata.category(sign), unicodedata.decomposition(sign).split(" ")[0]
+        if category == "Cf" or 0xFE00 <= code <= 0xFE0F:
+            found = None
+        elif category == "Pd" or sign == "\u2212":
+            found = "-"
+        elif kind.startswith("<") and kind not in _OTHER_MEANING:
+            found = unicodedata.normalize("NFKC", sign)
+        else:
+            found = sign
+        self[code] = found
+        return found
+
+
+_PLAIN_SIGNS = _PlainSigns()
+
+
+def plain_signs(text: str) -> str:
+    """Return a text with composed accents, one form of quotation marks, dashes and letters, and nothing unseen.
+
+    So much looks the same to a person. Other accents, case and raised digits do not.
+    """
+    if text.isascii():
+        return text
+    text = _SUBSCRIPT.sub(lambda match: match[0].translate(_SUBSCRIPTS), text.translate(_QUOTES))
+    return unicodedata.normalize("NFC", text.translate(_PLAIN_SIGNS))
 
 
 def plain_form(text: str) -> str:
-    """Return a text with composed accents, straight quotation marks and single spaces."""
-    return " ".join(unicodedata.normalize("NFC", text).translate(_QUOTES).split())
+    """Return a text with plain signs and single spaces."""
+    return " ".join(plain_signs(text).split())
 
 
 def bare_form(text: str) -> str:
-    """Return a plain text without the markup, brackets, quotation marks and full stops around it, in narrow forms."""
-    bare = _AROUND.sub("", text.translate(_WIDE))
+    """Return a plain text without the markup, brackets, quotation marks and full stops around it."""
+    bare = _AROUND.sub("", text)
     inner = _BRACKETS.fullmatch(bare)
     return (inner and inner[inner.lastindex or 0].strip()) or bare or text
 
@@ -53,7 +86,7 @@ def normal_form(text: str) -> str:
 
     As the evaluation of SQuAD does it (Rajpurkar et al. 2016), except that a number keeps its sign and its point.
     """
-    text = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", text.translate(_PLAIN_SIGNS)).casefold()
     kept = (sign if not _is_punctuation(text, at) else " " if sign in "-–—/" else "" for at, sign in enumerate(text))
     words = "".join(kept)
     return " ".join(_ARTICLE.sub(" ", words).split()) or " ".join(words.split())
@@ -75,19 +108,16 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(normal_form(text))
 
 
-def without_denial(text: str, denied: str) -> str:
-    """Return a text without those places that name this one right after a word such as `not`."""
-    if not _DENIAL.search(text):  # compiling the pattern below takes longer than all else about an answer
-        return text
-    return re.sub(rf"(?:{_NEGATION}){re.escape(denied)}", " ", text, flags=re.IGNORECASE)
-
-
 def has_words(text: str, wanted: str) -> bool:
-    """Return whether a text has this one within it as whole words.
+    """Return whether a text has this one within it as whole words, or if it is a number, one of the same value.
 
-    `10` is not in `10.5`, and `1234` is in `1,234`.
+    `10` is not in `10.5` or `12:10`, `C` is not in `C++`, and `5 km` is in `5km`.
     """
-    return _has_words(text, wanted) or (wanted.isdigit() and _has_words(_THOUSANDS.sub("", text), wanted))
+    if _has_words(text, wanted) or (_UNIT.search(wanted) and _has_words(_UNIT.sub("", text), _UNIT.sub("", wanted))):
+        return True
+    if not _NUMBER.fullmatch(wanted):
+        return False
+    return any(found.value == float(wanted) for found in found_numbers(without_asides(plain_digits(text))))
 
 
 def _has_words(text: str, wanted: str) -> bool:

@@ -8,6 +8,9 @@ from collections import Counter
 from typing import Any, ClassVar, Literal
 
 from batchmix.errors import JobError
+from batchmix.scorers.fields import result_text
+from batchmix.scorers.mentions import meant
+from batchmix.scorers.quotations import unmarked
 from batchmix.scorers.settings import (
     CUT_OFF,
     MAX_CHARS,
@@ -25,11 +28,13 @@ from batchmix.scorers.text_forms import (
     has_words,
     normal_form,
     plain_form,
+    plain_signs,
     tokens,
-    without_denial,
     without_full_stop,
 )
 
+_MARKED = re.compile(r"[{}<>\\]")
+"""A target with one of these may be a piece of what marks a result."""
 _DECIMAL = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
 
 _MAX_CHARS = 50_000
@@ -54,8 +59,10 @@ class Exact(ScorerSettings, frozen=True, kw_only=True, tag="exact"):
 
     def score(self, response: str, target: str) -> Score:
         """Compare the whole answer."""
-        answers, wanted = self._forms(answered_text(response)), self._forms(target)
-        is_equal = not {answers[0], answers[-1]}.isdisjoint(wanted[:2])
+        answer = answered_text(response)
+        result = result_text(answer) if self.strip else answer
+        whole, answers, wanted = self._forms(answer), self._forms(result), self._forms(target)
+        is_equal = not {whole[0], whole[-1], answers[0], answers[-1]}.isdisjoint(wanted[:2])
         return Score(float(is_equal), target, answers[-1] if self.strip else response)
 
     def score_cut_off(self, response: str, target: str) -> Score:
@@ -82,14 +89,19 @@ class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
 
     casefold: bool = True
     words: bool = True
-    """Whether the target must be there as whole words, and not right after `not`. If not, it may be a part of one."""
+    """Whether the target must be there as whole words, and stated: neither denied, nor asked, nor one of several. If
+    not, it may be a part of a word."""
     normalize: bool = False
     """Whether case, punctuation, articles and wide forms of letters are ignored, as in SQuAD."""
 
     def score(self, response: str, target: str) -> Score:
         """Look for the target in the answer."""
-        answer, wanted = self._form(answered_text(response)), self._form(target)
-        is_included = has_words(without_denial(answer, wanted), wanted) if self.words else wanted in answer
+        wanted, text = self._form(target), answered_text(response)
+        if not self.words:
+            return Score(float(wanted in self._form(text)), target)
+        own = text if _MARKED.search(target) else result_text(text)
+        stated = meant(plain_signs(own), plain_form(target))
+        is_included = any(has_words(self._form(form), wanted) for form in (stated, unmarked(stated)))
         return Score(float(is_included), target)
 
     def _form(self, text: str) -> str:

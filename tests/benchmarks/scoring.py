@@ -33,6 +33,8 @@ FILES = (
     CORPORA / "more_answers.jsonl",
     CORPORA / "misleading_answers.jsonl",
     CORPORA / "json_answers.jsonl",
+    CORPORA / "text_answers.jsonl",
+    CORPORA / "structured_answers.jsonl",
     CORPORA / "labelled_verdicts.jsonl",
     CORPORA / "more_verdicts.jsonl",
 )

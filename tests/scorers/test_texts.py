@@ -19,10 +19,10 @@ def scored(scorer: ScorerSettings, response: str, target: Any, finish_reason: st
 
 def test_no_pattern_is_compiled_for_each_target(monkeypatch: pytest.MonkeyPatch) -> None:
     score = Includes().score_function()
-    score("It is 1,234, not Rome.", "1234", {})
+    score("It is 1234 (1,234).", "1234", {})
     monkeypatch.setattr("re._compiler.compile", lambda pattern, flags: pytest.fail(f"compiled {pattern}"))
     for number in range(1000, 1600):
-        assert score(f"It is {number}, or {number:,}.", str(number), {}).score == 1
+        assert score(f"It is {number} ({number:,}).", str(number), {}).score == 1
 
 
 @pytest.mark.parametrize(
