@@ -16,8 +16,15 @@ def why_fewer(pair: ModelPairs, rows: int, lost: Mapping[str, Bools]) -> str:
     `lost` says for each cause which pairs could not. A pair that has several causes counts for the first.
     """
     of_pairs = _counts(lost, np.ones(len(pair.after), np.bool_))
-    alone = rows - len(pair.after) - pair.left_out
-    return _in_words(of_pairs | {"with another request": pair.left_out, "that only one of the runs has": alone})
+    alone = rows - len(pair.after) - pair.left_out - pair.other_rows
+    return _in_words(
+        of_pairs
+        | {
+            "of another row with the same number": pair.other_rows,
+            "with another request": pair.left_out,
+            "that only one of the runs has": alone,
+        }
+    )
 
 
 def why_fewer_in_group(chosen: Bools, rows: int, lost: Mapping[str, Bools]) -> str:

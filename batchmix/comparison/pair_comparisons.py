@@ -106,14 +106,15 @@ class ScoredPairs:
             at[can_score[at]]
             for at, can_score in zip((self._pair.in_before, self._pair.in_after), self._can_score, strict=True)
         ]
+        # What the earlier run has is to be found again, but a try leaves rows out on purpose.
+        side = 1 if self._runs[1].results.run.is_try else 0
         for value, code in sorted_groups(values):
             in_group = [at[of_run[at] == code] for at, of_run in zip(to_score, codes, strict=True)]
-            rows = most_to_pair(self._runs, *map(len, in_group))
-            if not rows:
+            if not any(map(len, in_group[side:])):
                 continue
-            clusters = (run.design.clusters[at] for run, at in zip(self._runs, in_group, strict=True))
-            independent = most_to_pair(self._runs, *(len(np.unique(found)) for found in clusters))
             here = of_pairs == code
+            rows = len(in_group[side]) or int(here.sum())
+            independent = len(np.unique(self._runs[side].design.clusters[in_group[side]]))
             names = self._pair.model, "score", scorer, None, {column: value}, self._pair.before_model
             yield compared_values(
                 Comparison(*names, rows, independent),

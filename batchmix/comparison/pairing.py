@@ -107,6 +107,10 @@ class ModelPairs(msgspec.Struct, frozen=True):
     """Whether the requests differ, for each pair."""
     left_out: int
     """The number of results in both runs that are no pairs because the requests must be the same, and differ."""
+    other_rows: int = 0
+    """The number of results in both runs that are no pairs because they are of other rows, which have no ids."""
+    told_by: tuple[str, ...] = ()
+    """The columns that say so. Empty if the requests do."""
 
     @property
     def unpaired(self) -> int:

@@ -70,6 +70,13 @@ def request_changes(old: ComparedRun, new: ComparedRun, pairs: Sequence[ModelPai
         yield from _first_prompt(old, new, pairs)
 
 
+def asks_alike(old: ComparedRun, new: ComparedRun, pair: ModelPairs) -> bool:
+    """Return whether the jobs of two runs make the same request of the same row for a model."""
+    earlier, later = (reader.job_of(run.layout.root) for run in (old, new))
+    texts = all(_text(earlier, name) == _text(later, name) for name in _TEXTS)
+    return texts and _model(earlier, pair.before_model) == _model(later, pair.model)
+
+
 _TEXTS = ("system", "prompt", "messages", "answer schema")
 
 

@@ -15,11 +15,12 @@ from batchmix.comparison.metric_text import named_metric
 from batchmix.comparison.pair_comparisons import Rewritten, ScoreChange, ScoredPairs, rewritten
 from batchmix.comparison.pairing import ComparedRun, ModelPairs, Pairer, Pairing, compared_run, pairs_by_custom_id
 from batchmix.comparison.request_changes import RequestChange, request_changes
+from batchmix.comparison.same_rows import SameRows, other_row_notes
 from batchmix.comparison.verdicts import (
     LEVEL,
     VERDICTS,
     Comparison,
-    too_small_groups,
+    left_out_groups,
     with_verdicts,
     without_comparison,
 )
@@ -147,6 +148,8 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
     match = matched(old, new, pairing)
     pairer = Pairer(old, new, pairs_by_custom_id(old, new), pairing.same_request)
     pairs = [pairer.pairs(before_model, model) for model, before_model in match.models.items()]
+    if not pairer.by_custom_id and not match.is_same_run:
+        pairs = list(map(SameRows(old, new).of, pairs))
     scores = _Scores(pairs)
     for scorer in match.scorers:
         scores.add(scorer, old, new)
@@ -175,7 +178,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
         changed=sum(int((~scores.same_target[pair.model]).sum()) + pair.left_out for pair in pairs),
         same_request=pairing.same_request,
         unpaired=sum(pair.unpaired for pair in pairs),
-        left_out=(*match.left_out, *too_small_groups(groups)),
+        left_out=(*match.left_out, *other_row_notes(pairs), *left_out_groups(groups)),
         comparisons=shown,
         missed=tuple(alarm.text for alarm in missed),
         moved=tuple(sorted(scores.changes, key=lambda change: (change.after - change.before, change.row))),

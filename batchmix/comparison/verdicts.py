@@ -176,13 +176,16 @@ def _too_few(compared: Comparison, count: int, level: float) -> str:
     return f"{counted(count, kind)} can't show a {change}: it takes {needed:,} to tell it from chance"
 
 
-def too_small_groups(groups: Sequence[Comparison]) -> Iterator[str]:
-    """Yield a message that names the groups that are too small to be compared, if there are any."""
-    small = [group for group in groups if not group.verdict and group.reason]
-    names = dict.fromkeys(f"{column} = {value}" for group in small for column, value in group.group.items())
-    if names:
-        are = "group is" if len(names) == 1 else "groups are"
-        yield f"{len(names):,} {are} too small to be compared: {', '.join(names)}"
+def left_out_groups(groups: Sequence[Comparison]) -> Iterator[str]:
+    """Yield a message that names the groups that only the later run has, and one for those that are too small."""
+    untested = [group for group in groups if not group.verdict and group.reason]
+    for what, chosen in (
+        ("new, and could not be compared", [group for group in untested if not group.rows]),
+        ("too small to be compared", [group for group in untested if group.rows]),
+    ):
+        names = dict.fromkeys(f"{column} = {value}" for group in chosen for column, value in group.group.items())
+        if names:
+            yield f"{len(names):,} {'group is' if len(names) == 1 else 'groups are'} {what}: {', '.join(names)}"
 
 
 def without_comparison(

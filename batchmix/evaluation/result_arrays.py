@@ -59,6 +59,13 @@ def hashes(column: Any) -> Array:
     return np.fromiter((hash(text) for text in column.to_pylist()), np.int64, len(column))
 
 
+def as_texts(column: pa.Array) -> pa.Array:
+    """Return a column's values as readable text."""
+    if is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        return column.cast(pa.string())
+    return pa.array([None if value is None else text_of(value) for value in values(column)], pa.string())
+
+
 def _ms(name: str) -> Callable[[pa.RecordBatch], Array]:
     """Return a function that extracts a column of times in milliseconds, with -1 for a missing time."""
     return lambda batch: np.asarray(pc.fill_null(batch[name].cast(pa.int64()), -1))
@@ -173,14 +180,7 @@ def _add(arrays: ResultArrays, batch: pa.RecordBatch, values: Mapping[str, dict[
 
 def _codes(column: pa.Array, values: dict[str | None, int]) -> Array:
     """Return a code for each value of a column. New values are added to `values`, which maps values to codes."""
-    texts = _texts(column).dictionary_encode(null_encoding="encode")
+    texts = as_texts(column).dictionary_encode(null_encoding="encode")
     numbers = [values.setdefault(value, len(values)) for value in texts.dictionary.to_pylist()]
     codes: Array = np.array(numbers, np.int32)[np.asarray(texts.indices)]
     return codes
-
-
-def _texts(column: pa.Array) -> pa.Array:
-    """Return a column's values as readable text."""
-    if is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
-        return column.cast(pa.string())
-    return pa.array([None if value is None else text_of(value) for value in values(column)], pa.string())

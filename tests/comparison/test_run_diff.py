@@ -113,8 +113,7 @@ def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
 def reasons(found: Diff) -> dict[str, str]:
     """Return why each metric, or group, was not compared."""
     return {
-        "".join([(one.scorer and one.metric) or one.metric, *(f" {value}" for value in one.group.values())]): one.reason
-        for one in found.not_compared
+        " ".join([one.metric, *(str(value) for value in one.group.values())]): one.reason for one in found.not_compared
     }
 
 
@@ -171,8 +170,8 @@ def test_a_group_that_is_gone_or_has_lost_its_rows_is_not_compared(evaluated: Ev
     assert [(alarm.kind, alarm.group) for alarm in gone.alarms] == [("not compared", {"kind": kind}) for kind in "bc"]
     assert gone.left_out == ("1 group is too small to be compared: kind = e",)
     assert [one.verdict for one in gone.groups] == ["same", "not compared", "not compared", "same", ""]
-    renamed = compare_runs(before, grouped(evaluated, "more", "abcdef", e=17))
-    assert [one.group["kind"] for one in renamed.not_compared] == ["f"]
+    more = compare_runs(before, grouped(evaluated, "more", "abcdef"))
+    assert (more.passed, more.left_out[0]) == (True, "1 group is new, and could not be compared: kind = f")
 
 
 def test_rows_without_a_target_are_named_and_no_comparison_of_the_others_is_enough(evaluated: EvalBench) -> None:
@@ -185,6 +184,50 @@ def test_rows_without_a_target_are_named_and_no_comparison_of_the_others_is_enou
     assert [alarm.text for alarm in found.alarms] == [f"m: includes, unscored by includes: {why}"]
     evaluated.settings["eval"]["min_paired"] = 0.2
     assert compare_runs(evaluated_run(evaluated, "enough", made), evaluated.out).passed
+
+
+def without_ids(questions: list[str], **more: list[Any]) -> list[dict[str, Any]]:
+    """Return rows without ids, whose one target is right for all."""
+    return [
+        {"n": n, "said": f"yes {question}", "answer": "yes"} | {name: values[n] for name, values in more.items()}
+        for n, question in enumerate(questions)
+    ]
+
+
+def test_rows_of_another_dataset_are_not_paired_by_their_number(evaluated: EvalBench) -> None:
+    questions, others = ([f"{word} {n}" for n in range(20)] for word in ("old", "new"))
+    before = evaluated_run(evaluated, "before", without_ids(questions))
+    why = "none of 20 results can be compared with the other run's: 20 of another row with the same number"
+    note = (
+        "20 rows with another row of the same number: their columns 'said' differ; to pair rows wherever they are,"
+        " name the column of their ids: [input] id"
+    )
+    for name, asked in (("other", others), ("shuffled", questions[7:] + questions[:7])):
+        found = compare_runs(before, evaluated_run(evaluated, name, without_ids(asked)))
+        assert (found.paired, found.unpaired, found.left_out) == (0, 40, (note,))
+        assert reasons(found) == dict.fromkeys(["score", "unscored", "answered", "refused"], why)
+    inserted = compare_runs(before, evaluated_run(evaluated, "inserted", without_ids([*questions[:19], "x"])))
+    assert (inserted.passed, inserted.paired, inserted.unpaired) == (True, 19, 2)
+
+
+def test_a_column_that_is_new_each_night_does_not_make_other_rows(evaluated: EvalBench) -> None:
+    nights = [
+        evaluated_run(
+            evaluated, night, without_ids([f"q {n}" for n in range(20)], draft=[f"{night}{n}" for n in range(20)])
+        )
+        for night in ("first", "second")
+    ]
+    assert compare_runs(*nights).paired == 20
+
+
+def test_without_columns_in_common_requests_tell_other_rows_unless_the_prompt_has_changed(evaluated: EvalBench) -> None:
+    evaluated.settings["input"]["columns"] = []
+    evaluated.settings["eval"] = {"scorers": [{"kind": "regex", "pattern": "."}]}
+    runs = []
+    for name, prompt in (("old", ""), ("new", ""), ("new", "Be kind. ")):
+        evaluated.settings["input"]["prompt"] = f"[[rehearsal:echo]] {prompt}{{{{ said }}}}"
+        runs.append(evaluated_run(evaluated, f"{name}{prompt[:2]}", without_ids([f"{name} {n}" for n in range(20)])))
+    assert [compare_runs(runs[0], later).paired for later in runs] == [20, 0, 20]
 
 
 def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBench) -> None:
