@@ -74,6 +74,10 @@ class Fork:
                 self.returncode = int(self._reply.readline())
         return self.returncode
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process, which must not have ended."""
+        os.kill(self.pid, number)
+
     def poll(self) -> int | None:
         """Return the exit code, or None while the process runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 from pathlib import Path
 
@@ -15,37 +14,18 @@ import pytest
 
 from batchmix.engine import send as sending
 from batchmix.errors import Stopped
+from tests import forking
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.killing import command, write_rows
 
 INTERRUPTS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-AT = """
-    import os, signal, sys
-    from pathlib import Path
-    import batchmix.{module} as module
-    from batchmix.cli import main
-    real = module.{name}
-    def now(*args, **kwargs):
-        for number in {numbers!r}:
-            os.kill(os.getpid(), number)
-        return real(*args, **kwargs)
-    module.{name} = now
-    main()
-"""
-"""Runs batchmix and sends it signals when it first calls a function."""
 
 
 def interrupted(at: str, numbers: list[int], *call: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     module, _, name = at.partition(":")
-    code = textwrap.dedent(AT).format(module=module, name=name, numbers=[int(number) for number in numbers])
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
-    try:
-        return subprocess.run(
-            [sys.executable, "-c", code, *call], capture_output=True, text=True, input=stdin, check=False
-        )
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    listed = ",".join(str(int(number)) for number in numbers)
+    return forking.run([sys.executable, "-m", "tests.interrupting", module, name, listed, *call], stdin)
 
 
 PLACES = [

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from tests import forking
 from tests.conftest import Provider
 from tests.killing import write_rows
+from tests.polling import wait_until
 
 
 @dataclasses.dataclass
@@ -38,12 +40,34 @@ class ScheduleBench:
         return path
 
     def call(self, now: str, *jobs: Path, mode: str = "once") -> list[str]:
-        """Return the command of a scheduler whose clock starts at `now`."""
+        """Return the command of a scheduler whose clock starts at `now`, or with the mode `on` is that of `set_clock`."""
         return [sys.executable, "-m", "tests.scheduling", now, str(self.state), mode, *map(str, jobs)]
 
     def once(self, now: str, *jobs: Path) -> subprocess.CompletedProcess[str]:
         """Run the jobs that are due."""
         return forking.run(self.call(now, *jobs))
+
+    def start(self, now: str, *jobs: Path) -> forking.Fork:
+        """Start a scheduler that runs the jobs that are due."""
+        return forking.Fork(self.call(now, *jobs))
+
+    def stay_on(self, now: str, *jobs: Path, stdout: IO[str] | None = None) -> forking.Fork:
+        """Start a scheduler that runs jobs until it is stopped, and return once it has stored its first state."""
+        self.set_clock(now)
+        with Path(os.devnull).open("r+") as null:
+            started = forking.Fork(self.call(str(self.clock), *jobs, mode="on"), [null, stdout or null, null])
+        wait_until(lambda: any(self.state.glob("*.json")))
+        return started
+
+    def set_clock(self, now: str) -> None:
+        """Set the clock of a scheduler that stays on. It stands still."""
+        moved = self.root / "clock.new"
+        moved.write_text(now)
+        moved.replace(self.clock)
+
+    @property
+    def clock(self) -> Path:
+        return self.root / "clock"
 
     @property
     def state(self) -> Path:

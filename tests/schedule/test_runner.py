@@ -19,8 +19,7 @@ from batchmix.schedule.finish_message import message_of
 from batchmix.schedule.state import ScheduledRun
 from batchmix.store.lock import take_lock
 from batchmix.store.run_folder import Layout, RunFile, Start
-from tests import forking
-from tests.polling import WITHIN_S, first_line, read_pipe, wait_until
+from tests.polling import WITHIN_S, read_pipe, wait_until
 from tests.schedule.conftest import ScheduleBench
 
 READ = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())"
@@ -54,7 +53,7 @@ def test_no_scheduled_run_is_lost_repeated_or_paid_twice_after_random_kills(sche
     kills = 0
     for day in (29, 30):
         while True:
-            process = forking.Fork(schedule_bench.call(f"2026-03-{day}T06:00:00Z", job))
+            process = schedule_bench.start(f"2026-03-{day}T06:00:00Z", job)
             try:
                 assert process.wait(rng.uniform(0.1, 1.4) + kills / 20) == 0
                 break
@@ -74,9 +73,7 @@ def test_a_signal_drains_the_run_and_the_next_start_resumes_it(
 ) -> None:
     job = schedule_bench.write()
     schedule_bench.standin.behave("latency=0.2")
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
-    process = subprocess.Popen(schedule_bench.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
-    signal.signal(signal.SIGHUP, before)
+    process = schedule_bench.start("2026-03-10T06:00:00Z", job)
     _sending(schedule_bench)
     process.send_signal(number)
     assert process.wait(WITHIN_S) == 128 + number
@@ -92,9 +89,9 @@ def test_a_signal_drains_the_run_and_the_next_start_resumes_it(
 def test_a_killed_scheduler_leaves_no_run_process_behind(schedule_bench: ScheduleBench) -> None:
     job = schedule_bench.write()
     schedule_bench.standin.behave("latency=0.2")
-    process = subprocess.Popen(schedule_bench.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
+    process = schedule_bench.start("2026-03-10T06:00:00Z", job)
     _sending(schedule_bench)
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.wait()
     os.close(take_lock(schedule_bench.root / "runs/nightly/2026-03-10/lock", "the run", wait=True))
     assert schedule_bench.run_json("2026-03-10")["starts"][-1]["exit_code"] == 143
@@ -104,7 +101,7 @@ def test_a_killed_scheduler_leaves_no_run_process_behind(schedule_bench: Schedul
 def test_a_killed_run_is_resumed_at_once(schedule_bench: ScheduleBench) -> None:
     job = schedule_bench.write()
     schedule_bench.standin.behave("latency=0.2")
-    process = subprocess.Popen(schedule_bench.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
+    process = schedule_bench.start("2026-03-10T06:00:00Z", job)
     _sending(schedule_bench)
     os.kill(schedule_bench.run_json("2026-03-10")["starts"][-1]["pid"], signal.SIGKILL)
     assert process.wait(WITHIN_S) == 0
@@ -131,10 +128,10 @@ def test_a_scheduled_run_that_could_not_begin_is_started_later(schedule_bench: S
 
 
 def test_the_scheduler_keeps_waiting_until_a_signal_ends_it(schedule_bench: ScheduleBench) -> None:
-    """The scheduled time is a second after the start; then nothing is due any more."""
     received, command = listener(schedule_bench.root)
     job = schedule_bench.write(on_finish=command)
-    process = subprocess.Popen(schedule_bench.call("2026-03-10T01:29:59Z", job, mode="on"), stdout=subprocess.DEVNULL)
+    process = schedule_bench.stay_on("2026-03-10T01:29:59Z", job)
+    schedule_bench.set_clock("2026-03-10T01:30:00Z")
     summary = json.loads(read_pipe(received))
     assert (summary["job"], summary["night"], summary["exit_code"], summary["ok"]) == (
         "nightly",
@@ -142,18 +139,19 @@ def test_the_scheduler_keeps_waiting_until_a_signal_ends_it(schedule_bench: Sche
         0,
         schedule_bench.rows,
     )
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     assert process.wait(WITHIN_S) == 143
     assert schedule_bench.finished_runs() == [("2026-03-10", 0)]
 
 
 def test_a_first_start_waits_for_its_first_scheduled_time(schedule_bench: ScheduleBench) -> None:
-    call = schedule_bench.call("2026-03-10T06:00:00Z", schedule_bench.write(), mode="on")
-    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert first_line(process.stdout) == "nightly: the next run is due at 2026-03-11 02:30:00+01:00\n"
-        process.terminate()
-        assert process.wait(WITHIN_S) == 143
+    shown = schedule_bench.root / "shown.txt"
+    with shown.open("w") as stdout:
+        process = schedule_bench.stay_on("2026-03-10T06:00:00Z", schedule_bench.write(), stdout=stdout)
+    wait_until(shown.read_text)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(WITHIN_S) == 143
+    assert shown.read_text() == "nightly: the next run is due at 2026-03-11 02:30:00+01:00\n"
     assert schedule_bench.scheduled_runs() == []
     assert schedule_bench.standin.request_count() == 0
 
@@ -161,13 +159,14 @@ def test_a_first_start_waits_for_its_first_scheduled_time(schedule_bench: Schedu
 def test_a_second_scheduler_names_the_process_of_the_first(schedule_bench: ScheduleBench) -> None:
     received, command = listener(schedule_bench.root)
     job, other = schedule_bench.write(on_finish=command), schedule_bench.write("other")
-    process = subprocess.Popen(schedule_bench.call("2026-03-10T01:29:59Z", job, mode="on"), stdout=subprocess.DEVNULL)
+    process = schedule_bench.stay_on("2026-03-10T01:29:59Z", job)
+    schedule_bench.set_clock("2026-03-10T01:30:00Z")
     read_pipe(received)
     second = schedule_bench.once("2026-03-10T06:00:00Z", job)
     assert second.returncode == 2
     assert f"process {process.pid} on" in second.stderr
     assert schedule_bench.once("2026-03-10T06:00:00Z", other).returncode == 0
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     assert process.wait(WITHIN_S) == 143
 
 
@@ -233,13 +232,13 @@ def test_a_bad_job_file_is_tried_again_once_it_is_mended(schedule_bench: Schedul
     good, bad = schedule_bench.write("good"), schedule_bench.write("bad", on_finish=command)
     mended = bad.read_text()
     bad.write_text("nonsense")
-    call = schedule_bench.call("2026-03-10T01:29:50Z", bad, good, mode="on")
-    process = subprocess.Popen(call, stdout=subprocess.DEVNULL)
-    wait_until((schedule_bench.state / "good.json").exists)
+    process = schedule_bench.stay_on("2026-03-10T01:29:50Z", bad, good)
     assert not (schedule_bench.state / "bad.json").exists()
     bad.write_text(mended)
+    wait_until((schedule_bench.state / "bad.json").exists)
+    schedule_bench.set_clock("2026-03-10T01:30:00Z")
     assert json.loads(read_pipe(received))["job"] == "bad"
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     assert process.wait(WITHIN_S) == 143
 
 
@@ -267,11 +266,11 @@ def test_each_of_two_runs_on_one_date_has_its_folder_by_time(schedule_bench: Sch
 def test_a_job_file_that_became_invalid_is_a_scheduled_run_with_exit_code_2(schedule_bench: ScheduleBench) -> None:
     received, command = listener(schedule_bench.root)
     job = schedule_bench.write(on_finish=command)
-    process = subprocess.Popen(schedule_bench.call("2026-03-10T01:29:58Z", job, mode="on"), stdout=subprocess.DEVNULL)
-    wait_until((schedule_bench.state / "nightly.json").exists)  # by then it has read the job
+    process = schedule_bench.stay_on("2026-03-10T01:29:58Z", job)  # it has read the job
     job.write_text("nonsense")
+    schedule_bench.set_clock("2026-03-10T01:30:00Z")
     summary = json.loads(read_pipe(received))
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     process.wait(WITHIN_S)
     assert summary == {
         "job": "nightly",
@@ -335,14 +334,14 @@ def test_an_unreported_scheduled_run_is_reported_by_the_next_start(schedule_benc
     """The scheduler was killed while the command ran."""
     received, command = listener(schedule_bench.root)
     job = schedule_bench.write(on_finish=command)
-    process = subprocess.Popen(schedule_bench.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
+    process = schedule_bench.start("2026-03-10T06:00:00Z", job)
     with received.open("rb") as pipe:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
         pipe.read()
     [run] = schedule_bench.scheduled_runs()
     assert run["on_finish"] is None
-    again = subprocess.Popen(schedule_bench.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
+    again = schedule_bench.start("2026-03-10T06:00:00Z", job)
     assert json.loads(read_pipe(received))["night"] == "2026-03-10"
     assert again.wait(WITHIN_S) == 0
     assert schedule_bench.scheduled_runs()[-1]["on_finish"] == "ok"
