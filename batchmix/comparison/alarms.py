@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from batchmix.comparison.metric_text import metric_name, metric_value, named_metric
-from batchmix.evaluation.measure import Metrics, model_value
+from batchmix.evaluation.measure import Metrics, ScoreMetrics, model_value
+from batchmix.formats.amounts import counted
 from batchmix.job.guards import OF_SCORERS, Guard
 from batchmix.scorers.indirect import Judge
 
@@ -49,12 +50,28 @@ def _missed(metrics: Metrics, guard: Guard, model: str, scorer: str) -> str:
         return ""
     value = _value(metrics, guard, model, scorer)
     if value is None:
-        return "" if _has_no_pairs(metrics, model, scorer) else f"{what} has no value"
+        return (
+            "" if _has_no_pairs(metrics, model, scorer) else f"{what}: {_why_no_value(metrics, guard, model, scorer)}"
+        )
     if guard.min is not None and value < guard.min:
         return f"{what} is {value:.4g}, less than {guard.min:g}"
     if guard.max is not None and value > guard.max:
         return f"{what} is {value:.4g}, more than {guard.max:g}"
     return ""
+
+
+def _why_no_value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> str:
+    if guard.metric not in OF_SCORERS:
+        return "no answer has a known price" if guard.metric == "cost_usd" else "no row has an answer"
+    scored = _scored(metrics, model, scorer)
+    if scored is None:
+        return "there are no scores"
+    if scored.unscored:
+        return f"none of {counted(scored.unscored, 'result')} could be scored"
+    if metrics.settings.weight is not None and not scored.no_target:
+        return "each row has the weight 0 (eval.weight)"
+    what = metrics.settings.target_in_words(scorer)
+    return "no label belongs to an answer" if what == "a label" else f"no row has {what}"
 
 
 def _has_no_pairs(metrics: Metrics, model: str, scorer: str) -> bool:
@@ -70,13 +87,18 @@ def _has_no_pairs(metrics: Metrics, model: str, scorer: str) -> bool:
 
 def _value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> float | None:
     if guard.metric in OF_SCORERS:
-        scores = (scored for scored in metrics.scores if (scored.model, scored.scorer) == (model, scorer))
-        whole = next(scores, None)
+        whole = _scored(metrics, model, scorer)
         if whole is None:
             return None
         return whole.score.mean if guard.metric == "score" else whole.unscored_share
     of_model = next((found for found in metrics.models if found.model == model), None)
     return None if of_model is None else model_value(of_model, guard.metric)
+
+
+def _scored(metrics: Metrics, model: str, scorer: str) -> ScoreMetrics | None:
+    """Return the scores of all rows of a model by a scorer. They come before those of groups."""
+    scores = (scored for scored in metrics.scores if (scored.model, scored.scorer) == (model, scorer))
+    return next(scores, None)
 
 
 def comparison_alarms(comparisons: Iterable[Comparison]) -> Iterator[Alarm]:

@@ -196,4 +196,5 @@ def without_comparison(
     for guard, model, scorer in guarded(guards, scorers, models):
         if (guard.metric, model, scorer) not in there:
             there.add((guard.metric, model, scorer))
-            yield Comparison(model, guard.metric, scorer, None, reason="neither run has it")
+            why = "neither run has it" if model in models else "neither run has this model"
+            yield Comparison(model, guard.metric, scorer, None, reason=why)

@@ -92,6 +92,7 @@ def with_pace(own: Paired, relative: Paired) -> Paired:
         p_fall=max(own.p_fall, relative.p_fall),
         p_rise=max(own.p_rise, relative.p_rise),
         least_p=max(own.least_p, relative.least_p),
+        without_pace=True,
     )
 
 

@@ -43,6 +43,8 @@ class Paired(msgspec.Struct, frozen=True):
     """The typical size of a change of one result that changes: 1 for scores of 0 and 1. 0 for a percentile."""
     least_p: float = 0.0
     """The smallest one-sided p-value that the rows that changed could have, if all had changed to the same side."""
+    without_pace: bool = False
+    """Whether the p-values are those of a change beyond the pace that all models share."""
     can_change: int = 0
     """How many rows, or clusters of rows, could change to the same side: of a percentile, those that can exceed it."""
 

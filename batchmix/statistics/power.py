@@ -14,9 +14,10 @@ POWER = 0.8
 def detectable(paired: Paired, level: float) -> float | None:
     """Return the smallest worsening that the comparison would have found with a probability of 80 %.
 
-    `level` is that of the one-sided test. None with fewer than two rows, and if no worsening is possible.
+    `level` is that of the one-sided test. None with fewer than two rows, if no worsening is possible, and if a shared
+    pace was taken out, since how well the test sees beyond it does not follow from one model's own latencies.
     """
-    if paired.stderr is None:
+    if paired.stderr is None or paired.without_pace:
         return None
     # Where most results stay as they are, a worsening is more results that change, and their number varies. Where all
     # change, it is a shift of all of them.

@@ -30,6 +30,7 @@ from batchmix.verdict.versions import dataset_version, row_digests, target_colum
 
 GOOD_SHARE = 0.95
 """The smallest share of answered results, and of rows in common with the present run, of a good run."""
+_PLURALS = {"was": "were", "has": "have", "is": "are", "its": "their"}
 
 
 def baseline_of(root: Path, job: CheckedJob) -> Baseline | None:
@@ -122,11 +123,13 @@ def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str) -> Baseline
     earlier = earlier_runs(root, run)
     if against == "previous":
         last = next((past for past in reversed(earlier) if not past.run.is_try), None)
-        return Baseline(_shown(last.folder, home), against) if last else Baseline("", against, "this is the first run")
+        if last is None:
+            return Baseline("", against, "all earlier runs were only tries" if earlier else "this is the first run")
+        return Baseline(_shown(last.folder, home), against)
     reasons = [(past, why_not_good(past, job)) for past in earlier]
     good = [past for past, reason in reasons if not reason]
     skipped = Counter(reason for _, reason in reasons if reason)
-    passed_over = "; ".join(f"{counted(count, 'earlier run')} {reason}" for reason, count in skipped.items())
+    passed_over = "; ".join(_passed_over(count, "earlier run", reason) for reason, count in skipped.items())
     if not good:
         return Baseline("", against, passed_over or "this is the first run")
     alike = _AlikeRuns(root, run, job.eval or Eval())
@@ -134,8 +137,15 @@ def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str) -> Baseline
     pairs = alike.of(reversed(good), count or 1) or [good[-1]]
     chosen = _median(pairs) if count else pairs[0]
     after = [reason for past, reason in reasons if reason and past.started_at > chosen.started_at]
-    note = "; ".join(f"{counted(number, 'later run')} {reason}" for reason, number in Counter(after).items())
+    note = "; ".join(_passed_over(number, "later run", reason) for reason, number in Counter(after).items())
     return Baseline(_shown(chosen.folder, home), against, note)
+
+
+def _passed_over(count: int, which: str, reason: str) -> str:
+    """Return how many runs were no baseline for one reason, which `why_not_good` gives for a single run."""
+    if count > 1:
+        reason = " ".join(_PLURALS.get(word, word) for word in reason.replace("only a try", "only tries").split(" "))
+    return f"{counted(count, which)} {reason}"
 
 
 def earlier_runs(root: Path, run: RunFile) -> list[PastRun]:

@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from batchmix.comparison.alarms import missed_thresholds
 from batchmix.comparison.examples import examples
+from batchmix.comparison.metric_text import metric_name
 from batchmix.comparison.run_diff import Diff, compare_runs
 from batchmix.comparison.verdicts import Comparison, with_verdicts
 from batchmix.errors import RunError
@@ -228,6 +230,40 @@ def test_without_columns_in_common_requests_tell_other_rows_unless_the_prompt_ha
         evaluated.settings["input"]["prompt"] = f"[[rehearsal:echo]] {prompt}{{{{ said }}}}"
         runs.append(evaluated_run(evaluated, f"{name}{prompt[:2]}", without_ids([f"{name} {n}" for n in range(20)])))
     assert [compare_runs(runs[0], later).paired for later in runs] == [20, 0, 20]
+
+
+def test_a_threshold_of_a_metric_without_a_value_says_what_is_missing(evaluated: EvalBench) -> None:
+    made = [row | {"answer": None, "weight": 0} for row in rows([True] * 6)]
+
+    def missed(**settings: Any) -> list[str]:
+        evaluated.settings["eval"] = {"target": "answer", "scorers": [{"kind": "includes"}]} | settings
+        return [alarm.text for alarm in missed_thresholds(evaluated.evaluate())]
+
+    evaluated.settings["eval"] = {"scorers": [{"kind": "regex", "pattern": "."}]}
+    evaluated_run(evaluated, "run", made)
+    assert missed() == ["m: unscored by includes: no row has a target in the column 'answer'"]
+    (evaluated.root / "labels.csv").write_text("row,label\n99,1\n")
+    labels = [{"kind": "labels", "path": str(evaluated.root / "labels.csv")}]
+    assert missed(scorers=labels) == ["m: unscored by labels: no label belongs to an answer"]
+    guards = [{"metric": "cost_usd", "max": 1}, {"metric": "score", "min": 1}]
+    weighted = {"target": "said", "weight": "weight", "guards": guards}
+    assert missed(**weighted)[:2] == [
+        "m: cost of 1,000: no answer has a known price",
+        "m: includes: each row has the weight 0 (eval.weight)",
+    ]
+
+
+def test_latency_whose_pace_was_taken_out_says_so_and_claims_nothing_of_what_is_detectable(
+    evaluated: EvalBench,
+) -> None:
+    evaluated.settings["models"] = [{"id": "m"}, {"id": "other"}]
+    del evaluated.settings["model"]
+    evaluated.settings["eval"]["guards"] = [{"metric": "latency_s", "no_worse_by": 100}]
+    runs = [evaluated_run(evaluated, name, rows([True] * 12)) for name in ("first", "second")]
+    found = [one for one in compare_runs(*runs).comparisons if one.metric == "latency_s"]
+    assert [(one.verdict in {"same", "better"}, metric_name(one), one.detectable) for one in found] == [
+        (True, "latency, pace taken out", None)
+    ] * 2
 
 
 def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBench) -> None:

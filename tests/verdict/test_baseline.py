@@ -71,6 +71,17 @@ def test_a_try_a_run_by_hand_and_a_night_with_failures_are_no_baseline(nights: N
     assert compared_with(nights.night("2026-01-08")) == "2026-01-06"
 
 
+def test_why_there_is_no_baseline_yet_is_said_of_one_run_or_of_several(nights: Nights) -> None:
+    for date in ("2026-01-01", "2026-01-02"):
+        nights.night(date, scheduled=False)
+    nights.night("2026-01-03", limit=10)
+    found = nights.night("2026-01-04").baseline
+    assert found is not None
+    assert found.shown == (
+        "no baseline yet: 2 earlier runs were not started by the scheduler; 1 earlier run was only a try"
+    )
+
+
 def test_without_a_schedule_any_whole_run_counts(nights: Nights) -> None:
     del nights.settings["schedule"]
     nights.night("2026-01-01", scheduled=False)
