@@ -25,7 +25,7 @@ ANSWERS = (
 )
 """Nouns for the result."""
 OPTIONS = (
-    r"choice|option|letter|alternative|statement|wahl|möglichkeit|aussage|option|choix|opción|alternativa|opção|opzione|scelta"
+    r"choice|option|letter|alternative|statement|proposition|affirmation|wahl|möglichkeit|aussage|option|choix|opción|alternativa|opção|opzione|scelta"
     r"|optie|keuze|вариант|варіант|wariant|opcja|seçenek|seçeneği|şık|şıkkı|pilihan|opsi|phương án|lựa chọn|الخيار|گزینه|विकल्प|বিকল্প"
     r"|选项|選項|选择|選擇|選択肢|보기|선택지|ตัวเลือก|ข้อ"
 )
@@ -51,7 +51,7 @@ _COPULAS = (
 _FILLERS = (
     r"therefore|thus|hence|so|clearly|obviously|definitely|simply|most|likely|probably|indeed|then|the|an|my|our|your|its|in|one|only|that"
     r"|given|you|question|this|problem|to|of|for|die|der|das|somit|also|daher|klar|eindeutig|la|le|el|il|los|las|les|lo|l|o|os|donc|bien"
-    r"|pues|entonces|portanto|quindi|het|de|det|den|yang|η|το|που|следующий|такой"
+    r"|pues|entonces|portanto|quindi|het|de|det|den|yang|η|το|που|следующий|такой|под|буквой|номером"
 )
 LINKS = f"{_COPULAS}|{_FILLERS}|{CORRECT}|{ANSWERS}|{OPTIONS}"
 """What may stand between the announcement and the result, beside signs."""
@@ -92,7 +92,7 @@ INSTEAD = r"rather than|instead of|as opposed to|over|statt|anstatt|anstelle von
 DENIED_BEHIND = r"(?:가|이|는|은|が|は|も)?[ \t]?(?:正解|答え|정답|답)?[ \t]?(?:이|가|では|じゃ)?[ \t]?(?:아닙니다|아니다|아니에요|아님|ありません|ない(?:です)?|違います|틀렸)|\s?(?:सही\s|ठीक\s)?(?:उत्तर\s)?नहीं|\s?(?:değil|olamaz)"
 """What follows that which is denied, in languages whose sentences end with the verb."""
 CANNOT = (
-    r"\b(?:can'?t|cannot|can not|could not|couldn't|unable to|not able to|impossible to)\s(?:\w+\s){0,2}(?:determined?|say|tell|work|find|found|calculated?|answer(?:ed)?|computed?|solved?|know|give|provide|help)\b"
+    r"\b(?:can'?t|cannot|can not|could not|couldn't|unable to|not able to|impossible to|is(?: not|n't) possible to)\s(?:\w+\s){0,2}(?:determined?|say|tell|work|find|found|calculated?|answer(?:ed)?|computed?|solved?|know|give|provide|help)\b"
     r"|\b(?:not enough|insufficient|failed to|didn't find|did not find|is unclear|please (?:give|provide|send|share|tell))\b"
     r"|无法|不能确定|kann (?:ich )?(?:es )?nicht|ne peux pas|no puedo|no se puede|не могу|невозможно"
 )
@@ -104,7 +104,7 @@ REJECTED = (
 )
 """Words some way in front of what they reject."""
 RETRACTED = (
-    rf"{any_word('wait|scratch that|correction|actually|hold on|on second thoughts?|on reflection|let me re[a-z-]+|oops|hm+|i mean|my mistake|strike that|sorry|moment(?: mal)?|quatsch|halt|stimmt nicht|espera|perdón|en realidad|attends|attendez|pardon|en fait|aspetta|anzi|espere|aliás|wacht|нет|подождите|стоп|точнее')}"
+    rf"{any_word('wait|scratch that|correction|(?:edit|update)(?=:)|on re-?checking|after re-?checking|actually|hold on|on second thoughts?|on reflection|let me re[a-z-]+|oops|hm+|i mean|my mistake|strike that|sorry|moment(?: mal)?|quatsch|halt|stimmt nicht|espera|perdón|en realidad|attends|attendez|pardon|en fait|aspetta|anzi|espere|aliás|wacht|нет|подождите|стоп|точнее')}"
     r"|(?:(?<=[.!?…,;\n])|(?<=[.!?…,;]\s)|^)\s{0,3}(?:no|nope|nein|non|não)\s?[,.:!…]|(?:(?<![\w\ue000-\ue1ff])|(?<=[这那]))不对|等等|等一下|错了|更正|いや|待って|訂正|아니|잠깐"
 )
 """Words that take back what was stated before."""

@@ -28,7 +28,7 @@ from batchmix.scorers.answer_words import (
 from batchmix.scorers.contrasts import without_denied
 from batchmix.scorers.fields import field_texts, read_fields
 from batchmix.scorers.late_pattern import late_pattern
-from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable
+from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable, same_letter
 from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings
 from batchmix.scorers.statements import (
@@ -52,6 +52,10 @@ _IS = (
     rf"[ \t]{{0,3}}(?:{any_word(f'{COPULAS}|seems|appears|selected|{OPTIONS}')}[ \t]{{0,3}}"
     r"|[:=(,–—-][ \t]{0,3}){0,3}"
 )
+_RELATIVE = (
+    r"(?:, (?:which|that) [^,.;\n\ue000-\ue1ff]{0,80},)?\s{0,2}"
+    r"(?:alone\s|is the (?:only )?(?:one|option) (?:that|which)\s)?"
+)
 _CHECKED = "[✓✔✅☑]"
 _CLAUSE_END = r"\s*(?:[.,;:!)\n。，、！；]|\Z|です|だ|입니다)"
 
@@ -72,6 +76,10 @@ _DIRECT = _pattern(r"[\s(\[{<\"'“]*+")
 _IF = _pattern(
     rf"{_CLOSE}\s(?:only\s)?{any_word('if|unless|wenn|falls|si|se|если')}|{_CLOSE}(?:ではなく|じゃなく|[가이]\s아니라)"
 )
+_SUBJECT = _pattern(
+    rf"\s(?!{any_word(f'because|since|as|for|with|if|it|car|puisque|parce|weil|da|porque|ya|perché|потому|так|{COPULAS}|{FITS}|{BESIDE}|{CORRECT}|{WRONG}|{LINKS}')})[^\W\d_\ue000-\ue1ff]{{3}}"
+)
+"""Follows a letter that is the subject of a sentence, as in `la réponse B oublie`."""
 _COPULA = _pattern(rf"{_CLOSE}\s{any_word(COPULAS)}\s\w")
 _LETTERS = _pattern(rf"{_OPEN}{_OPTION}{_OPEN}{MARK}{_CLOSE}(?:{_AND}{_OPEN}{CAPITAL}{_CLOSE})*+")
 _MARKS = _pattern(MARK)
@@ -92,9 +100,11 @@ _HENCE = (
     f"{FINAL}|it is|it's|it must be|it has to be|that is|that's|this is|definitely|clearly|actually"
     r"|es ist(?: die)?|das ist|nein,?(?: doch)?|c'est(?: la)?|아니|いや|不对|正しいのは|正解は"
     r"|(?:which |that |this )?leav(?:es|ing)(?: only| us with)?|bleibt(?: nur)?|es la|è la|é a(?: letra)?"
-    r"|это|dann|entonces|alors|应该是|应是|就是|所以是|而是"
+    r"|reste|il reste|resta|это|dann|entonces|alors|应该是|应是|就是|所以是|而是"
 )
 _CHOSEN = (
+    _pattern(rf"[→⇒]\s?{_OPTION}{_OPEN}({CAPITAL}){_CLOSE}[.!]?\s*\Z"),
+    _pattern(rf"(?:只有|唯有)\s?({CAPITAL})(?![和、与]|项?(?:错|不))"),
     _pattern(rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,3}}{_CHECKED}[ \t]{{0,3}}{_OPTION}{_OPEN}({CAPITAL})"),
     _pattern(
         rf"{any_word(NOT)}\s(?:{any_word(LINKS)}\s){{0,3}}{_OPTION}{_OPEN}{CAPITAL}{_CLOSE}[\s,;]{{1,3}}(?:{any_word(BUT)})"
@@ -106,7 +116,8 @@ _CHOSEN = (
         rf"|(?:{CORRECT}|{ANSWERS})(?![ ](?:if|unless|wenn|si)\b)|{_CHECKED})"
     ),
     _pattern(
-        rf"(?<!\w){_OPTION}({CAPITAL}){_CLOSE}\s{{0,2}}(?:alone\s)?(?:{any_word(FITS)}|[项項]?(?:正确|正確|符合)|が正し|[가이은는]?\s?맞)(?=\W|\Z|い|[습아])"
+        rf"(?<!\w){_OPTION}({CAPITAL}){_CLOSE}{_RELATIVE}(?:"
+        rf"{any_word(FITS)}|[项項]?(?:正确|正確|符合)|が正し|[가이은는]?\s?맞)(?=\W|\Z|い|[습아])"
     ),
     _pattern(
         rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,6}}{_OPTION}({CAPITAL})(?:[).:\]]|\s?[|–—-])[^\n\ue000-\ue1ff]{{0,200}}?[\s(:–—→|-](?:{any_word(f'{CORRECT}|yes')}|{_CHECKED})[^\w\n\ue000-\ue1ff]{{0,4}}(?:\n|\Z|(?<=\|))"
@@ -147,6 +158,9 @@ _NOT_AT_END = _pattern(rf"(?:{any_word(NOT)})[ \t]\Z")
 _BROKEN_OFF = re.compile(r"[:：,，、=+×(]\s*\Z")
 _FEW_CHARS = 40
 """A text as short as this that breaks off names a letter without choosing it."""
+_CONCLUDES = _pattern(any_word(FINAL))
+_WOULD = _pattern(any_word("would|could|might|wäre|serait|sería|seria|sarebbe"))
+_CONDITION = _pattern(any_word("if|with|wenn|falls|bei|si|avec|se|con|com|если"))
 _SUPPOSED = _pattern(any_word(f"{SUPPOSED}|{NOT}|{WEIGHED}"))
 _TAG = re.compile(r"\A\s*\[{1,2}[A-Za-z][\w:. -]{1,60}\]{1,2}\s+(?=\S)")
 """A label in brackets in front of an answer, such as `[assistant]`."""
@@ -190,7 +204,7 @@ def chosen_letter(text: str, letters: str, *, is_cut_off: bool = False) -> Found
     if alone := _ALONE.fullmatch(text):
         return Found(letter_of(alone[1], letters))
     found = Found("", "the answer names more than one letter") if _SEVERAL.fullmatch(text) else None
-    found = found or settled(text, _levels(text, is_cut_off=is_cut_off), _same)
+    found = found or settled(text, _levels(text, is_cut_off=is_cut_off), same_letter)
     if found is None and is_cut_off:
         return Found(None, "the answer was cut off before it stated a letter", is_unclear=True)
     if found is None or not found.value:
@@ -198,16 +212,12 @@ def chosen_letter(text: str, letters: str, *, is_cut_off: bool = False) -> Found
     return Found(letter_of(found.value, letters))
 
 
-def _same(one: str, other: str) -> bool:
-    return (ord(one) ^ ord(other)) & 0xFF == 0
-
-
 def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
     yield [ReadPlace(match.start(), (match[1],)) for match in _IN_BRACKETS.finditer(text)]
     for places in statements(text, _ANNOUNCED):
         yield [reading for place in places if (reading := _read(place))]
     yield [
-        ReadPlace(match.start(), (match[1],))
+        ReadPlace(match.start(), (match[1],), _is_concluded(text, match))
         for pattern in _CHOSEN
         for match in pattern.finditer(text)
         if _is_meant(text, match) and not (is_cut_off and match.end(1) == len(text))
@@ -223,8 +233,15 @@ def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
         yield [ReadPlace(len(text), (mark,))]
 
 
+def _is_concluded(text: str, match: re.Match[str]) -> bool:
+    """Return whether a letter is called right in a clause that draws a conclusion."""
+    return bool(_CONCLUDES.search(_CLAUSES.split(text[max(0, match.start() - 80) : match.start(1)])[-1]))
+
+
 def _is_meant(text: str, match: re.Match[str]) -> bool:
     """Return whether a letter is called right: it is neither denied, nor the end of a name, nor only supposed."""
+    if match[0][0] in "→⇒":
+        return True
     before = text[max(0, match.start() - 80) : match.start()]
     if (
         match.start(1) == match.start()
@@ -233,6 +250,8 @@ def _is_meant(text: str, match: re.Match[str]) -> bool:
     ):
         return False
     if _SUPPOSED.search(_CLAUSES.split(before)[-1]) or _NOT_AT_END.search(before) or _DENIED.match(text, match.end(1)):
+        return False
+    if _WOULD.search(text, match.start(1), match.end() + 10) and _CONDITION.search(_SENTENCES.split(before)[-1]):
         return False
     return not _JOINED.search(text[max(0, match.start(1) - 30) : match.start(1)])
 
@@ -250,7 +269,8 @@ def _read(place: StatedPlace) -> ReadPlace[str] | None:
     is_denied = bool(_DENIED.match(place.text, end))
     if is_denied and len(names) > 1:  # the last one is
         names, is_denied = names[:-1], False
-    is_subject = _DIRECT.fullmatch(place.text, 0, at) and _COPULA.match(place.text, end)
+    says_more = _MARKS.match(place.text, end - 1) and _SUBJECT.match(place.text, end)
+    is_subject = _DIRECT.fullmatch(place.text, 0, at) and (says_more or _COPULA.match(place.text, end))
     if (
         is_denied or is_subject or _ASKED.match(place.text, end) or _IF.match(place.text, end)
     ):  # of `answer A is …`, see _CHOSEN

@@ -69,8 +69,8 @@ EXPLAINS = re.compile(
 )
 """Says that a grade is an example, what a grade means, or what the judge thought first."""
 CORRECTS = re.compile(
-    r"(?:^|[.!?\n—–-][ \t]{0,3})(?:no,? wait|wait|actually|correction|on second thoughts?|scratch that|sorry)\b"
-    r"[,:. \t—-]",
+    r"(?:^|[.!?\n—–-][ \t]{0,3})(?:no,? wait|wait|actually|correction|on second thoughts?|on reflection"
+    r"|scratch that|sorry)\b[,:. \t—-]",
     re.IGNORECASE,
 )
 """Says that what the judge said before no longer holds."""

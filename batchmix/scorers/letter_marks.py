@@ -86,3 +86,8 @@ def letter_of(mark: str, letters: str) -> str:
     """Return the letter that a mark stands for."""
     place = ord(mark)
     return letters.upper()[place - (_WEAK if place >= _WEAK else _STRONG)]
+
+
+def same_letter(one: str, other: str) -> bool:
+    """Return whether two marks stand for the same letter, capital or small."""
+    return (ord(one) ^ ord(other)) & 0xFF == 0

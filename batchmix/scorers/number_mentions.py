@@ -42,13 +42,13 @@ _SEVERAL = re.compile(
     rf"{_ASSIGNED}(?:\s?(?:,|;|and|or|und|oder|et|ou|y|o|и|或|和)+\s?{_ASSIGNED}){{1,5}}", re.IGNORECASE
 )
 _ASIDE_CLAUSE = re.compile(
-    r"(?<=\d)((?:\s[^\W\d]{1,15}){0,2}?),?\s(?:(?<=, )(?:when|while|whereas|although|though|i\.e\.|twice|half|which is (?:half|twice|a|one))|(?:because|since))\s[^.,;:=\n]*(?=[.;\n]|\Z)",
+    r"(?<=\d)((?:\s[^\W\d]{1,15}){0,2}?),?\s(?:(?<=, )(?:when|while|whereas|although|though|i\.e\.|of which|including|compared|versus|up from|down from|twice|half|which is (?:half|twice|a|one))|(?:because|since))\s(?:[^.,;:=\n]|[.,](?=\d))*(?=[.;\n]|\Z)",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(r"(?<=\d)\s(?:when\sthe\s[^.,;:=\n]*(?=[.;\n]|\Z)|from\s\d[\d.,]{0,20}+(?=\s*\Z))", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?\n]*(?:(?:\.(?=\d)|[!?.](?=[!?.]))[^.!?\n]*)*[.!?\n]?")
 _ONLY_SUPPOSED = re.compile(
-    r"\s*+(?:(?:suppose|supposing|assume|imagine|let's say)\b|(?:so |and |but )?(?:is|are|was|were|do|does|did|could|can|should|would|how|what|why|who|which|where)\b.*\?\s*\Z"
+    r"\s*+(?:(?:suppose|supposing|assume|imagine|let's say|(?:by|for|in) comparison|zum vergleich|à titre de comparaison|en comparación|em comparação)\b|(?:so |and |but )?(?:is|are|was|were|do|does|did|could|can|should|would|how|what|why|who|which|where)\b.*\?\s*\Z"
     r"|(?:ist|sind|est-ce|est|es|wie|was|warum|combien|cuánto|quanto)\b.*\?\s*\Z|.*\bwould\b.*\bif\b|if\b.*\bwould\b)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -86,7 +86,7 @@ _GROUPED = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
 _CITATION = re.compile(r"\[\d{1,3}(?:[,–-]\s?\d{1,3}){0,9}\]|\[\^\d+\]")
 _PARENTHESES = re.compile(r"\([^()]{0,300}\)|(?<=\w\s)\[[^\[\]]{0,100}\]")
 _TIME = re.compile(
-    r"(?<=\w\s)(?:(?:in|by|since|until|before|after|as\s+of)\s+(?:the\s+year\s+)?(?:1[5-9]|20)\d\d(?![\d.,]\d)"
+    r"(?<=\w\s)(?:(?:in|by|since|until|before|after|as\s+of|em|en|im|nel|в|on(?=\s+§))\s+(?:(?:the\s+year|Jahr)\s+|§\s+)*(?:1[5-9]|20)\d\d(?![\d.,]\d)"
     r"|at\s+(?:the\s+age\s+of\s+|age\s+)?\d{1,3}(?![\d.,]\d)(?:\s?°[CF]?)?)(?=\W|\Z)",
     re.IGNORECASE,
 )

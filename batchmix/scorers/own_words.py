@@ -16,17 +16,18 @@ _SAY = (
 _OTHERS = (
     r"(?:(?:the|this|that|your|my|our|his|her|another|one|an?) (?:[a-z]{2,12} ){0,2})?(?:student|pupil|user|teacher|author|friend|colleague|classmate|professor|person|people|textbook|book"
     r"|(?:answer |official )?key|scheme|mark scheme|marking scheme|label|website|article|forum|model|tutor|students|users|others|commenter|candidate)s?"
-    r"|you|he|she|they|(?:many|most|some|several|few)(?: (?:other )?[a-z]{3,12})?|somebody|someone|nobody|no one"
+    r"|you|he|she|they|(?:many|most|some|several|few)(?! (?:likely|probable|plausible|reasonable))(?: (?:other )?[a-z]{3,12})?|somebody|someone|nobody|no one"
 )
+_OTHERS_PAPERS = r"(?:answer )?key|textbook|book|mark(?:ing)? scheme|label|student|user|author|forum"
 _BY_OTHERS = re.compile(
     rf"(?:^|(?<=[.!?;:,\n]\s))(?:(?:well|so|yes|and|but|of course|,)\s)?(?:"
     rf"(?:(?:{_OTHERS})(?: in (?:the|your|my) \w+)?(?: would| might| may| will| often| also| both| all| originally| incorrectly| wrongly){{0,2}} (?:{_SAY})"
     rf"|(?!(?:The|This|That|It|My|Final|Who|What|Which|Nobody|Nothing|Everything)\s)(?-i:[A-Z])[a-z]{{2,12}} (?:says|said|thinks|thought|claims|claimed|believes|wrote|answered|insists|argues|guesses|guessed)"
     rf"|(?:the |your |my )?(?:answer key|key|textbook|book|marking scheme|mark scheme|label)(?: in (?:the|your|my) \w+)? (?:gives|gave|lists|has|shows|indicates)"
-    rf"|according to (?:the|your|my|some|an?) \w+"
-    rf"|du (?:sagst|meinst|schreibst|fragst)|sie (?:sagen|meinen|schreiben|fragen)|(?:der|die|ein|eine|dein|mein) (?:schüler|schülerin|student|lehrer|buch|freund|nutzer)\w{{0,2}} (?:schreibt|sagt|meint|schrieb|sagte|gibt)|(?:viele|manche|einige|die meisten) (?:sagen|meinen|denken|würden)|laut (?:dem |der )?\w+"
-    rf"|tu dis|vous (?:dites|pensez|demandez)|(?:l'élève|l'étudiante?|le livre|le manuel|le corrigé) (?:a répondu|dit|écrit|pense|donne|indique)|(?:certains|beaucoup) (?:disent|pensent|diraient)|selon (?:le|la|l')\s?\w+"
-    rf"|(?:tú )?(?:dices|preguntas)|(?:el|la) (?:alumn[oa]|estudiante|libro|clave) (?:dice|respondió|escribió|cree|da)|(?:muchos|algunos) (?:dicen|dirían|creen)|según (?:el|la) \w+"
+    rf"|according to (?:(?:your|my|some) \w+|(?:the|an?) (?:{_OTHERS_PAPERS}))"
+    rf"|du (?:sagst|meinst|schreibst|fragst)|sie (?:sagen|meinen|schreiben|fragen)|(?:der|die|ein|eine|dein|mein) (?:schüler|schülerin|student|lehrer|buch|freund|nutzer)\w{{0,2}} (?:schreibt|sagt|meint|schrieb|sagte|gibt)|(?:viele|manche|einige|die meisten) (?:sagen|meinen|denken|würden)|laut (?:dem |der )?(?:schüler|student|lehrer|buch|lehrbuch|lösung)\w*"
+    rf"|tu dis|vous (?:dites|pensez|demandez)|(?:l'élève|l'étudiante?|le livre|le manuel|le corrigé) (?:a répondu|dit|écrit|pense|donne|indique)|(?:certains|beaucoup) (?:disent|pensent|diraient)|selon (?:le|la|l')\s?(?:livre|manuel|corrigé|élève|étudiant)\w*"
+    rf"|(?:tú )?(?:dices|preguntas)|(?:el|la) (?:alumn[oa]|estudiante|libro|clave) (?:dice|respondió|escribió|cree|da)|(?:muchos|algunos) (?:dicen|dirían|creen)|según (?:el|la) (?:libro|clave|alumn|estudiante)\w*"
     rf"|(?:o|a) (?:alun[oa]|estudante|livro|gabarito) (?:diz|respondeu|escreveu)|(?:lo|la) (?:studente|studentessa) (?:dice|ha scritto|ha risposto)|(?:ученик|студент|учебник|вы|ты) (?:говорит|пишет|утверждает|ответил|написал|говорите|говоришь)\w?)\b"
     rf"|(?:学生|学生们|同学|用户|有人|很多人|你|您|书上|教材|课本|答案册)(?:认为|说|写|觉得|以为|选|问|给出)|(?:学生|生徒|ユーザー|教科書)は"
     rf")",
@@ -34,6 +35,14 @@ _BY_OTHERS = re.compile(
 )
 _BACK = re.compile(
     r"[.!?;\n。！？；]|[\s,](?:but|yet|however|though|although|whereas|while|in fact|aber|doch|mais|pero|mas|ma|но|а) |但|其实|而实际|这是错|[,，]\s?(?:which|what) (?:is|was) (?:wrong|a|an|incorrect|mistaken|false)\b",
+    re.IGNORECASE,
+)
+_INJECTED = re.compile(
+    r"(?<=\s)[\"“](?=[^\"”\n]{0,120}\b(?:ignore|disregard|output|answer|respond|reply|choose|select|say|print|write)\b)[^\"”\n]{4,300}[\"”]",
+    re.IGNORECASE,
+)
+_INTRODUCES = re.compile(
+    r"\b(?:contain\w*|includ\w*|instruct\w*|tell\w*|told|ask\w*|says?|saying|reads?|states?|line|command|prompt)\b[^.\n]{0,40}\Z",
     re.IGNORECASE,
 )
 _QUOTE = re.compile(r"[\"“«「][^\"”»」\n]{0,300}[\"”»」]")
@@ -50,9 +59,14 @@ _MOST_OFFERS = 4
 
 def own_words(text: str) -> str:
     """Return what an answer states itself. A text that is nothing but a quotation, or an offer, stays as it is."""
-    text = _TABLE_HEAD.sub("", _STRUCK.sub(" ", text))
+    text = _TABLE_HEAD.sub("", _STRUCK.sub(" ", _INJECTED.sub(_without_injected, text)))
     unquoted = _QUOTED_LINE.sub("", text)
     return _without_offers(_without_others(unquoted if unquoted.strip() else text))
+
+
+def _without_injected(quote: re.Match[str]) -> str:
+    """Return a quotation that says what to answer, or nothing if the answer tells of it."""
+    return "" if _INTRODUCES.search(quote.string, max(0, quote.start() - 80), quote.start()) else quote[0]
 
 
 def _without_others(text: str) -> str:

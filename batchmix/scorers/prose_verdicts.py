@@ -16,7 +16,8 @@ _CLAUSE_END = re.compile(r"[,:](?=\s)|[.!?;]\)?(?=\s|\Z)|\n|。|，|[-–—](?=
 _TAIL = (
     r"(?=[)\]\"'`$]{0,2}\s{0,3}(?:[.,;:!)|¤。，]|\n|\Z|[(\[](?!or\b|maybe\b|perhaps\b|possibly\b)|[-–—]\s|"
     r"(?:for|because|since|as|overall|from|on|in total|here|"
-    r"due|with|based|at most|at best|です|입니다|and|but|to this|to it)\b))"
+    r"due|with|based|points?|punkten?|sternen?|puntos|pontos|баллов|"
+    r"at most|at best|です|입니다|and|but|to this|to it)\b))"
 )
 _IT = r"(?:it|this|that|them|(?:the|this|that) [\w-]{1,30}(?: [\w-]{1,30})?)"
 _PUT = r"(?:an?|as|at|with|just|only|exactly|overall|:|solid|strong|weak|clear|generous|bare|full|mere)"
@@ -50,7 +51,7 @@ class ProseForms:
         self._named = re.compile(
             rf"(?:^|(?<=[.!?:;,(\n¤。，—–-])|(?<=[ \t]))(?P<before>(?:(?:{ARTICLES})[ \t]{{1,2}})?)"
             rf"(?P<final>(?:{SUMMARY}[ \t]{{0,2}}){{0,2}})(?:{name}|(?P<alone>{SUMMARY})(?=[ \t]?[:=]))"
-            r"[ \t]{0,2}(?:of|is|was|=|:|as|at)?[ \t:=]{0,3},?"
+            r"[ \t]{0,2}(?:of|is|was|=|:|as|at|de|von)?[ \t:=]{0,3},?"
             rf"[ \t]{{0,2}}(?:(?:an?|just|only|exactly)[ \t])?{value}{_TAIL}",
             flags | re.MULTILINE,
         )

@@ -35,6 +35,7 @@ FILES = (
     CORPORA / "json_answers.jsonl",
     CORPORA / "text_answers.jsonl",
     CORPORA / "structured_answers.jsonl",
+    CORPORA / "led_astray.jsonl",
     CORPORA / "labelled_verdicts.jsonl",
     CORPORA / "more_verdicts.jsonl",
 )

@@ -22,7 +22,7 @@ COLUMNS: dict[str, tuple[Any, list[str], list[float | None]]] = {
         ["2023-11-14T22:13:20.000000001Z", "x", "1970"],
         [1.0, None, 0.0],
     ),
-    "decimal": (pa.array([_D("1.20"), None, _D("3.00")], pa.decimal256(60, 2)), ["1.20", "x", "3"], [1.0, None, 0.0]),
+    "decimal": (pa.array([_D("1.20"), None, _D("3.00")], pa.decimal256(60, 2)), ["1.20", "x", "3"], [1.0, None, 1.0]),
     "map": (pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int8())), ['{"k": 1}', "x", "{}"], [1.0, None, 1.0]),
     "year": (pa.array([2**31 - 1, None, 0], pa.int32()).view(pa.date32()), ["+5881580-07-11", "x", "?"], [1.0, None, 0.0]),
     "word": (pa.array(["a", None, "b"]).dictionary_encode(), ["a", "x", "c"], [1.0, None, 0.0]),
