@@ -42,7 +42,7 @@ _SCORE_HEAD = (
 )
 _SAMPLE_COLUMNS = 3
 """The last columns, which are left out if each row has one sample."""
-_MODEL_HEAD = ("model", "answered", "failed", "refused", "tokens in", "out", "cost", "p50", "p90", "p99")
+_MODEL_HEAD = ("model", "answered", "failed", "refused", "empty", "tokens in", "out", "cost", "p50", "p90", "p99")
 
 
 def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def _model_cells(model: ModelMetrics) -> tuple[str, ...]:
     latency = model.latency_s or {}
     return (
         cell(model.model),
-        *(f"{share:.1%}" for share in (model.answered, model.failed, model.refused)),
+        *(f"{share:.1%}" for share in (model.answered, model.failed, model.refused, model.empty)),
         f"{model.prompt_tokens:,}",
         f"{model.completion_tokens:,}",
         "" if model.cost_usd is None else usd(model.cost_usd),

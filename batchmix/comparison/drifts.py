@@ -15,7 +15,7 @@ from batchmix.job.guards import LATENCY_POINTS
 from batchmix.statistics.metrics import Bools, Floats
 from batchmix.statistics.pace import Latencies, beyond_pace, with_pace
 
-_ALWAYS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
+_ALWAYS = ("answered", "refused", "empty", "response_chars", "cost_usd", "latency_s")
 """The metrics that are compared whether guarded or not."""
 _OF_ANSWERS = frozenset({"response_chars", "latency_s", *LATENCY_POINTS})
 """The metrics of which only answers have a value."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "answered": "answered",
     "refused": "refused",
+    "empty": "empty",
     "response_chars": "characters",
     "cost_usd": "cost of 1,000",
     "latency_s": "latency",
@@ -64,6 +65,7 @@ _FORMS = {
     "score": ("", 1, 4, ""),
     "answered": ("", 100, 1, " %"),
     "refused": ("", 100, 1, " %"),
+    "empty": ("", 100, 1, " %"),
     "response_chars": ("", 1, 1, ""),
     "cost_usd": ("$", 1000, 4, ""),
     "unscored": ("", 100, 1, " %"),

@@ -23,6 +23,7 @@ FIELDS = (
     "sample",
     "ok",
     "refused",
+    "empty",
     "response_chars",
     "cost_usd",
     "latency_s",

@@ -17,7 +17,7 @@ from batchmix.statistics.sign_flips import least_p
 
 LEVEL = 0.05
 """The significance level: the highest probability that a comparison reports a change although there is none."""
-_WEIGHTS = {"answered": 0.1, "refused": 0.1, "unscored": 0.1}
+_WEIGHTS = {"answered": 0.1, "refused": 0.1, "empty": 0.1, "unscored": 0.1}
 """The part of the level that a test has, in relation to the others: less for what is guarded without being named."""
 VERDICTS = ("worse", "not compared", "better", "same")
 

@@ -22,7 +22,7 @@ from batchmix.statistics.sample_metrics import majority_at, pass_all, pass_at
 from batchmix.store.filesystem import replace_file
 from batchmix.store.run_folder import Layout, now_text
 
-_FIELDS = (*DESIGN_FIELDS, "ok", "refused", "latency_s")
+_FIELDS = (*DESIGN_FIELDS, "ok", "refused", "empty", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
 _MAX_GROUPS = 1_000
 """The most groups that are reported for a column: those of its first values in sorted order."""
@@ -48,6 +48,8 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     """`mean` and the percentiles `p50`, `p90` and `p99` of the answers' latencies."""
     response_chars: float | None
     """The mean number of characters in the answers' text."""
+    empty: float = 0.0
+    """The share of the model's results that are answers with nothing in them: no text, no call of a tool."""
 
 
 class ScoreMetrics(msgspec.Struct, frozen=True):
@@ -145,7 +147,11 @@ def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> M
     results = read_result_arrays(layout.root, _FIELDS, columns, _SUMS)
     measured = _measured(results)
     models = tuple(_model_metrics(name, results) for name in measured)
-    del results.fields["latency_s"], results.fields["refused"]  # frees the memory that the scores need
+    del (
+        results.fields["latency_s"],
+        results.fields["refused"],
+        results.fields["empty"],
+    )  # frees the memory that the scores need
     return Metrics(
         name=run.name,
         started_at=run.starts[0].at if run.starts else "",
@@ -178,6 +184,7 @@ def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
         answered=int(answered.sum()) / total,
         failed=int((~answered).sum()) / total,
         refused=int(results.fields["refused"][positions].sum()) / total,
+        empty=int(results.fields["empty"][positions].sum()) / total,
         prompt_tokens=int(sums["prompt_tokens"]),
         completion_tokens=int(sums["completion_tokens"]),
         reasoning_tokens=int(sums["reasoning_tokens"]),
@@ -261,6 +268,7 @@ def model_value(model: ModelMetrics, metric: str) -> float | None:
     values = {
         "answered": model.answered,
         "refused": model.refused,
+        "empty": model.empty,
         "cost_usd": None if model.cost_usd is None else model.cost_usd / max(1, model.results),
         "latency_s": model.latency_s["mean"] if model.latency_s else None,
         **{

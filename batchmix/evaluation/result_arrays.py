@@ -44,6 +44,13 @@ def _refused(batch: pa.RecordBatch) -> Array:
     return _bools(pc.or_(batch["refusal"].is_valid(), filtered))
 
 
+def _empty_answers(batch: pa.RecordBatch) -> Array:
+    """Return whether each result is an answer with nothing in it: no text, no call of a tool, and no refusal."""
+    text = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(batch["response"], "")), "")
+    nothing = pc.and_(text, pc.and_(batch["tool_calls"].is_null(), pc.equal(batch["status"], Status.OK)))
+    return _bools(nothing) & ~_refused(batch)
+
+
 def _numbered(batch: pa.RecordBatch) -> Array:
     """Return whether each custom_id is the number of its row, as it is in an input without ids."""
     return _bools(pc.equal(batch["custom_id"], batch["row"].cast(pa.string())))
@@ -81,6 +88,7 @@ FIELDS = {
     "ok": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], Status.OK))),
     "rejected": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], Status.REJECTED))),
     "refused": ArraySpec(("refusal", "finish_reason"), np.bool_, _refused),
+    "empty": ArraySpec(("response", "tool_calls", "status", "refusal", "finish_reason"), np.bool_, _empty_answers),
     "response_chars": ArraySpec(("response",), np.float32, lambda batch: floats(pc.utf8_length(batch["response"]))),
     "custom_id": ArraySpec(("custom_id",), np.int64, lambda batch: hashes(batch["custom_id"])),
     "numbered": ArraySpec(("row", "custom_id"), np.bool_, _numbered),

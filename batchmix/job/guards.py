@@ -15,6 +15,7 @@ Metric = Literal[
     "score",
     "answered",
     "refused",
+    "empty",
     "unscored",
     "cost_usd",
     "latency_s",
@@ -31,7 +32,7 @@ OF_SCORERS = frozenset({"score", "unscored"})
 LATENCY_POINTS = {"latency_p50": 50, "latency_p90": 90, "latency_p99": 99}
 """The percentile of each metric that is one."""
 _ALWAYS: tuple[Metric, ...] = ("answered", "refused")
-_MAX_UNSCORED = 0.1
+_MAX_UNSCORED = _MAX_EMPTY = 0.1
 _PERCENT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 
 
@@ -74,11 +75,14 @@ def share_of(text: str) -> float:
 def with_default_guards(guards: Sequence[Guard], *, has_scorers: bool) -> tuple[Guard, ...]:
     """Return the guards of a job with those that it need not name.
 
-    Without guards every score is guarded. `answered`, `refused` and `unscored` are guarded unless a guard names them.
+    Without guards every score is guarded. `answered`, `refused`, `empty` and `unscored` are guarded unless a guard
+    names them. What is not scored may be meant to be empty, but not to become so.
     """
     named = {guard.metric for guard in guards}
     defaults = [Guard()] if has_scorers and not guards else []
     defaults += [Guard(metric) for metric in _ALWAYS if metric not in named]
+    if "empty" not in named:
+        defaults.append(Guard("empty", max=_MAX_EMPTY if has_scorers else None))
     if has_scorers and "unscored" not in named:
         defaults.append(Guard("unscored", max=_MAX_UNSCORED))
     return (*guards, *defaults)

@@ -49,7 +49,7 @@ def model_row(model: ModelMetrics) -> dict[str, str]:
     return {
         "model": clean(model.model, 60),
         "results": f"{model.results:,}",
-        **{name: f"{getattr(model, name):.1%}" for name in ("answered", "failed", "refused")},
+        **{name: f"{getattr(model, name):.1%}" for name in ("answered", "failed", "refused", "empty")},
         **{name: f"{getattr(model, name):,}" for name in ("prompt_tokens", "completion_tokens")},
         "cost": "" if model.cost_usd is None else usd(model.cost_usd),
         **{point: f"{latency[point]:.2f} s" if latency else "" for point in ("p50", "p90", "p99")},

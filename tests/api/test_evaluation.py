@@ -78,6 +78,7 @@ def test_a_diff_lists_what_is_worse_better_and_the_same(at: Any) -> None:
         ("unscored", "regex", "m"),
         ("answered", "", "m"),
         ("refused", "", "m"),
+        ("empty", "", "m"),
     ]
     assert repr(diff).startswith(
         f"<Diff {first.folder} → second: 12 results in pairs; worse: none; not compared: none; better: none; same: "

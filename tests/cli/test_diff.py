@@ -189,19 +189,21 @@ Change = Callable[[Path], dict[str, Any]]
         (
             two_models,
             as_it_is,
-            ["NOT COMPARED: other: includes, answered, refused, unscored by includes: the later run has no such model"],
+            [
+                "NOT COMPARED: other: includes, answered, refused, empty, unscored by includes: the later run has no such model"
+            ],
         ),
         (
             as_it_is,
             two_models,
             [
-                "NOT COMPARED: other: includes, answered, refused, unscored by includes: the earlier run has no such model"
+                "NOT COMPARED: other: includes, answered, refused, empty, unscored by includes: the earlier run has no such model"
             ],
         ),
         (
             as_it_is,
             other_rows,
-            ["NOT COMPARED: m: includes, unscored by includes, answered, refused: none of 80 results"],
+            ["NOT COMPARED: m: includes, unscored by includes, answered, refused, empty: none of 80 results"],
         ),
         (as_it_is, other_targets, ["NOT COMPARED: m: includes, unscored by includes: only 1 of 80 results"]),
         (without_scorers, as_it_is, ["NOT COMPARED: m: includes, unscored by includes: the earlier run has no such"]),
@@ -275,7 +277,10 @@ def test_models_are_compared_under_other_names_and_within_a_run(runs: Runs) -> N
     assert {(one["before_model"], one["model"]) for one in found["comparisons"]} == {("m", "other")}
     one = runs.make("one", models=[{"id": "gpt-c", "name": "new"}])
     code, text, found = compared(two, one, "--as", "other=new")
-    assert "NOT COMPARED: m: includes, answered, refused, unscored by includes: the later run has no such model" in text
+    assert (
+        "NOT COMPARED: m: includes, answered, refused, empty, unscored by includes: the later run has no such model"
+        in text
+    )
     assert "'new'" not in text
     single = runs.make("single")
     code, text, found = compared(single, one)
@@ -293,12 +298,26 @@ def test_runs_without_scorers_are_compared_by_what_they_have(runs: Runs) -> None
     assert [(one["metric"], one["verdict"]) for one in found["comparisons"]] == [
         ("answered", "same"),
         ("refused", "same"),
+        ("empty", "same"),
         ("response_chars", ""),
         ("latency_s", ""),
     ]
     assert "32 answers with another text" in text
     assert found["rewritten"] == 32
     assert "m: row 29 (q29), sample 0\n  [[rehearsal:echo]] number 29" in text
+
+
+def test_answers_that_have_become_empty_are_an_alarm_also_without_scorers(runs: Runs) -> None:
+    said = JOB["input"] | {"prompt": "[[rehearsal:{{ kind }}]] {{ said }}"}
+    runs.write([row(n) | {"kind": "echo"} for n in range(ROWS)])
+    before = runs.make("before", eval=None, input=said)
+    runs.write([row(n) | {"kind": "echo" if n % 4 else "blank"} for n in range(ROWS)])
+    code, text, found = compared(before, runs.make("after", eval=None, input=said))
+    assert (code, [alarm["metric"] for alarm in found["alarms"]]) == (1, ["empty"])
+    assert "m: empty +25.0 points, from 0.0 % to 25.0 %" in text
+    first = runs.make("first", input=said)  # with scorers, a first night of empty answers is none to build on
+    missed = json.loads((first / "evaluation" / "verdict.json").read_text())["alarms"]
+    assert [alarm["text"] for alarm in missed] == ["m: empty is 0.25, more than 0.1"]
 
 
 def test_what_differs_in_rows_that_bring_their_prompts_is_shown_by_the_first(runs: Runs) -> None:

@@ -69,6 +69,7 @@ def test_wins_losses_and_ties_are_counted_and_a_clear_drop_is_worse(evaluated: E
         ("unscored", "same"),
         ("answered", "same"),
         ("refused", "same"),
+        ("empty", "same"),
         ("response_chars", ""),
         ("latency_s", ""),
     ]
@@ -107,7 +108,7 @@ def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
         ("exact", "unscored"),
     ]
     assert {one.metric for one in found.comparisons if one.paired} == {
-        "answered", "refused", "response_chars", "latency_s",
+        "answered", "refused", "empty", "response_chars", "latency_s",
     }  # fmt: skip
     assert not found.passed
 
@@ -207,7 +208,7 @@ def test_rows_of_another_dataset_are_not_paired_by_their_number(evaluated: EvalB
     for name, asked in (("other", others), ("shuffled", questions[7:] + questions[:7])):
         found = compare_runs(before, evaluated_run(evaluated, name, without_ids(asked)))
         assert (found.paired, found.unpaired, found.left_out) == (0, 40, (note,))
-        assert reasons(found) == dict.fromkeys(["score", "unscored", "answered", "refused"], why)
+        assert reasons(found) == dict.fromkeys(["score", "unscored", "answered", "refused", "empty"], why)
     inserted = compare_runs(before, evaluated_run(evaluated, "inserted", without_ids([*questions[:19], "x"])))
     assert (inserted.passed, inserted.paired, inserted.unpaired) == (True, 19, 2)
 
