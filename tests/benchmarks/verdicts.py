@@ -3,7 +3,8 @@
 Two nights of an evaluation: 2,000 rows in 20 categories, three models, scores of 0 and 1. By chance 5 % of the answers
 turn wrong from one night to the next and 5 % turn right. The runs are real ones, the stand-in's answers to real
 requests; only their scores or latencies are drawn, and each pair is compared as the command does it, with its default
-guards and with a test for each category. The nights of the trend are drawn as means, since it sees nothing else.
+guards and with a test for each category. The nights of the trend are drawn as means, since it sees nothing else; those of
+the lines `in folders` are run folders with drawn answers, each of which is evaluated, compared and judged as by the command.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ from batchmix.statistics.trend import Night, trend
 from batchmix.store.parts import CHECKSUM_KEY
 from batchmix.verdict.evaluate_run import evaluate_run, prepare_scorers
 from tests.benchmarks.table import COLUMNS, Bound, Line, in_columns
+from tests.benchmarks.verdict_folders import drawn_nights, model_run, verdicts_of
 
 ROWS, MODELS, FLIPS, DROP = 2000, ("first", "second", "third"), 0.05, 0.03
 PLANTED = MODELS[1]
 BASE = (0.6, 0.75, 0.9)
 """The share of right answers of each model."""
 GROUPS, DOCUMENTS, SHOCK, PACE = 20, 200, 0.1, 1.1
-DECLINE, NIGHTS = 0.003, 20
+NIGHTS, MONTH = 20, 30
 RATE = 0.075
 """The rate of the trend's false alarms in a month, for all scores that are watched together."""
 Runs = tuple[Path, Path]
@@ -151,14 +153,10 @@ def with_pace(runs: Runs, draw: np.random.Generator, slower: float = 1.0) -> Dif
 
 
 def nights(draw: np.random.Generator, rows: int, count: int, decline_from: int | None = None) -> list[Night]:
-    """Draw the nights of one score: each row is right with a chance of its own, so that 5 % flip each way."""
-    chance = np.where(draw.random(rows) < 0.75, 0.947, 0.053)
+    """Draw the nights of one score, as the trend sees them."""
     made: list[Night] = []
     before = None
-    for at in range(count):
-        fall = 0.0 if decline_from is None else DECLINE * max(0, at - decline_from + 1)
-        right = (draw.random(rows) < chance).astype(float)
-        right[draw.random(rows) < fall / 0.723] = 0  # of the rows, 72.3 % are right in the mean
+    for right in drawn_nights(draw, rows, count, decline_from):
         paired = None if before is None else compare(before, right, np.arange(rows))
         noise = None if paired is None or paired.stderr is None else paired.stderr / math.sqrt(2)
         made.append(Night(float(right.mean()), rows, noise))
@@ -229,14 +227,36 @@ def trend_lines(pairs: int, draw: np.random.Generator) -> Iterator[Line]:
             return any(trend(made[: 10 + n], RATE, len(MODELS)).alarm for n in range(1, NIGHTS + 1))
 
         bound = Bound("≥", 90, " %") if rows >= 1000 else None
-        yield Line(f"0.3 a night, {rows:,} rows: in 20 nights", share(pairs, is_found), " %", bound=bound)
+        yield Line(f"0.3 a night, {rows:,} drawn: in 20", share(pairs, is_found), " %", bound=bound)
     for rows in (300, 1000):
         years = max(1, pairs // 10)
         begun = sum(
             _begun([trend(made[:end], RATE).alarm for end in range(1, 366)])
             for made in (nights(draw, rows, 365) for _ in range(years))
         )
-        yield Line(f"unchanged, {rows:,} rows: in {years} years", begun, "", bound=Bound("≤", years))
+        yield Line(f"unchanged, {rows:,} drawn: {years} years", begun, "", bound=Bound("≤", years))
+
+
+def folder_lines(root: Path, sequences: int, draw: np.random.Generator) -> Iterator[Line]:
+    """Judge sequences of nights in real run folders: a slow decline, and months without any change."""
+    rows = 1000
+    model, home = model_run(root, rows), root / "nights"
+
+    def is_found() -> bool:
+        made = verdicts_of(model, home, drawn_nights(draw, rows, 10 + NIGHTS, 10))
+        return any(one.kind == "trend" for verdict in made for one in verdict.alarms)
+
+    label = f"0.3 a night, {sequences} in folders: in 20"
+    least = 100 * (0.9 - 1.645 * math.sqrt(0.09 / sequences))  # in all but 1 of 20 cases, where it is 90 %
+    yield Line(label, share(sequences, is_found), " %", bound=Bound("≥", round(least, 1), " %"))
+    alarms = {"trend": 0, "worse": 0}
+    for _ in range(sequences):
+        made = list(verdicts_of(model, home, drawn_nights(draw, rows, MONTH, None)))
+        for kind in alarms:
+            alarms[kind] += _begun([any(one.kind == kind for one in verdict.alarms) for verdict in made])
+    for kind, rate in (("trend", RATE), ("worse", 2 * RATE)):
+        most = math.ceil(rate * sequences + 1.645 * math.sqrt(rate * sequences))
+        yield Line(f"unchanged, {kind}: {sequences} months in folders", alarms[kind], "", bound=Bound("≤", most))
 
 
 def _begun(alarms: Sequence[bool]) -> int:
@@ -253,6 +273,7 @@ def _at_most(percent: float, pairs: int) -> Bound:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--folders", type=int, default=20, help="sequences of nights in real run folders")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     draw = np.random.default_rng(args.seed)
@@ -264,6 +285,7 @@ def main() -> None:
             cluster_lines(Path(folder), args.pairs, draw),
             pace_lines(Path(folder), args.pairs, draw),
             trend_lines(args.pairs, draw),
+            folder_lines(Path(folder), args.folders, draw),
         )
         for line in (line for part in parts for line in part):
             print(in_columns(line.cells()), flush=True)
