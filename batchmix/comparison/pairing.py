@@ -116,7 +116,8 @@ class ModelPairs(msgspec.Struct, frozen=True):
     @property
     def unpaired(self) -> int:
         """The number of results that only one of the runs has."""
-        return len(self.in_before) + len(self.in_after) - 2 * (len(self.after) + self.left_out)
+        in_both = len(self.after) + self.left_out + self.other_rows
+        return len(self.in_before) + len(self.in_after) - 2 * in_both
 
 
 class Pairing(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from batchmix.cli.tables import metrics_lines
 from batchmix.comparison.alarms import missed_thresholds
 from batchmix.comparison.examples import examples
 from batchmix.comparison.metric_text import metric_name
@@ -185,6 +186,9 @@ def test_rows_without_a_target_are_named_and_no_comparison_of_the_others_is_enou
     why = "only 8 of 30 results can be compared with the other run's: 22 without a target in the column 'answer'"
     assert reasons(found) == {"score": why, "unscored": why}
     assert [alarm.text for alarm in found.alarms] == [f"m: includes, unscored by includes: {why}"]
+    assert "m: 22 results without a target in the column 'answer': includes skips them" in metrics_lines(
+        evaluated.evaluate()
+    )
     evaluated.settings["eval"]["min_paired"] = 0.2
     assert compare_runs(evaluated_run(evaluated, "enough", made), evaluated.out).passed
 
@@ -207,10 +211,10 @@ def test_rows_of_another_dataset_are_not_paired_by_their_number(evaluated: EvalB
     )
     for name, asked in (("other", others), ("shuffled", questions[7:] + questions[:7])):
         found = compare_runs(before, evaluated_run(evaluated, name, without_ids(asked)))
-        assert (found.paired, found.unpaired, found.left_out) == (0, 40, (note,))
+        assert (found.paired, found.unpaired, found.left_out) == (0, 0, (note,))
         assert reasons(found) == dict.fromkeys(["score", "unscored", "answered", "refused", "empty"], why)
     inserted = compare_runs(before, evaluated_run(evaluated, "inserted", without_ids([*questions[:19], "x"])))
-    assert (inserted.passed, inserted.paired, inserted.unpaired) == (True, 19, 2)
+    assert (inserted.passed, inserted.paired, inserted.left_out[0][:6]) == (True, 19, "1 row ")
 
 
 def test_a_column_that_is_new_each_night_does_not_make_other_rows(evaluated: EvalBench) -> None:
