@@ -80,6 +80,8 @@ def _notes(metrics: Metrics) -> Iterator[str]:
         tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
         reused = f", {counted(judged.reused, 'verdict')} reused at no cost" if judged.reused else ""
         yield f"{judged.scorer}: {cell(judged.model)} gave {counted(judged.ok, 'verdict')}, {tokens}{reused}"
+        if judged.same:
+            yield f"{judged.scorer}: {counted(judged.same, 'pair')} of the same answers, which no judge was asked about"
         if judged.disagreement is not None:
             yield f"{judged.scorer}: the judges differ on {judged.disagreement:.1%} of the answers"
         if judged.contradicted is not None:

@@ -121,6 +121,10 @@ def _worse(compared: Comparison) -> str:
     paired = compared.paired
     if paired is None:
         raise TypeError("a comparison without pairs can't be worse")
+    if compared.opponent:
+        score, even = metric_value("score", paired.after), metric_value("score", paired.before)
+        what = f"{metric_name(compared)}{_of_group(compared)}"
+        return f"{compared.model}: {what} is {score}, less than {even}: the answers of that run are preferred"
     change, before, after = (
         metric_value(compared.metric, value, signed=value is paired.difference)
         for value in (paired.difference, paired.before, paired.after)

@@ -92,7 +92,7 @@ def _has(run: ComparedRun) -> str:
 def _other_scorers(old: ComparedRun, new: ComparedRun) -> tuple[dict[str, str], dict[str, str]]:
     """Return the scorers that can't be compared and why: those of the later run, and those that it no longer has."""
     earlier, later = old.metrics.settings, new.metrics.settings
-    before = {scorer.name: _meaning(scorer, earlier) for scorer in earlier.scorers if not scorer.compares}
+    before = {scorer.name: _meaning(scorer, earlier) for scorer in earlier.scorers}
     other = {}
     for scorer in later.scorers:
         if scorer.compares:

@@ -41,7 +41,8 @@ LIMITS = {
 def metric_name(comparison: Comparison) -> str:
     """Return the name of the compared metric. For a score, this is the name of the scorer."""
     pace = ", pace taken out" if comparison.paired and comparison.paired.without_pace else ""
-    return f"{named_metric(comparison.metric, comparison.scorer)}{pace}"
+    against = f" against {comparison.opponent}" if comparison.opponent else ""
+    return f"{named_metric(comparison.metric, comparison.scorer)}{against}{pace}"
 
 
 def named_metric(metric: str, scorer: str) -> str:

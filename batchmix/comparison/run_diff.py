@@ -10,6 +10,7 @@ import numpy as np
 
 from batchmix.comparison.alarms import Alarm, comparison_alarms, missed_thresholds
 from batchmix.comparison.drifts import Drifts
+from batchmix.comparison.judged_pairs import judged_pairs
 from batchmix.comparison.matching import Match, matched
 from batchmix.comparison.metric_text import named_metric
 from batchmix.comparison.pair_comparisons import Rewritten, ScoreChange, ScoredPairs, rewritten
@@ -24,6 +25,7 @@ from batchmix.comparison.verdicts import (
     with_verdicts,
     without_comparison,
 )
+from batchmix.evaluation.measure import Metrics
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.guards import METRICS, OF_SCORERS
@@ -165,6 +167,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
     comparisons += without_comparison(
         comparisons, guards, [scorer.name for scorer in settings.scorers if not scorer.compares], models
     )
+    comparisons += judged_pairs(new, models)
     tested = list(with_verdicts([*comparisons, *scores.groups], settings.all_guards, settings.min_paired, level))
     whole = [compared for compared in [*tested, *_gone(match, old)] if not compared.group]
     shown = tuple(compared for compared in whole if compared.paired or compared.verdict)
@@ -191,6 +194,37 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
         rewritten=tuple(changed[:_MAX_REWRITTEN]),
         rewritten_count=len(changed),
         alarms=(*missed, *comparison_alarms([*shown, *groups])),
+    )
+
+
+def compare_judged_pairs(folder: Path, metrics: Metrics, level: float = LEVEL) -> Diff | None:
+    """Compare a run with those that its judges of pairs have compared it with. None if there are none.
+
+    It needs no scores of theirs, and no baseline. `metrics` are those of the run. Raises `RunError`.
+    """
+    opponents = dict.fromkeys(judge.against for judge in metrics.judges if judge.against)
+    if not opponents:
+        return None
+    new = compared_run(folder)
+    settings = new.metrics.settings
+    pairs = list(judged_pairs(new, new.models))
+    tested = list(with_verdicts(pairs, settings.all_guards, settings.min_paired, level))
+    groups = tuple(one for one in tested if one.group)
+    missed = missed_thresholds(new.metrics)
+    return Diff(
+        before=", ".join(str(folder.resolve().parent / opponent) for opponent in opponents),
+        after=str(folder),
+        paired=sum(one.paired.n for one in tested if one.paired and not one.group),
+        changed=0,
+        unpaired=0,
+        left_out=tuple(left_out_groups(groups)),
+        comparisons=tuple(one for one in tested if not one.group),
+        missed=tuple(alarm.text for alarm in missed),
+        moved=(),
+        groups=groups,
+        level=level,
+        paired_by="row" if new.is_numbered else "custom_id",
+        alarms=(*missed, *comparison_alarms(tested)),
     )
 
 

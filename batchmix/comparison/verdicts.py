@@ -50,6 +50,9 @@ class Comparison(msgspec.Struct, frozen=True):
     """Why the metric, or the group, could not be compared. Empty if it was."""
     detectable: float | None = None
     """The smallest worsening that would have been found with a probability of 80 %. None if unknown."""
+    opponent: str = ""
+    """The run with whose answers a judge of pairs has compared those of the later run. Its score is then compared with
+    `EVEN`, and with no score of an earlier run. Empty for all other metrics."""
 
 
 def with_verdicts(

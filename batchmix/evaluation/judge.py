@@ -61,10 +61,15 @@ class JudgeUsage(msgspec.Struct, frozen=True):
     """The share of pairs of answers whose two orders contradict each other. None if no pairs were judged."""
     position_bias: float | None = None
     """The share of pairs decided for whichever answer came first, less the share for whichever came second."""
+    same: int = 0
+    """The number of pairs of answers with the same text. They are ties, and no judge is asked."""
+    against: str | None = None
+    """The run with whose answers those of this run were compared, relative to the folder that holds this run. None if
+    there was none."""
 
     def with_agreement(self, agreement: Agreement) -> JudgeUsage:
         """Return the usage with how far judges agreed, once all verdicts have been read."""
-        names = ("disagreement", "contradicted", "position_bias")
+        names = ("disagreement", "contradicted", "position_bias", "same")
         return msgspec.structs.replace(self, **{name: getattr(agreement, name) for name in names})
 
 

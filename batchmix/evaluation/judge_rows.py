@@ -22,6 +22,9 @@ from batchmix.scorers.verdict_forms import FORM_COLUMN, form_text
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.run_folder import Layout, RunFile
 
+SAME_COLUMN = "same answers"
+"""The column of a judge's input that says that both runs have the same answer, for which no judge is needed. No rubric
+can name a column with a space in its name."""
 _NO_ROW = {"custom_id": None, "response": None}
 """A row that is not sent, since it has no response."""
 
@@ -102,7 +105,7 @@ def read_questions(path: Path) -> Iterator[dict[str, Any]]:
 def _rows(layout: Layout, judge: Judge, job: CheckedJob, run: RunFile, other: Path | None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a judge's input, for each result up to the last one.
 
-    A row without a response, or without one to compare it with, is a bad row, which is not sent.
+    A row without a response, or without another one to compare it with, is a bad row, which is not sent.
     """
     target = (job.eval or Eval()).target_of(judge)
     reads = rubric_columns(judge, target, run.carried_schema().names)
@@ -125,9 +128,7 @@ def _rows(layout: Layout, judge: Judge, job: CheckedJob, run: RunFile, other: Pa
                     continue
                 partner = others.of(result) if others else None
                 for first, second in ((row["response"], partner), (partner, row["response"])):
-                    both = first is not None and second is not None
-                    shown = row | {"response": first if both else None, "other": second}
-                    yield _with_form(judge, shown)
+                    yield _of_pair(judge, row, first, second)
 
 
 def _row(result: dict[str, Any], text: str | None, reads: frozenset[str], target: str | None) -> dict[str, Any]:
@@ -135,6 +136,15 @@ def _row(result: dict[str, Any], text: str | None, reads: frozenset[str], target
     if target is not None:
         values["target"] = None if result[target] is None else target_text(result[target])
     return values | {"custom_id": result["custom_id"], "response": text if _is_ok(result) else None}
+
+
+def _of_pair(judge: Judge, row: dict[str, Any], first: str | None, second: str | None) -> dict[str, Any]:
+    """Return the row that shows two answers in this order. It is not sent if one is missing, or if they are equal."""
+    if first is None or second is None:
+        return row | {"response": None}
+    if first == second:
+        return row | {"response": None, SAME_COLUMN: True}
+    return _with_form(judge, row | {"response": first, "other": second})
 
 
 def _with_form(judge: Judge, row: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchmix.engine import reader
-from batchmix.evaluation.judge_rows import read_questions
+from batchmix.evaluation.judge_rows import SAME_COLUMN, read_questions
 from batchmix.records import Status
 from batchmix.scorers.grades import Reading
-from batchmix.scorers.indirect import Judge
+from batchmix.scorers.indirect import PAIR_SCORES, Judge
 from batchmix.scorers.settings import Score
 from batchmix.scorers.verdict_forms import judged_verdict, score_of
 
@@ -42,6 +42,8 @@ class Agreement:
     """The number of pairs of which a judge preferred whichever answer came first."""
     second: int = 0
     """The number of pairs of which a judge preferred whichever answer came second."""
+    same: int = 0
+    """The number of pairs of answers with the same text, which no judge has seen."""
 
     @property
     def disagreement(self) -> float | None:
@@ -85,6 +87,9 @@ class JudgeScores:
         for answer in self._answers_up_to(number * self._orders + self._orders - 1):
             if answer["row"] >= number * self._orders:
                 answers.setdefault(answer["model"], []).append(answer)
+        if questions[0].get(SAME_COLUMN):
+            self.agreement.same += 1
+            return Score(PAIR_SCORES["TIE"], _PAIRED, "TIE", "both runs have the same answer")
         if self._judge.compares and questions[0].get("response") is None:
             return Score(None, None, None, "the other run has no answer to compare with")
         votes = [self._vote(model, answers.get(model, []), questions) for model in self._judge.judges]

@@ -162,21 +162,22 @@ def _for_batch(function: ScoreFunction | None, asked: _Asked, results: list[dict
 def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score | None:
     """Return the score of a result without text, or without a target that is needed. None for any other result."""
     target = None if asked.column is None else result[asked.column]
-    text = None if target is None else target_text(target)
+    text = None if target is None or asked.scorer.compares else target_text(target)
     if asked.scorer.takes_failures:
         return None
     if target is None and asked.column is not None:
         return Score(None, None, None, "the row has no target")
     if target is not None and asked.scorer.is_empty(target):
         return Score(None, None, None, "the row's target is empty")
+    wrong = None if asked.scorer.compares else 0.0  # what is missing is no worse than another answer
     if result["status"] != Status.OK:
-        return Score(0.0, text, None, f"no answer: {result['status']} ({result['error_type']})")
+        return Score(wrong, text, None, f"no answer: {result['status']} ({result['error_type']})")
     if asked.texts[number] is None:
         if is_cut_off(result) and not result["refusal"]:
             return Score(None, text, None, f"{CUT_OFF} before it had text")
         field = asked.scorer.field
         why = "the answer has no text" if field is None else f"the answer has no {field}"
-        return Score(0.0, text, None, "refused" if result["refusal"] else why)
+        return Score(wrong, text, None, "refused" if result["refusal"] else why)
     return None
 
 

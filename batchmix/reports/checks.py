@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.comparison.alarms import Alarm
-from batchmix.comparison.metric_text import metric_value, named_metric
+from batchmix.comparison.metric_text import metric_name, metric_value, named_metric
 from batchmix.comparison.run_diff import Diff
 from batchmix.comparison.verdicts import Comparison
 from batchmix.errors import RunError
@@ -127,7 +127,8 @@ def _key(one: Alarm | Comparison) -> _Key:
 
 
 def _compared(comparison: Comparison) -> Check:
-    name = f"{named_metric(comparison.metric, comparison.scorer)}{group_name(comparison.group)} not worse than before"
+    bound = "not below one half" if comparison.opponent else "not worse than before"
+    name = f"{metric_name(comparison)}{group_name(comparison.group)} {bound}"
     if comparison.verdict == "not compared":
         return Check(comparison.model, name, f"not compared: {comparison.reason}", comparison.verdict)
     paired = comparison.paired

@@ -73,7 +73,7 @@ def score_charts(metrics: Metrics, compared: Diff | None) -> Iterator[Drawing]:
     before = {
         (comparison.model, comparison.scorer): comparison.paired.before
         for comparison in compared.comparisons
-        if comparison.metric == "score" and comparison.paired
+        if comparison.metric == "score" and comparison.paired and not comparison.opponent
     } if compared else {}  # fmt: skip
     tones = {found.model: tone(number) for number, found in enumerate(metrics.models)}
     for scorer in metrics.settings.scorers:

@@ -11,7 +11,8 @@ import msgspec
 
 from batchmix.comparison.alarms import Alarm, missed_thresholds
 from batchmix.comparison.metric_text import least_found
-from batchmix.comparison.run_diff import Diff, compare_runs
+from batchmix.comparison.run_diff import Diff, compare_judged_pairs, compare_runs
+from batchmix.comparison.verdicts import LEVEL
 from batchmix.engine import reader
 from batchmix.evaluation.measure import Metrics, measure, metrics_path, read_metrics
 from batchmix.evaluation.scoring import scores_path
@@ -65,7 +66,7 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
     past = _until(view, past_runs(folder.resolve().parent, metrics.name))
     verdict = next((one.valid_verdict for one in past if one.folder.resolve() == folder.resolve()), None)
-    compared = _compared(folder, baseline, verdict)
+    compared = _compared(folder, metrics, baseline, verdict)
     alarms = _alarms(metrics, verdict, compared)
     times = panels.read_response_times(folder, view.run)
     return {
@@ -109,11 +110,13 @@ def _until(view: View, runs: Sequence[PastRun]) -> list[PastRun]:
     return [past_run for past_run in runs if past_run.started_at <= began]
 
 
-def _compared(folder: Path, baseline: Path | None, verdict: Verdict | None) -> Diff | None:
+def _compared(folder: Path, metrics: Metrics, baseline: Path | None, verdict: Verdict | None) -> Diff | None:
     if baseline is None and verdict is not None and verdict.baseline is not None:
         found = verdict.baseline.folder(folder)
         baseline = found if found and metrics_path(Layout(found)).exists() else None
-    return compare_runs(baseline, folder, level=level_of(Layout(folder), baseline)) if baseline else None
+    if baseline is None:
+        return compare_judged_pairs(folder, metrics, verdict.level if verdict and verdict.level else LEVEL)
+    return compare_runs(baseline, folder, level=level_of(Layout(folder), baseline))
 
 
 def _alarms(metrics: Metrics, verdict: Verdict | None, compared: Diff | None) -> list[Alarm]:

@@ -44,9 +44,9 @@ def baseline_of(root: Path, job: CheckedJob) -> Baseline | None:
         return None
     home = root.resolve().parent
     if (path := named_run(settings.against)) is not None:
-        return Baseline(_shown(_evaluated_run(path, "eval.against"), home), "path")
+        return Baseline(shown_run(_evaluated_run(path, "eval.against"), home), "path")
     if pinned := _pinned(root, run):
-        return Baseline(_shown(pinned, home), "pinned")
+        return Baseline(shown_run(pinned, home), "pinned")
     if settings.against is None:
         return None
     return _chosen(root, run, job, settings.against)
@@ -85,7 +85,8 @@ def check_baseline(folder: Path, job: CheckedJob) -> None:
         _evaluated_run(root / pinned, "the pinned baseline")
 
 
-def _shown(folder: Path, home: Path) -> str:
+def shown_run(folder: Path, home: Path) -> str:
+    """Return a run's folder relative to the folder that holds the runs, or absolute if it is elsewhere."""
     folder = folder.resolve()
     return str(folder.relative_to(home)) if folder.is_relative_to(home) else str(folder)
 
@@ -125,7 +126,7 @@ def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str) -> Baseline
         last = next((past for past in reversed(earlier) if not past.run.is_try), None)
         if last is None:
             return Baseline("", against, "all earlier runs were only tries" if earlier else "this is the first run")
-        return Baseline(_shown(last.folder, home), against)
+        return Baseline(shown_run(last.folder, home), against)
     reasons = [(past, why_not_good(past, job)) for past in earlier]
     good = [past for past, reason in reasons if not reason]
     skipped = Counter(reason for _, reason in reasons if reason)
@@ -138,7 +139,7 @@ def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str) -> Baseline
     chosen = _median(pairs) if count else pairs[0]
     after = [reason for past, reason in reasons if reason and past.started_at > chosen.started_at]
     note = "; ".join(_passed_over(number, "later run", reason) for reason, number in Counter(after).items())
-    return Baseline(_shown(chosen.folder, home), against, note)
+    return Baseline(shown_run(chosen.folder, home), against, note)
 
 
 def _passed_over(count: int, which: str, reason: str) -> str:

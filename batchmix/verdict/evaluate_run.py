@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 
 from batchmix.engine import reader
@@ -30,7 +31,7 @@ from batchmix.scorers.indirect import Judge
 from batchmix.scorers.labels import Labels
 from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
-from batchmix.verdict.baseline import judged_against
+from batchmix.verdict.baseline import judged_against, shown_run
 from batchmix.verdict.verdict_file import is_verdict
 
 
@@ -102,9 +103,15 @@ def _run_judges(
         return {}
     try:
         others = {judge.name: _other_run(layout, judge, context.job) for judge in judges}
-        return {judge.name: run_judge(layout, judge, context, others[judge.name]) for judge in judges}
+        return {judge.name: _judged(layout, judge, context, others[judge.name]) for judge in judges}
     finally:
         layout.write_summary(reader.look(layout.root).summary())
+
+
+def _judged(layout: Layout, judge: Judge, context: JudgeContext, other: Path | None) -> tuple[JudgeScores, JudgeUsage]:
+    scores, usage = run_judge(layout, judge, context, other)
+    against = None if other is None else shown_run(other, layout.root.resolve().parent)
+    return scores, msgspec.structs.replace(usage, against=against)
 
 
 def _other_run(layout: Layout, judge: Judge, job: CheckedJob) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from batchmix.comparison.alarms import Alarm, missed_thresholds
-from batchmix.comparison.run_diff import Diff, compare_runs
+from batchmix.comparison.run_diff import Diff, compare_judged_pairs, compare_runs
 from batchmix.engine import reader
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.run_status import RunStatus
@@ -156,7 +156,8 @@ def evaluated(prepared: PreparedEvaluation) -> Evaluation:
     metrics = evaluate_run(root, prepared.context, prepared.scorers)
     baseline = baseline_of(root, job)
     earlier = baseline.folder(root) if baseline else None
-    compared = compare_runs(earlier, root, level=comparison_level(job)) if earlier else None
+    level = comparison_level(job)
+    compared = compare_runs(earlier, root, level=level) if earlier else compare_judged_pairs(root, metrics, level)
     missed = missed_thresholds(metrics)
     verdict = verdict_on(layout, job, metrics, baseline, compared)
     write_verdict(layout, verdict)

@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from batchmix.cli import cli
+from batchmix.cli.tables import metrics_lines
 from batchmix.comparison.alarms import missed_thresholds
 from batchmix.comparison.run_diff import compare_runs
 from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
+from batchmix.engine.run_status import RunStatus
 from batchmix.errors import JobError, RunError
+from batchmix.evaluation.judge import JudgeContext
 from batchmix.evaluation.judge_plans import judge_plans
 from batchmix.job import read_job
+from batchmix.redact import Secrets
+from batchmix.reports.report_page import write_report
+from batchmix.verdict.evaluate_run import prepare_scorers
+from batchmix.verdict.outcome import Evaluation, PreparedEvaluation, evaluated
 from tests.conftest import EvalBench
 
 ECHO = "[[rehearsal:echo]] {{ response }}."
@@ -87,11 +96,12 @@ def _other_run(judged: EvalBench, name: str) -> Path:
 
 
 def test_pairs_are_judged_in_both_orders(judged: EvalBench) -> None:
-    """The stand-in's answers are alike in both runs, so a judge that always says A only prefers what comes first."""
+    """A judge that always says A only prefers what comes first."""
     judged.settings["name"] = "pairs"
     judged.settings["eval"] = {"scorers": [{"kind": "exact", "target": "points"}]}
     other = _other_run(judged, "other")
     rubric = "[[rehearsal:echo]] A: {{ response }} B: {{ other }}\nVerdict: A"
+    judged.settings["input"]["prompt"] = "Now {{ text }}"
     judged.settings["eval"] = {"scorers": [judge_of(rubric=rubric, against=str(other))]}
     judged.run()
     found = judged.evaluate()
@@ -117,6 +127,75 @@ def test_the_better_answer_of_a_pair_wins_in_either_order(judged: EvalBench) -> 
     assert (found.judges[0].contradicted, found.scores[0].score.mean) == (0, 1)
 
 
+LONGER = "{{ response }}\n{{ other }}\n\nVerdict: {% if response|length > other|length %}A{% else %}B{% endif %}"
+"""The rubric of a judge that prefers the longer answer, since the stand-in repeats it."""
+
+
+def of_pairs(judged: EvalBench, words: list[str], against: list[str], **settings: Any) -> Evaluation:
+    """Evaluate a run that says `words` by a judge that prefers the longer answer, against a run that says others."""
+    judged.settings["name"] = "pairs"
+    judged.settings["input"]["prompt"] = "{{ said }} [[rehearsal:echo]]"
+    judged.settings["eval"] = {"scorers": [{"kind": "exact", "target": "half"}]}
+    judged.write_said([{"said": text, "half": str(n % 2)} for n, text in enumerate(against)])
+    other = _other_run(judged, "other")
+    judged.write_said([{"said": text, "half": str(n % 2)} for n, text in enumerate(words)])
+    judged.settings["eval"] = {
+        "scorers": [judge_of(rubric=LONGER, against=str(other), **settings)],
+        "group_by": ["half"],
+    }
+    judged.run()
+    job = read_job(None, judged.settings, {})
+    return evaluated(PreparedEvaluation(judged.out, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job)))
+
+
+def test_a_run_that_loses_in_pairs_is_worse_without_any_baseline(judged: EvalBench, tmp_path: Path) -> None:
+    found = of_pairs(judged, ["a short one"] * 12 + ["the same"] * 8, ["a much longer one"] * 12 + ["the same"] * 8)
+    alarm = "m: judge against other is 0.2000, less than 0.5000: the answers of that run are preferred"
+    assert (found.baseline, [one.text for one in found.alarms]) == (None, [alarm])
+    [score] = found.verdict.comparisons[:1]
+    assert score.paired is not None
+    assert (score.verdict, score.opponent, score.paired.before, score.paired.after) == ("worse", "other", 0.5, 0.2)
+    assert [(one.verdict, one.group) for one in found.verdict.comparisons[1:]] == [
+        ("same", {"half": "0"}),
+        ("same", {"half": "1"}),
+    ]
+    ways_out = ["--junit", str(tmp_path / "junit.xml"), "--markdown", "-"]
+    shown = CliRunner().invoke(cli, ["eval", str(judged.out), *ways_out], standalone_mode=False)
+    assert shown.return_value == 1
+    assert "| 🔴 worse | `m` | `judge against other` | 0.5000 | 0.2000 |" in shown.output
+    assert 'name="judge against other not below one half"' in (tmp_path / "junit.xml").read_text()
+    assert "judge against other" in write_report(judged.out, None).read_text()
+    diff = compare_runs(judged.out, judged.out)
+    assert [one.text for one in diff.alarms if "judge" in one.text] == [alarm]
+
+
+def test_a_run_that_wins_in_pairs_is_better(judged: EvalBench) -> None:
+    assert of_pairs(judged, ["longer one"] * 12, ["short"] * 12).verdict.comparisons[0].verdict == "better"
+
+
+def test_a_pair_of_the_same_answers_is_a_tie_for_which_no_judge_is_asked(judged: EvalBench) -> None:
+    found = of_pairs(judged, ["same"] * 9 + ["longer one"], ["same"] * 9 + ["short"])
+    [usage] = found.metrics.judges
+    assert (usage.ok, usage.same, usage.against) == (2, 9, "other")
+    assert [row["score"] for row in judged.scores()] == [0.5] * 9 + [1.0]
+    assert judged.scores()[0]["explanation"] == "both runs have the same answer"
+    assert "9 pairs of the same answers, which no judge was asked about" in "\n".join(metrics_lines(found.metrics))
+
+
+def test_pairs_that_lack_too_many_answers_are_not_compared(judged: EvalBench) -> None:
+    """An answer that is missing in one of the runs is neither a loss nor a win, and is guarded by itself."""
+    words = ["[[rehearsal:refusal]]"] * 3 + ["as long"] * 17
+    found = of_pairs(judged, words, ["[[rehearsal:refusal]]"] * 3 + ["as long"] * 17)
+    assert (found.metrics.scores[0].score.n, found.metrics.scores[0].score.mean, found.alarms) == (17, 0.5, ())
+    judged.out = judged.root / "next"
+    judged.settings["output"]["path"] = str(judged.out)
+    found = of_pairs(judged, ["as long"] * 20, ["[[rehearsal:refusal]]"] * 3 + ["as long"] * 17)
+    assert found.alarms[0].text == (
+        "m: judge against other: only 17 of 20 results can be compared with the other run's: 3 without an answer in the"
+        " other run"
+    )
+
+
 def test_a_night_is_compared_with_its_baseline(judged: EvalBench) -> None:
     """The first night has none, which is no fault; the second one has the first."""
     rubric = "[[rehearsal:echo]] A: {{ response }} B: {{ other }}\nVerdict: TIE"
@@ -128,11 +207,13 @@ def test_a_night_is_compared_with_its_baseline(judged: EvalBench) -> None:
     assert not missed_thresholds(first)
     judged.out = judged.root / "night-2"
     judged.settings["output"] = {"path": str(judged.out)}
+    judged.settings["input"]["prompt"] = "Now {{ text }}"
     judged.run()
     second = judged.evaluate()
     assert (second.scores[0].score.mean, second.judges[0].ok) == (0.5, 12)
     diff = compare_runs(judged.root / "run", judged.out)
-    assert ([one.scorer for one in diff.comparisons if one.scorer], diff.not_compared, diff.alarms) == ([], [], ())
+    scores = [(one.scorer, one.metric) for one in diff.comparisons if one.scorer]
+    assert (scores, diff.changed, diff.left_out) == ([("judge", "score")], 0, ())
 
 
 def test_rows_without_a_partner_have_no_score_and_are_no_fault(judged: EvalBench) -> None:
