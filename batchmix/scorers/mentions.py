@@ -38,7 +38,7 @@ _APPOSED = r"so\b|not\b|rather\b|otherwise\b|something\b|whatever\b|even\b|at le
 _THE = r"the\b|an?\b|die\b|der\b|das\b"
 _CJK_OR = "或者?|还是|還是|または|もしくは|또는"
 _HEDGE = any_word(
-    "maybe|perhaps|possibly|(?:could|might|may|can)(?: also)? be|vielleicht|peut-être|quizás|forse|talvez"
+    "maybe|perhaps|possibly|(?:could|might|may|can)(?: also)? be|vielleicht|könnte|peut-être|quizás|forse|talvez|можно|может быть|可能是?|也许是?"
 )
 _SAY = r"say|says|said|think|thinks|thought|believe|believed?|claim|claimed|answer|guess|guessed|assumed?|argue"
 
@@ -49,20 +49,23 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 _DENIED_BEFORE = _pattern(
     rf"(?:{_NO_DOUBT}{any_word(NOT)}(?!\s(?:only|just|merely|solely|nur|solo|sólo|seulement|apenas|только)\b)\s{_FILLERS}"
-    rf"|(?:不是|不会是|不可能是|并不是|并非|而非)\s?"
+    rf"|\b(?:no longer|nicht mehr|ya no|non più|больше не)\s{_FILLERS}|(?:不是|不会是|不可能是|并不是|并非|而非)\s?"
     rf"|{_NO_DOUBT}{any_word(REJECTED)}(?:(?!\b(?:but|because)\b)[^.,;:!?\n]){{0,40}}"
     rf"|(?:(?!over\b){any_word(INSTEAD)}|\b(?:(?:any|every)thing but|all but|except(?: for)?|unlike|other than|apart from|außer|sauf|excepto|salvo|кроме)|除了)\s?{_FILLERS}"
     rf"|\b(?:whether|ob)\b{_NEXT}|是否(?:是)?"
     rf"|(?:{CANNOT}){_NEXT})[\s\"'(*]{{0,4}}\Z"
 )  # fmt: skip
-_ADVERBS = r"(?:(?:a|an|the|also|clearly|definitely|common|often|usual|simply|therefore|just)\s){0,3}"
+_ADVERBS = (
+    r"(?:(?:a|an|the|also|clearly|definitely|common|commonly|frequently|often|usual|simply|therefore|just)\s){0,3}"
+)
 _DENIED_AFTER = _pattern(
     rf"{_CLOSE}(?:\s(?:{any_word(COPULAS)}\s)?(?:{any_word('definitely|clearly|certainly|also')}\s)?"
     rf"{any_word('not|isn' + chr(39) + 't|wasn' + chr(39) + 't|nicht|no|non|pas|não|не|niet')}"
     rf"(?:\s?[.,;:!]|\s?\Z|\s(?:the\s(?!\w+est\b|only\b|most\b|same\b|first\b)|it\b|(?:das|die|der|le|la|el|il|a|an|o|quite)?\s?(?:{CORRECT}|{ANSWERS})\b))"
     rf"|\s(?:war|ist|sind)\s(?:es|das)\s(?:\w+\s)?nicht\b"
-    rf"|\s?{any_word(COPULAS)}\s?{_ADVERBS}{any_word(UNTRUE + '|misconception|mistake|myth|distractor|trap|guess')}"
-    rf"|{DENIED_BEHIND}|不是|不对)"
+    rf"|\s?{any_word(COPULAS)}\s?{_ADVERBS}{any_word(UNTRUE + '|misconception|mistake|mistaken for|confused with|myth|distractor|trap|guess')}"
+    rf"|\s(?:didn't|did not|doesn't|does not|hasn't)\s\w+\s(?:it|that|this|them|so)\b"
+    rf"|{DENIED_BEHIND}|(?:では|じゃ)なくて?|[이가]\s?아니라|不是|不对)"
 )  # fmt: skip
 _ASKED_AFTER = _pattern(rf"{_CLOSE}(?:\s{_WORD}){{0,2}}{_CLOSE}\s?[?？]")
 _ASKS = _pattern(
@@ -78,6 +81,11 @@ _THOUGHT = _pattern(
 _CONTRAST = _pattern(
     any_word("but|however|though|although|aber|doch|mais|pero|mas|ma|но|in fact|in reality") + "|但|其实"
 )
+_CONCEDES = _pattern(any_word("while|although|though|contrary|obwohl|bien que|aunque|хотя") + "|虽然")
+_BACK = _pattern(
+    rf"\s*(?:{any_word('but|however|actually|in fact|in reality|tatsächlich|en fait|en realidad|на самом деле')}|但|其实|实际上)"
+)
+_YES = _pattern(rf"\s*(?:{any_word('yes|yep|correct|right|exactly|ja|genau|oui|sí|sim|да')}|是的|はい)")
 _LIST = rf"(?:,\s?{_TERM}){{1,6}},?\s(?:{OR})\s(?!{_APPOSED})"
 _OR_AFTER = _pattern(
     rf"{_CLOSE}(?:\s(?:{OR})\s(?!{_APPOSED}|less\b)|,\s(?:{OR})\s(?!{_APPOSED}|{_THE})|{_LIST}|\s/\s|\s?(?:{_CJK_OR})"
@@ -86,7 +94,7 @@ _OR_AFTER = _pattern(
 _OR_BEFORE = _pattern(
     rf"(?:(?:^|(?<=\W))(?:{OR})\s(?:(?:the|an?|in|maybe|perhaps|possibly|even|die|der|das|la|le|el|il)\s){{0,2}}{_OPEN}"
     rf"|\w{_CLOSE}\s/\s{_OPEN}|(?:{_CJK_OR})\s?"
-    rf"|\b(?:one of|between|either|among|any of|zwischen|entweder|entre|soit)(?!\s(?:its|our|my|his|their|those|these)\b|\sthe\s\w+\s(?:\w+\s)?(?:in|of)\b)"
+    rf"|\b(?:(?:candidates|options|choices|possibilities|possible (?:answers|solutions))(?:\s(?:are|include|were))?(?=[:\s])|one of|between|either|among|any of|zwischen|entweder|entre|soit)(?!\s(?:its|our|my|his|their|those|these)\b|\sthe\s\w+\s(?:\w+\s)?(?:in|of)\b)"
     rf"[:\s]{{1,2}}(?:{_TERM}(?:,\s?|\s))*(?:(?:and|und|et|y|e|&)\s)?{_OPEN})\Z"
 )
 _SLASHED_BEFORE, _SLASHED_AFTER = (
@@ -94,7 +102,8 @@ _SLASHED_BEFORE, _SLASHED_AFTER = (
     _pattern(rf"\W*(?:\s?/\s?{_TERM})*\W*"),
 )
 _HEDGES = _pattern(_HEDGE)
-_HEDGED = _pattern(rf"{_HEDGE}\s(?:{_WORD}\s){{0,2}}{_OPEN}\Z")
+_ALSO = _pattern(any_word("also|too|auch|aussi|también|também|anche|также|也"))
+_HEDGED = _pattern(rf"{_HEDGE}\s?(?:{_WORD}\s){{0,2}}{_OPEN}\Z")
 _WORD_START, _WORD_END = re.compile(r"(?<!\w)"), re.compile(r"(?!\w)")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~|(?<=\])\([^()\s]{1,300}\)")
 _QUOTED_LINE = re.compile(r"^[ \t]*>[ \t]+[^\n]*(?:\n|\Z)", re.MULTILINE)
@@ -159,15 +168,21 @@ def _is_meant(text: str, start: int, end_of_mention: int) -> bool:
     before = _SENTENCE_END.split(before)[-1]
     after = text[end_of_mention : end_of_mention + _AROUND_CHARS]
     end = _SENTENCE_END.search(after)
-    sentence = after[: end.end()] if end else after
+    sentence, rest = (after[: end.end()], after[end.end() :]) if end else (after, "")
     if _DENIED_BEFORE.search(before) or _DENIED_AFTER.match(sentence):
         return False
-    is_question = sentence.rstrip(" \n*\"')").endswith(("?", "？")) and not mention.endswith("?")
-    if is_question and (_ASKED_AFTER.match(sentence) or _ASKS.match(before)) and len(mention.split()) < 4:
+    if _is_asked(before, mention, sentence) and not _YES.match(rest):
         return False
-    if _RETRACTED_AFTER.match(after) or (_THOUGHT.search(before) and _CONTRAST.search(sentence)):
+    if _RETRACTED_AFTER.match(after):
         return False
-    return not _is_one_of_several(before, sentence)
+    is_opposed = _CONTRAST.search(sentence) or _CONCEDES.search(before.rsplit(",", 1)[-1]) or _BACK.match(rest)
+    return not (is_opposed and _THOUGHT.search(before)) and not _is_one_of_several(before, sentence)
+
+
+def _is_asked(before: str, mention: str, after: str) -> bool:
+    """Return whether a mention is what a question asks for. A long one may itself be a question."""
+    is_question = after.rstrip(" \n*\"')").endswith(("?", "？")) and not mention.endswith("?")
+    return is_question and len(mention.split()) < 4 and bool(_ASKED_AFTER.match(after) or _ASKS.match(before))
 
 
 def _is_one_of_several(before: str, after: str) -> bool:
@@ -175,4 +190,4 @@ def _is_one_of_several(before: str, after: str) -> bool:
         return True
     if "/" in before + after and _SLASHED_BEFORE.fullmatch(before) and _SLASHED_AFTER.fullmatch(after):
         return True
-    return bool(_HEDGED.search(before)) and len(_HEDGES.findall(f"{before} {after}")) > 1
+    return bool(_HEDGED.search(before)) and (len(_HEDGES.findall(f"{before} {after}")) > 1 or bool(_ALSO.search(after)))

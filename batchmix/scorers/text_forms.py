@@ -13,7 +13,7 @@ _SUBSCRIPT = re.compile(r"(?<=[^\W\d_])[₀-₉]+")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _OTHER_MEANING = ("<super>", "<sub>", "<fraction>", "<circle>")
 """The kinds of compatible forms that a person reads as something else: `x²` is not `x2`."""
-_AROUND = re.compile(r"\A(?:(?:#{1,6}|[-•])\s(?=[*_`\"'¡]*[^\W\d]))?+[\s*_`\"'¡]*|[\s*_`\"'.!。！…]+\Z")
+_AROUND = re.compile(r"\A(?:(?:#{1,6}|[-•])\s(?=[*_`\"'¡]*[^\W\d]))?+[\s*_`\"'¡]*|[\s*_`\"'.!。！…;,]+\Z")
 _BRACKETS = re.compile(r"\(([^()]+)\)|\[([^\[\]]+)\]|「([^「」]+)」|\$([^$]+)\$")
 _FULL_STOP = re.compile(r"[.!。！…]+\Z")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
@@ -26,6 +26,7 @@ _NO_LETTER_AFTER = re.compile(rf"(?!{_LETTER}|_{_LETTER}|\+(?!\w)|\+\+|#)")
 _NO_NUMBER_BEFORE = re.compile(r"(?<!\d[.,:])(?<!(?<!\w)-)")
 _NO_NUMBER_AFTER = re.compile(r"(?![.,:]\d)")
 _TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
 _UNIT = re.compile(r"(?<=\d) ?(?=[^\W\d_]|[°%])")
 """Where a number and its unit meet."""
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
@@ -113,7 +114,9 @@ def has_words(text: str, wanted: str) -> bool:
 
     `10` is not in `10.5` or `12:10`, `C` is not in `C++`, and `5 km` is in `5km`.
     """
-    if _has_words(text, wanted) or (_UNIT.search(wanted) and _has_words(_UNIT.sub("", text), _UNIT.sub("", wanted))):
+    if _has_words(text, wanted):
+        return True
+    if _UNIT.search(wanted) and _has_words(_UNIT.sub("", _THOUSANDS.sub("", text)), _UNIT.sub("", wanted)):
         return True
     if not _NUMBER.fullmatch(wanted):
         return False
