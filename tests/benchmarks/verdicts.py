@@ -256,7 +256,7 @@ def folder_lines(root: Path, sequences: int, draw: np.random.Generator) -> Itera
             alarms[kind] += _begun([any(one.kind == kind for one in verdict.alarms) for verdict in made])
     for kind, rate in (("trend", RATE), ("worse", 2 * RATE)):
         most = math.ceil(rate * sequences + 1.645 * math.sqrt(rate * sequences))
-        yield Line(f"unchanged, {kind}: {sequences} months in folders", alarms[kind], "", bound=Bound("≤", most))
+        yield Line(f"unchanged, {sequences} folder months: {kind}", alarms[kind], "", bound=Bound("≤", most))
 
 
 def _begun(alarms: Sequence[bool]) -> int:
