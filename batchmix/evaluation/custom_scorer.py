@@ -22,7 +22,7 @@ import msgspec
 
 from batchmix.errors import JobError
 from batchmix.scorers.indirect import Custom
-from batchmix.scorers.settings import Row, Score, target_text
+from batchmix.scorers.settings import MAX_SCORE, Row, Score, target_text
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("custom_process.py")
@@ -76,6 +76,8 @@ class CustomFunction:
             process.send(calls, self._config.timeout_s)
             for _ in calls:
                 outcome, *values = process.receive(self._config.timeout_s)
+                if outcome == "scored" and abs(values[0] or 0.0) > MAX_SCORE:
+                    outcome, values = "failed", [f"{values[0]:g} is no score: its size is above {MAX_SCORE:g}"]
                 yield (values[0], values[1]) if outcome == "scored" else (None, f"{self._config.python}: {values[0]}")
         except _ProcessEnded as error:
             self._stop()

@@ -15,6 +15,7 @@ from batchmix.formats.text import text_of
 from batchmix.job.closest import closest
 from batchmix.load.files import shown
 from batchmix.load.table_rows import table_rows
+from batchmix.scorers.settings import MAX_SCORE
 
 _NAMES = ("custom_id", "row")
 """The columns that may name a row of the input. The first that the file has counts."""
@@ -97,12 +98,13 @@ def _value(label: str, values: Mapping[str, float] | None, place: str) -> float 
         number = float(label)
     except ValueError:
         number = math.nan
-    if math.isfinite(number):
+    if abs(number) <= MAX_SCORE:
         return number
     if values is None:
         return None
     known = f", and none of {', '.join(values)}" if values else "; give its score, as values = { good = 1, bad = 0 }"
-    raise InputError(f"{place}: the label {quoted(label)} is no number{known}")
+    what = "is no number" if math.isnan(number) else f"is above {MAX_SCORE:g} in size"
+    raise InputError(f"{place}: the label {quoted(label)} {what}{known}")
 
 
 def _digest(answer: str) -> bytes:

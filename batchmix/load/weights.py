@@ -9,6 +9,7 @@ from typing import Any
 from batchmix.formats.display import clean, unknown_column
 from batchmix.formats.text import text_of
 from batchmix.job import CheckedJob, Column
+from batchmix.scorers.settings import MAX_SCORE
 
 
 def weight_of(value: Any) -> float:
@@ -18,7 +19,7 @@ def weight_of(value: Any) -> float:
         weight = math.nan if value is None else float(text_of(value).strip('"'))
     except ValueError:
         return math.nan
-    return weight if 0 <= weight < math.inf else math.nan
+    return weight if 0 <= weight <= MAX_SCORE else math.nan
 
 
 def weight_source(job: CheckedJob) -> str | None:

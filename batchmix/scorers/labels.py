@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.scorers.settings import ScorerSettings
+from batchmix.scorers.settings import MAX_SCORE, ScorerSettings
 
 
 class Labels(ScorerSettings, frozen=True, kw_only=True, tag="labels"):
@@ -29,6 +29,8 @@ class Labels(ScorerSettings, frozen=True, kw_only=True, tag="labels"):
         return True
 
     def check(self) -> None:
-        """Raise `JobError` if a target or a field of typed answers is named."""
+        """Raise `JobError` if a target or a field of typed answers is named, or a value is no score."""
+        if not all(abs(value) <= MAX_SCORE for value in self.values.values()):
+            raise JobError(f"eval.scorers.values: the score of a label is a number of at most {MAX_SCORE:g} in size")
         if self.field is not None or self.target is not None:
             raise JobError("eval.scorers: a label is the score itself, so labels takes no target and no field")

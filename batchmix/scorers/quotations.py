@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -20,6 +21,9 @@ _OVER_LINES = re.compile(r"\"[ \t]*\n[^\"]{0,2000}\n[ \t]*\"")
 _EMPHASIS = re.compile(r"\*{1,3}|_{2,3}|</?(?:b|strong|i|em|u|p|br|span|h[1-6])[ /]{0,2}>", re.IGNORECASE)
 _HEADING = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+", re.MULTILINE)
 _SPACE = re.compile(r"\s+")
+_MARKS = re.compile(r"[`|~>\"'“”„‘’«»「」『』]")
+"""What may stand around or within a quotation, although the quoted text lacks it, or the reverse."""
+_AROUND_SIGNS = re.compile(r" ?([^\w\s]) ?")
 
 
 def without_reasoning(text: str) -> str:
@@ -45,8 +49,12 @@ def unmarked(text: str) -> str:
 
 
 def collapsed(text: str) -> str:
-    """Return a text in which case, emphasis and the kind of white space make no difference."""
-    return _SPACE.sub(" ", unmarked(text)).strip().casefold()
+    """Return a text in which case, emphasis, quotation marks and white space make no difference.
+
+    So a judge's quotation is still one if it has other spacing than the text, or its characters escaped for HTML.
+    """
+    plain = _MARKS.sub("", unmarked(html.unescape(text)))
+    return _AROUND_SIGNS.sub(r"\1", _SPACE.sub(" ", plain)).strip().casefold()
 
 
 class Judged:

@@ -16,6 +16,8 @@ import msgspec
 from batchmix.formats.text import text_of
 
 Share = Annotated[float, msgspec.Meta(ge=0)]
+MAX_SCORE = 1e12
+"""The largest size of a score, a label or a weight. Sums of the squares of larger ones would not be finite."""
 CUT_OFF = "the answer was cut off"
 MAX_CHARS = 200_000
 """The most characters of an answer that are searched for what it says."""

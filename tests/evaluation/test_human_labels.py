@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from batchmix.errors import JobError
+from batchmix.evaluation.custom_scorer import CustomFunction
 from batchmix.job import read_job
+from batchmix.scorers.indirect import Custom
 from batchmix.verdict.evaluate_run import prepare_scorers
 from tests.conftest import EvalBench
 
@@ -68,4 +70,14 @@ def test_a_path_in_the_job_file_is_relative_to_it(tmp_path: Path) -> None:
 def test_a_target_is_refused_since_a_label_is_the_score_itself(evaluated: EvalBench) -> None:
     evaluated.settings["eval"]["scorers"] = [{"kind": "labels", "path": "labels.csv", "target": "answer"}]
     with pytest.raises(JobError, match="takes no target"):
+        read_job(None, evaluated.settings, {})
+
+
+def test_a_score_or_a_label_that_is_too_large_is_none(evaluated: EvalBench, tmp_path: Path) -> None:
+    (tmp_path / "huge_scores.py").write_text("def huge(response, target, row):\n    return 1e308\n")
+    score = CustomFunction(Custom(name="own", python="huge_scores:huge"), tmp_path).scores([("a", None, {})])
+    assert score == [(None, "huge_scores:huge: 1e+308 is no score: its size is above 1e+12")]
+    labelled(evaluated, "custom_id,label\nr0,good\n")
+    evaluated.settings["eval"]["scorers"][0]["values"] = {"good": 1e308}
+    with pytest.raises(JobError, match="a number of at most"):
         read_job(None, evaluated.settings, {})

@@ -78,6 +78,8 @@ def test_a_label_of_an_answer_counts_for_that_answer_only(tmp_path: Path) -> Non
         ("row,label\n,1\n", "labels.csv:2: has no row"),
         ("row,label\n1,goood\n", "labels.csv:2: the label 'goood' is no number, and none of good"),
         ("row,label\n1,nan\n", "labels.csv:2: the label 'nan' is no number"),
+        ("row,label\n1,inf\n", "labels.csv:2: the label 'inf' is above 1e+12 in size"),
+        ("row,label\n1,-1e308\n", "labels.csv:2: the label '-1e308' is above 1e+12 in size"),
         ("row,label\n1,1\n1,1\n1,0\n", "labels.csv:4: row '1' has two labels"),
         ("row,label\n1,\n", "labels.csv: has no labels"),
         ("row,label\n1\n", "labels.csv:2: has 1 cell, and the header has 2"),
