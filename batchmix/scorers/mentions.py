@@ -21,6 +21,7 @@ from batchmix.scorers.answer_words import (
     any_word,
 )
 from batchmix.scorers.late_pattern import late_pattern
+from batchmix.scorers.own_words import without_quoted_lines
 
 _MOST_MENTIONS = 100
 """The mentions that are looked at. Of more, the first and the last ones."""
@@ -105,8 +106,8 @@ _HEDGES = _pattern(_HEDGE)
 _ALSO = _pattern(any_word("also|too|auch|aussi|también|também|anche|также|也"))
 _HEDGED = _pattern(rf"{_HEDGE}\s?(?:{_WORD}\s){{0,2}}{_OPEN}\Z")
 _WORD_START, _WORD_END = re.compile(r"(?<!\w)"), re.compile(r"(?!\w)")
-_STRUCK = re.compile(r"~~[^~\n]{1,200}~~|(?<=\])\([^()\s]{1,300}\)")
-_QUOTED_LINE = re.compile(r"^[ \t]*>[ \t]+[^\n]*(?:\n|\Z)", re.MULTILINE)
+_LINK = re.compile(r"(?<=\])\([^()\s]{1,300}\)")
+"""The address of a link, behind its text."""
 _ANNOUNCED = _pattern(
     rf"(?m:^)\W{{0,4}}(?:(?:final|correct|my|the)\s){{0,2}}(?:{ANSWERS})\W{{0,3}}[:：]\W{{0,4}}(?=\w)"
 )
@@ -151,9 +152,7 @@ def _same_length(text: str) -> str:
 
 
 def _stated(text: str) -> str:
-    text = _STRUCK.sub("", text)
-    unquoted = _QUOTED_LINE.sub("", text)
-    text = unquoted if unquoted.strip() else text
+    text = without_quoted_lines(_LINK.sub("", text))
     announced = [*_ANNOUNCED.finditer(text)]
     if not announced:
         return text

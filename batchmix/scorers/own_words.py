@@ -59,9 +59,15 @@ _MOST_OFFERS = 4
 
 def own_words(text: str) -> str:
     """Return what an answer states itself. A text that is nothing but a quotation, or an offer, stays as it is."""
-    text = _TABLE_HEAD.sub("", _STRUCK.sub(" ", _INJECTED.sub(_without_injected, text)))
+    text = without_quoted_lines(_TABLE_HEAD.sub("", _INJECTED.sub(_without_injected, text)))
+    return _without_offers(_without_others(text))
+
+
+def without_quoted_lines(text: str) -> str:
+    """Return a text without quoted lines, unless it has no other, and without what is struck out."""
+    text = _STRUCK.sub(" ", text)
     unquoted = _QUOTED_LINE.sub("", text)
-    return _without_offers(_without_others(unquoted if unquoted.strip() else text))
+    return unquoted if unquoted.strip() else text
 
 
 def _without_injected(quote: re.Match[str]) -> str:
