@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchmix.comparison.run_diff import compare_runs
 from batchmix.errors import JobError
 from batchmix.evaluation.custom_scorer import CustomFunction
 from batchmix.job import read_job
@@ -81,3 +82,18 @@ def test_a_score_or_a_label_that_is_too_large_is_none(evaluated: EvalBench, tmp_
     evaluated.settings["eval"]["scorers"][0]["values"] = {"good": 1e308}
     with pytest.raises(JobError, match="a number of at most"):
         read_job(None, evaluated.settings, {})
+
+
+def test_a_label_that_is_gone_is_no_changed_target(evaluated: EvalBench) -> None:
+    labelled(evaluated, "custom_id,label\nr0,good\nr1,good\nr2,bad\n")
+    evaluated.write_said(ROWS)
+    evaluated.run()
+    evaluated.evaluate()
+    first, evaluated.out = evaluated.out, evaluated.root / "second"
+    evaluated.settings["output"]["path"] = str(evaluated.out)
+    labelled(evaluated, "custom_id,label\nr0,good\n")
+    evaluated.run()
+    evaluated.evaluate()
+    found = compare_runs(first, evaluated.out)
+    assert (found.changed, found.passed) == (0, False)
+    assert any("2 without a label" in alarm.text for alarm in found.alarms)
