@@ -137,7 +137,7 @@ def meant(text: str, wanted: str) -> str:
 def _mentions(text: str, wanted: str) -> list[int]:
     """Return where a text is named, in any case."""
     text, wanted = _same_length(text), _same_length(wanted)
-    found, at = [], text.find(wanted)
+    found, at = [], text.find(wanted) if wanted else -1
     while at >= 0:
         if not wanted.isascii() or (_WORD_START.match(text, at) and _WORD_END.match(text, at + len(wanted))):
             found.append(at)

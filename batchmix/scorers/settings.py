@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 
 from batchmix.formats.text import text_of
+from batchmix.scorers.text_forms import plain_form
 
 Share = Annotated[float, msgspec.Meta(ge=0)]
 MAX_SCORE = 1e12
@@ -23,7 +24,7 @@ MAX_CHARS = 200_000
 """The most characters of an answer that are searched for what it says."""
 
 
-_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)+"')
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 """A text as JSON writes it."""
 
 
@@ -102,7 +103,12 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
         """Return whether a target, which is not null, is empty, so that its row has none."""
         if self.takes_empty_target:
             return False
-        return not (target_texts(target) if self.takes_any_of else target_text(target).strip())
+        several = listed_targets(target) if self.takes_any_of or _is_quoted(target) else None
+        return all(map(self.is_blank, [target_text(target)] if several is None else several))
+
+    def is_blank(self, text: str) -> bool:
+        """Return whether nothing of a target is left to compare. Overridden where more of it is ignored."""
+        return not plain_form(text)
 
     def score(self, response: str, target: str) -> Score:
         """Score one answer, given its text and its target. Overridden by each kind that needs no more than these."""
@@ -124,7 +130,8 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
 
         def function(response: str, target: Any, row: Row) -> Score:
             score = self.score_cut_off if is_cut_off(row) else self.score
-            several = listed_targets(target) if self.takes_any_of else None
+            listed = listed_targets(target) if self.takes_any_of else None
+            several = [one for one in listed or () if not self.is_blank(one)]
             if not several:
                 return score(response, target_text(target))
             whole = [target_text(target)] if self.takes_list_as_text else []
@@ -148,22 +155,27 @@ def listed_targets(target: Any) -> list[str] | None:
     that has lists in other rows, a text is JSON text too: it may mean what is in its quotation marks.
     """
     values = target
-    if isinstance(target, str) and _QUOTED.fullmatch(target):
+    if _is_quoted(target):
         try:
-            return [json.loads(target), target]
+            inner = json.loads(target)
         except ValueError:
             return None
+        return [inner, target] if plain_form(inner) else []
     if isinstance(target, str) and target.lstrip()[:1] == "[":
         try:
             values = json.loads(target[:MAX_CHARS])
         except (ValueError, RecursionError):
             return None
-        is_list = isinstance(values, list) and all(isinstance(value, str | int | float) for value in values)
+        is_list = isinstance(values, list) and all(isinstance(value, str | int | float | None) for value in values)
         if not is_list or (len(values) == 1 and not isinstance(values[0], str)):
             return None
     if not isinstance(values, list):
         return None
-    return [text for value in values if value is not None and (text := target_text(value)).strip()]
+    return [text for value in values if value is not None and plain_form(text := target_text(value))]
+
+
+def _is_quoted(target: Any) -> bool:
+    return isinstance(target, str) and _QUOTED.fullmatch(target) is not None
 
 
 def target_texts(target: Any) -> list[str]:
@@ -172,7 +184,7 @@ def target_texts(target: Any) -> list[str]:
     if several is not None:
         return several
     text = target_text(target)
-    return [text] if text.strip() else []
+    return [text] if plain_form(text) else []
 
 
 def same_text(left: str, right: str, *, casefold: bool) -> bool:

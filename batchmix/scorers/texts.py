@@ -73,6 +73,10 @@ class Exact(ScorerSettings, frozen=True, kw_only=True, tag="exact"):
             return found
         return Score(None, target, found.extracted, CUT_OFF)
 
+    def is_blank(self, text: str) -> bool:
+        """Return whether nothing of a target is left in the form in which it is compared."""
+        return not self._forms(text)[0].strip() or super().is_blank(text)
+
     def _forms(self, text: str) -> tuple[str, ...]:
         """Return a text as it is compared, and if more may be ignored, also without that."""
         if self.normalize:
@@ -103,6 +107,10 @@ class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
         stated = meant(plain_signs(own), plain_form(target))
         is_included = any(has_words(self._form(form), wanted) for form in (stated, unmarked(stated)))
         return Score(float(is_included), target)
+
+    def is_blank(self, text: str) -> bool:
+        """Return whether nothing of a target is left in the form in which it is compared."""
+        return not self._form(text)
 
     def _form(self, text: str) -> str:
         if self.normalize:
@@ -205,6 +213,10 @@ class TokenF1(ScorerSettings, frozen=True, kw_only=True, tag="f1"):
         wanted = Counter(tokens(target[:MAX_CHARS]))
         shared = (given & wanted).total()
         return Score(2 * shared / (given.total() + wanted.total()) if shared else 0.0, target)
+
+    def is_blank(self, text: str) -> bool:
+        """Return whether a target has no words."""
+        return not tokens(text[:MAX_CHARS])
 
     def score_cut_off(self, response: str, target: str) -> Score:
         """Compare the beginning of an answer like a whole one."""

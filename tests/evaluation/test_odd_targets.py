@@ -76,3 +76,16 @@ def test_a_text_in_a_column_that_also_has_lists_is_the_text(evaluated: EvalBench
     evaluated.run()
     evaluated.evaluate()
     assert [row["score"] for row in evaluated.scores()] == [1, 1, 0, 0]
+
+
+def test_an_empty_text_in_a_column_of_mixed_types_is_no_target(evaluated: EvalBench) -> None:
+    kinds = ["exact", "includes", "number", "json", "f1", "similarity"]
+    evaluated.settings["eval"]["scorers"] = [{"kind": kind} for kind in kinds]
+    targets = ["", "   ", "\u200b", [], ["5", None], 5]
+    evaluated.write_said([{"said": "5", "answer": target} for target in targets])
+    evaluated.run()
+    evaluated.evaluate()
+    scores = [(row["row"], row["score"], row["explanation"]) for row in evaluated.scores() if row["scorer"] != "json"]
+    empty = "the row's target is empty"
+    assert {score[1:] for score in scores if score[0] < 4} == {(None, empty)}
+    assert None not in {score[1] for score in scores if score[0] >= 4}

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from batchmix.scorers.json_fields import Json
+from batchmix.scorers.numbers import Number
 from batchmix.scorers.settings import Score, ScorerSettings
 from batchmix.scorers.texts import Exact, Includes, Regex, Similarity, TokenF1
 
@@ -105,3 +107,41 @@ def test_a_long_text_is_compared_quickly(scorer: ScorerSettings, part: str) -> N
     began = time.process_time()
     function(text, part * 50, {})
     assert time.process_time() - began < 1
+
+
+_UNSEEN = ["", "   ", "\u200b", '""', '"   "', '"\\u200b"', '[""]', '["", "\u200b"]', [], [" "], [None]]
+
+
+@pytest.mark.parametrize(
+    "scorer", [Exact(), Includes(), Includes(words=False), Regex(pattern="."), Similarity(), TokenF1()]
+)
+@pytest.mark.parametrize("target", _UNSEEN)
+def test_a_target_with_nothing_to_be_seen_in_it_is_empty_also_as_json_text(scorer: ScorerSettings, target: Any) -> None:
+    """A column of mixed types has its texts as JSON."""
+    assert scorer.is_empty(target)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "target", "is_empty"),
+    [
+        (Json(), '""', True),
+        (Json(), "[]", False),
+        (Json(), "{}", False),
+        (Json(), '"a"', False),
+        (Number(), '" "', True),
+        (Exact(), ".", False),
+        (Exact(normalize=True), ".", True),
+        (Includes(normalize=True), [".", "…"], True),
+        (TokenF1(), "?!", True),
+        (TokenF1(), "the", False),
+    ],
+)
+def test_a_target_is_empty_if_nothing_of_it_is_compared(scorer: ScorerSettings, target: Any, *, is_empty: bool) -> None:
+    """Otherwise each answer would be right, or each wrong."""
+    assert scorer.is_empty(target) is is_empty
+
+
+def test_an_empty_text_beside_others_is_no_right_answer() -> None:
+    assert scored(Includes(normalize=True), "It is Rome.", ["!", "Paris"]).score == 0
+    assert scored(Includes(), "It is Rome.", ["\u200b", "Paris"]).score == 0
+    assert scored(Includes(), "It is Rome.", "\u200b").score is not None  # and the search comes to an end
