@@ -27,6 +27,14 @@ _MAGNITUDE = re.compile(
     + r"))(?![A-Za-zÀ-ÖØ-öø-ɏЀ-ӿ])\.?"
     r"|(?P<thousands>[kK])(?![A-Za-z/])|(?P<millions>M)(?![A-Za-z/])|(?P<billions>B)(?![A-Za-z/]))"
 )
+_LARGE_SIGNS = {
+    **dict.fromkeys("千천", 1e3),
+    **dict.fromkeys("万萬만", 1e4),
+    **dict.fromkeys("億亿억", 1e8),
+    "兆": 1e12,
+    "조": 1e12,
+}
+"""The magnitudes behind which a number may go on."""
 _MAX_DIGITS = 40
 _DECIMAL = rf"""(?:
     (?P<grouped>[1-9]\d{{0,2}}(?:,\d{{3}}){{1,6}}+(?:\.\d+)?(?![\d]|,\d)|[1-9]\d?(?:,\d{{2}}){{1,8}},\d{{3}}(?:\.\d+)?(?![\d]|,\d))
@@ -65,18 +73,39 @@ class FoundNumber(NamedTuple):
 
 def found_numbers(text: str) -> list[FoundNumber]:
     """Return the finite numbers in a prepared text, in order."""
-    found = []
+    found: list[FoundNumber] = []
     for match in _NUMBER.finditer(text):
         if _NOT_ALONE.match(text, match.end()):
             continue
         value = _value(match.groupdict())
-        end = match.end()
-        magnitude = _MAGNITUDE.match(text, end)
-        if value is not None and magnitude and not match["e"]:
-            value, end = value * _factor(magnitude), magnitude.end()
-        if value is not None and math.isfinite(value):
+        if value is None:
+            continue
+        factor, end = (1.0, match.end()) if match["e"] else _magnitude(text, match.end())
+        if not math.isfinite(value := value * factor):
+            continue
+        if found and _continues(text, found[-1], FoundNumber(value, match.start(), end)):
+            last = found.pop()
+            found.append(FoundNumber(last.value + math.copysign(value, last.value), last.start, end))
+        else:
             found.append(FoundNumber(value, match.start(), end))
     return found
+
+
+def _magnitude(text: str, start: int) -> tuple[float, int]:
+    """Return the factor of the magnitudes at a place, several as in `5千万`, and where they end."""
+    factor, end = 1.0, start
+    while magnitude := _MAGNITUDE.match(text, end):
+        factor, end = factor * _factor(magnitude), magnitude.end()
+    return factor, end
+
+
+def _continues(text: str, one: FoundNumber, other: FoundNumber) -> bool:
+    """Return whether two numbers are one, as in `3万5千`."""
+    between, sign = text[one.end : other.start], text[one.end - 1]
+    if sign not in _LARGE_SIGNS or between.strip(" ") or other.value < 0:
+        return False
+    is_below = other.value < _LARGE_SIGNS[sign]
+    return is_below and (not between or text[other.end - 1] in _LARGE_SIGNS)
 
 
 def _factor(magnitude: re.Match[str]) -> float:

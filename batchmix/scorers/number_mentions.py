@@ -45,8 +45,25 @@ _ASIDE_CLAUSE = re.compile(
     r"(?<=\d)((?:\s[^\W\d]{1,15}){0,2}?),?\s(?:(?<=, )(?:when|while|whereas|although|though|i\.e\.|of which|including|compared|versus|up from|down from|twice|half|which is (?:half|twice|a|one))|(?:because|since))\s(?:[^.,;:=\n]|[.,](?=\d))*(?=[.;\n]|\Z)",
     re.IGNORECASE,
 )
+_ENDS_OF_CHANGE = re.compile(
+    rf"(?<=\d)((?:\s?[%°€$£]|\s?[^\W\d_]{{1,15}}){{0,3}})\s?,\s(?:from|von|de|da|desde|van|från|с|от)\s[^\W\d]{{0,5}}{_NUMBER}[^\d.;:\n]{{0,20}}?"
+    rf"\s{{1,2}}(?:to|auf|à|a|para|naar|till|до)\s[^\W\d]{{0,5}}{_NUMBER}[^\d.;:\n]{{0,20}}",
+    re.IGNORECASE,
+)
+"""The two values between which something has changed, as in `fell by 3 points, from 12 to 9`."""
 _BEHIND = re.compile(r"(?<=\d)\s(?:when\sthe\s[^.,;:=\n]*(?=[.;\n]|\Z)|from\s\d[\d.,]{0,20}+(?=\s*\Z))", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?\n]*(?:(?:\.(?=\d)|[!?.](?=[!?.]))[^.!?\n]*)*[.!?\n]?")
+_CHECK = re.compile(
+    r"\s*+\W{0,3}(?:(?:quick |let's |to |we can |als |zur )?(?:sanity )?(?:check|verify|verification|double-check|probe|kontrolle|gegenprobe)|vérifi(?:cation|ons)|comprobación"
+    r"|verificación|comprobamos|verifica(?:ção)?|controle|проверка|sprawdzenie)\W{0,3}[:：]|\s*(?:验算|验证|检验|検算|確認|검산)\s?[:：]|\s*zur (?:kontrolle|probe)\b",
+    re.IGNORECASE,
+)
+"""Begins a sentence that only checks the result."""
+_SOURCE = re.compile(
+    r"(?<=\n)[ \t]*(?:(?:\[\^?\d{1,3}\]:?|[¹²³⁴-⁹])[ \t]*(?=[^\W\d])|\W{0,3}(?:sources?|references?|quellen?|fuentes?|fontes?|fonti?|bron(?:nen)?|источники?)\W{0,3}:)[^\n]*",
+    re.IGNORECASE,
+)
+"""A line that names a source."""
 _ONLY_SUPPOSED = re.compile(
     r"\s*+(?:(?:suppose|supposing|assume|imagine|let's say|(?:by|for|in) comparison|zum vergleich|à titre de comparaison|en comparación|em comparação)\b|(?:so |and |but )?(?:is|are|was|were|do|does|did|could|can|should|would|how|what|why|who|which|where)\b.*\?\s*\Z"
     r"|(?:ist|sind|est-ce|est|es|wie|was|warum|combien|cuánto|quanto)\b.*\?\s*\Z|.*\bwould\b.*\bif\b|if\b.*\bwould\b)",
@@ -74,12 +91,14 @@ def without_references(text: str) -> str:
 
 def main_clauses(text: str) -> str:
     """Return a text without clauses behind a number that tell of something else."""
-    return _BEHIND.sub("", _ASIDE_CLAUSE.sub(r"\1", text))
+    return _BEHIND.sub("", _ASIDE_CLAUSE.sub(r"\1", _ENDS_OF_CHANGE.sub(r"\1", text)))
 
 
 def asserted(text: str) -> str:
-    """Return a text without sentences that ask or suppose."""
-    return "".join(one for one in _SENTENCE.findall(text) if not _ONLY_SUPPOSED.match(one))
+    """Return a text without sentences that ask or suppose, and unless nothing is left then, without checks and sources."""
+    sentences = [one for one in _SENTENCE.findall(_SOURCE.sub("", text)) if not _ONLY_SUPPOSED.match(one)]
+    unchecked = "".join(one for one in sentences if not _CHECK.match(one))
+    return unchecked if any(map(str.isalnum, unchecked)) else "".join(sentences)
 
 
 def gives_up(text: str) -> bool:

@@ -59,7 +59,8 @@ _SCORES = {"half a": 0.5, "a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "fi
 _DOZENS = re.compile(rf"\b({'|'.join(_SCORES)}|[1-9]\d{{0,3}}) dozen\b", re.IGNORECASE)
 _DOTTED = re.compile(
     r"(?<![\d.,])([1-9]\d{0,2})\.(\d{3})(?= (?:Einwohner|Menschen|Personen|Stück|Euro|Dollar|Jahren?|Bücher|Schüler"
-    r"|Kilometer|personas|habitantes|euros?|pesos|dólares|años|libros"
+    r"|Meter|Kilogramm|Tonnen|Liter"
+    r"|Kilometer|metros|kilómetros|quilômetros|metri|chilometri|toneladas|personas|habitantes|euros?|pesos|dólares|años|libros"
     r"|personen|mensen|inwoners|jaar|persone|abitanti|anni|libri|pessoas|reais|anos|livros|unidades|kişi|orang)\b)"
 )
 """A number of three decimals that counts something, in a language that groups digits with points."""

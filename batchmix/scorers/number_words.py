@@ -31,6 +31,13 @@ _MINUS = re.compile(r"\b(?:minus|negative|moins|menos|meno)\s+(?=\d)", re.IGNORE
 _CHINESE = re.compile(
     r"(?:(?<![\u4e00-\u9fff])|(?<=[是为為有共]))[负負]?([〇零一二三四五六七八九两十百千万萬億亿]+)(?=[个個名人元円歳岁%年本匹枚只件]?(?:[\s.,)!]|\Z|です|。))"
 )
+_COUNTED = re.compile(
+    r"([一二三四五六七八九两]?[十百千万][一二三四五六七八九十百千万]*)[岁歳个個名元円块天本只件](?=\W*\Z)"
+)
+_SAID = re.compile(
+    rf".*{any_word(COPULAS)}\s(?:{any_word('also|thus|therefore|donc|quindi|portanto')}\s)?((?:[^\W\d]+\s){{0,2}}[^\W\d]+)\W*\Z",
+    re.DOTALL | re.IGNORECASE,
+)
 _CHINESE_DIGITS = {**{digit: value for value, digit in enumerate("〇一二三四五六七八九")}, "零": 0, "两": 2}
 _CHINESE_UNITS = {"十": 10, "百": 100, "千": 1_000}
 _CHINESE_LARGE = {"万": 10**4, "萬": 10**4, "億": 10**8, "亿": 10**8}
@@ -49,7 +56,18 @@ def with_digits(text: str, *, is_stated: bool) -> str:
         read = _LARGE.sub(lambda match: f"{match[1]}e{len(match[2])}", _ORDINAL.sub(" ", alpha2digit(text, "en")))
     if any(map(str.isdigit, read)):
         return _MINUS.sub("-", read)
-    return _stated(text) if is_stated else text
+    return _stated(text) if is_stated else _said(text)
+
+
+def _said(text: str) -> str:
+    """Return the number with which a text ends: behind a verb such as `is`, or in front of a Chinese counter."""
+    if counted := _COUNTED.search(text):
+        return str(_chinese(counted[1]))
+    said = _SAID.search(text)
+    if said is None:
+        return text
+    read = _stated(said[1])
+    return text if read.startswith("1") and len(said[1].split()) > 1 else read
 
 
 def _stated(text: str) -> str:

@@ -78,6 +78,7 @@ _LIST = re.compile(rf"{_UNIT}\s?[,;]\s?(?:(?:{any_word(_TO)})\s)?(?:[a-z]\s?=\s?
 _SEPARATED = re.compile(f"{_RANGE.pattern}|{_LIST.pattern}", re.IGNORECASE)
 _EQUALS = re.compile(rf"{_UNIT}\s?[^\w\s]?\s?(?:=|≈|→|\bis\b|\bequals\b)\s?", re.IGNORECASE)
 _OPERATION = re.compile(r"\s?[)]?\s?(?:[+×*÷/^-]|\bx\b|\btimes\b|\bplus\b|\bminus\b)\s?[(]?\s?")
+_NO_SPACES, _SIGNS_PER_WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"), 2
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 _SENTENCES = re.compile(r"\n|[。；;](?!\s*\Z)")
 _FACTORIAL = re.compile(r"\W*\d+!\W*")
@@ -184,7 +185,9 @@ def _whole(text: str) -> list[ReadPlace[float]]:
     if len(stripped) > 80 or stripped[:1] == "{" or _SENTENCES.search(stripped):
         return []
     values = _stated(StatedPlace(0, stripped))
-    few = len(stripped.split()) <= 3 or not any(map(str.isalpha, stripped))
+    few = len(stripped.split()) + len(_NO_SPACES.findall(stripped)) // _SIGNS_PER_WORD <= 3 or not any(
+        map(str.isalpha, stripped)
+    )
     return [ReadPlace(0, values)] if values and few else []
 
 
