@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from batchmix.formats.amounts import counted
-from batchmix.job.guards import LATENCY_POINTS, LESS_IS_BETTER, Guard, guarded
+from batchmix.job.guards import LATENCY_POINTS, LESS_IS_BETTER, SHARES, Guard, guarded
 from batchmix.statistics.multiple import FamilyTest, adjusted_in_families
 from batchmix.statistics.paired import Paired
 from batchmix.statistics.power import detectable
@@ -17,7 +17,7 @@ from batchmix.statistics.sign_flips import least_p
 
 LEVEL = 0.05
 """The significance level: the highest probability that a comparison reports a change although there is none."""
-_WEIGHTS = {"answered": 0.1, "refused": 0.1, "empty": 0.1, "unscored": 0.1}
+_WEIGHTS = dict.fromkeys(SHARES, 0.1)
 """The part of the level that a test has, in relation to the others: less for what is guarded without being named."""
 VERDICTS = ("worse", "not compared", "better", "same")
 
@@ -136,7 +136,16 @@ class _Test(NamedTuple):
     def _found(self, verdict: str, p: float, own_level: float) -> Comparison:
         paired = self.compared.paired
         smallest = None if paired is None or self._is_at_worst(paired) else detectable(paired, own_level)
+        if smallest is not None and smallest > 1 and self._is_share:
+            smallest = None
         return msgspec.structs.replace(self.compared, adjusted_p=p, verdict=verdict, reason="", detectable=smallest)
+
+    @property
+    def _is_share(self) -> bool:
+        """Whether the metric is between 0 and 1, so that no worsening is larger. A score may be any number."""
+        paired, metric = self.compared.paired, self.compared.metric
+        is_score = metric == "score" and paired is not None and max(abs(paired.before), abs(paired.after)) <= 1
+        return is_score or metric in SHARES
 
     def _is_at_worst(self, paired: Paired) -> bool:
         """Return whether nothing can get worse: a score is 0 in both runs."""
@@ -176,7 +185,10 @@ def _too_few(compared: Comparison, count: int, level: float) -> str:
             f"only {count:,} of {counted(whole.rows, 'row')} can be above this percentile; a {change} takes {needed:,}"
         )
     kind = "row" if whole is None or whole.rows == whole.n else "independent row"
-    return f"{counted(count, kind)} can't show a {change}: it takes {needed:,} to tell it from chance"
+    what = counted(count, kind)
+    if whole is not None and count < whole.rows:
+        what = f"{counted(whole.rows, kind)} of so uneven weight that they count as {count:,}"
+    return f"{what} can't show a {change}: it takes {needed:,} to tell it from chance"
 
 
 def left_out_groups(groups: Sequence[Comparison]) -> Iterator[str]:

@@ -29,6 +29,8 @@ METRICS: tuple[str, ...] = get_args(Metric)
 LESS_IS_BETTER = frozenset(METRICS) - {"score", "answered"}
 OF_SCORERS = frozenset({"score", "unscored"})
 """The metrics that each scorer has its own of."""
+SHARES = frozenset({"answered", "refused", "empty", "unscored"})
+"""The metrics that are a share of the results."""
 LATENCY_POINTS = {"latency_p50": 50, "latency_p90": 90, "latency_p99": 99}
 """The percentile of each metric that is one."""
 _ALWAYS: tuple[Metric, ...] = ("answered", "refused")

@@ -46,7 +46,9 @@ class Paired(msgspec.Struct, frozen=True):
     without_pace: bool = False
     """Whether the p-values are those of a change beyond the pace that all models share."""
     can_change: int = 0
-    """How many rows, or clusters of rows, could change to the same side: of a percentile, those that can exceed it."""
+    """How many rows, or clusters of rows, could change to the same side: of a percentile, those that can exceed it.
+
+    Those of uneven weight or size count as fewer: as many equal ones as have the same spread of weights (Kish 1965)."""
 
 
 def compare(before: Floats, after: Floats, clusters: Ints, weights: Floats | None = None) -> Paired | None:
@@ -80,7 +82,7 @@ def compare_percentile(before: Floats, after: Floats, clusters: Ints, percent: f
     shares = (before > bound).astype(np.float64), (after > bound).astype(np.float64)
     ends = [float(np.percentile(values, percent)) for values in (before, after)]
     found = _paired(ends, (before, after), shares[1] - shares[0], clusters, None)
-    found = msgspec.structs.replace(found, can_change=min(found.rows, int(sum(share.sum() for share in shares))))
+    found = msgspec.structs.replace(found, can_change=min(found.can_change, int(sum(share.sum() for share in shares))))
     margin = mean_spread(shares[1] - shares[0], clusters).margin
     if margin is None:
         return found
@@ -124,7 +126,7 @@ def _paired(
         df=found.df,
         change=_typical_change(values, np.abs(changes)),
         least_p=least_p(len(moved_of(sums))),
-        can_change=found.clusters,
+        can_change=round(found.df) + 1,
     )
 
 

@@ -152,6 +152,35 @@ def test_few_clusters_and_a_percentile_of_few_rows_can_show_nothing() -> None:
     ]
 
 
+def test_rows_or_clusters_of_which_one_outweighs_all_others_can_show_nothing() -> None:
+    weights = np.array([1000.0] + [1.0] * 39)
+    before, fallen = np.ones(40), np.array([0.0] + [1.0] * 39)
+    clusters = np.maximum(np.arange(40) - 34, 0)
+    compared = [
+        compare(before, fallen, np.arange(40), weights),
+        compare(before, before, clusters),
+        compare(before, before, np.arange(40), np.linspace(1, 3, 40)),
+    ]
+    found = [next(with_verdicts([Comparison("m", "score", "s", one)], (Guard(),))) for one in compared]
+    assert [one.reason for one in found] == [
+        "40 rows of so uneven weight that they count as 2 can't show a fall: it takes 5 to tell it from chance",
+        "6 independent rows of so uneven weight that they count as 2 can't show a fall: it takes 5 to tell it from chance",
+        "",
+    ]
+    assert [one.verdict for one in found] == ["not compared", "not compared", "same"]
+
+
+def test_no_worsening_of_a_share_beyond_the_whole_is_called_detectable() -> None:
+    scores = [np.arange(5.0) % 2, 1 - np.arange(5.0) % 2]
+    [share, points] = [
+        next(with_verdicts([Comparison("m", "score", "s", compare(*each, np.arange(5)))], (Guard(),)))
+        for each in (scores, [10 * one for one in scores])
+    ]
+    assert (share.verdict, share.detectable) == ("same", None)
+    assert points.detectable is not None
+    assert points.detectable > 10
+
+
 def grouped(bench: EvalBench, name: str, kinds: str, **missing: int) -> Path:
     """Run a job with 20 rows of each kind, all right, of which some may be missing or without a target."""
     bench.settings["eval"] |= {"group_by": ["kind"], "min_paired": 0.5}
