@@ -64,7 +64,9 @@ def echo_json(value: Any) -> None:
 
     It is pure ASCII, so no text can send control codes to a terminal.
     """
-    _print(redacted_text(json.dumps(value, indent=1)) + "\n")
+    from batchmix.formats.lenient_json import finite  # only here, for the same reason
+
+    _print(redacted_text(json.dumps(finite(value), indent=1, allow_nan=False)) + "\n")
 
 
 def echo_raw(text: str) -> None:

@@ -9,8 +9,8 @@ import msgspec
 
 from batchmix.comparison.pairing import ComparedRun, Pairing
 from batchmix.errors import RunError
+from batchmix.evaluation.measure import Metrics
 from batchmix.job.eval_table import Eval
-from batchmix.scorers.settings import ScorerSettings
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -91,23 +91,40 @@ def _has(run: ComparedRun) -> str:
 
 def _other_scorers(old: ComparedRun, new: ComparedRun) -> tuple[dict[str, str], dict[str, str]]:
     """Return the scorers that can't be compared and why: those of the later run, and those that it no longer has."""
-    earlier, later = old.metrics.settings, new.metrics.settings
-    before = {scorer.name: _meaning(scorer, earlier) for scorer in earlier.scorers}
+    before = {scorer.name for scorer in old.metrics.settings.scorers}
     other = {}
-    for scorer in later.scorers:
+    for scorer in new.metrics.settings.scorers:
         if scorer.compares:
             continue
         if scorer.name not in before:
             other[scorer.name] = "the earlier run has no such scores; batchmix eval scores it"
-        elif _meaning(scorer, later) != before[scorer.name]:
+        elif changes := scorer_changes(scorer.name, old.metrics, new.metrics):
             other[scorer.name] = (
-                f"the scorer has changed since; batchmix eval {old.layout.root} JOB.toml scores the earlier run with it"
+                f"the scorer has changed since ({', '.join(changes)}); batchmix eval {old.layout.root} JOB.toml scores"
+                " the earlier run with it"
             )
-    names = {scorer.name for scorer in later.scorers}
-    return other, {name: "the later run has no such scores" for name in before if name not in names}
+    names = {scorer.name for scorer in new.metrics.settings.scorers}
+    gone = [scorer.name for scorer in old.metrics.settings.scorers if scorer.name not in names]
+    return other, dict.fromkeys(gone, "the later run has no such scores")
 
 
-def _meaning(scorer: ScorerSettings, settings: Eval) -> dict[str, Any]:
+def scorer_changes(name: str, before: Metrics, after: Metrics) -> list[str]:
+    """Return what has changed of a scorer, which both runs have, so that its scores no longer mean the same.
+
+    That is its settings, and the code of an own function. Runs of older versions of batchmix do not know their code.
+    """
+    old, new = (_meaning(name, metrics.settings) for metrics in (before, after))
+    if old["kind"] != new["kind"]:
+        return ["kind"]
+    changes = [key for key, value in new.items() if value != old.get(key)]
+    digests = {metrics.code[name] for metrics in (before, after) if metrics.code.get(name)}
+    if len(digests) > 1 and "python" not in changes:
+        changes.append(f"the code of the module {new['python'].partition(':')[0]}")
+    return changes
+
+
+def _meaning(name: str, settings: Eval) -> dict[str, Any]:
     """Return the settings of a scorer that decide what its scores mean."""
+    scorer = next(one for one in settings.scorers if one.name == name)
     found = msgspec.to_builtins(scorer) | {"target": settings.target_of(scorer)}
     return {key: value for key, value in found.items() if key not in scorer.beside_the_score}

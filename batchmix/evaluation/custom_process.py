@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import importlib
 import math
 import os
@@ -103,6 +104,14 @@ def _imported(place: str) -> Callable[..., Any]:
     return imported
 
 
+def _code_digest(place: str) -> str:
+    """Return a digest of the file of the function's module. Empty if it has no file that can be read."""
+    with contextlib.suppress(KeyError, OSError, TypeError, ValueError):
+        file = getattr(sys.modules[place.partition(":")[0]], "__file__", None)
+        return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return ""
+
+
 def _scored(function: Callable[..., Any], call: list[Any]) -> list[Any]:
     """Call the function, and return `["scored", score, explanation]` or `["failed", reason]`."""
     try:
@@ -129,10 +138,11 @@ def _work(calls: int, scores: int) -> None:
     _spare_others()
     try:
         function = _imported(place)
+        digest = _code_digest(place)
     except BaseException as error:  # noqa: BLE001 - the import runs the user's code
         _send(scores, ["failed", _error_text(error)])
         return
-    _send(scores, ["ready"])
+    _send(scores, ["ready", digest])
     own_pid = os.getpid()
     while (batch := _receive(calls)) is not None:
         for call in batch:

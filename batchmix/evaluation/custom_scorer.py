@@ -50,6 +50,8 @@ class CustomFunction:
         self._paths = [str(folder.resolve()), *sys.path]
         self._kills = 0
         self._process: _Process | None = None
+        self.code = ""
+        """A digest of the file with the function, as it was imported last. Empty if it has none."""
         try:
             self._start()
         except _ProcessEnded as error:
@@ -93,6 +95,7 @@ class CustomFunction:
         if outcome != "ready":
             self._stop()
             raise _ProcessEnded(values[0])
+        self.code = values[0]
 
     def _stop(self) -> None:
         if self._process:
@@ -196,6 +199,11 @@ class CustomScorer:
         if not re.fullmatch(r"[^:]+:[^:]+", config.python):
             raise JobError(f"eval.scorers: {config.name}: python must be module:function")
         self._function = CustomFunction(config, folder)
+
+    @property
+    def code(self) -> str:
+        """A digest of the file with the function, which tells whether its code has changed. Empty if it has none."""
+        return self._function.code
 
     def __call__(self, response: str, target: Any, row: Row) -> Score:
         """Score one answer."""

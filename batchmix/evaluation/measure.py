@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from batchmix.evaluation.judge import JudgeUsage
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
 from batchmix.evaluation.row_design import DESIGN_FIELDS, RowDesign, design_columns, row_design
 from batchmix.evaluation.score_arrays import read_answers, read_has_target, read_scores
+from batchmix.formats.text import json_file
 from batchmix.job.eval_table import Eval
 from batchmix.job.guards import LATENCY_POINTS, Guard, guarded
 from batchmix.statistics.metrics import Bools, Estimate, Floats, Ints, estimate, percentiles
@@ -102,6 +102,8 @@ class Metrics(msgspec.Struct, frozen=True):
     judges: tuple[JudgeUsage, ...] = ()
     left_out: tuple[str, ...] = ()
     """The models of the job that a try left out. There is no verdict on them."""
+    code: dict[str, str] = {}
+    """A digest of the code of each scorer that is the user's own function, by its name."""
     version: int = 1
     batchmix: str = __version__
 
@@ -130,12 +132,10 @@ def read_metrics(layout: Layout) -> Metrics:
         raise RunError(f"{path}: can't be read: {error}") from error
 
 
-def write_metrics(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:
-    """Compute a run's metrics from its written scores, and write them to `metrics.json`."""
-    metrics = measure(layout, settings, judges)
-    text = json.dumps(msgspec.to_builtins(metrics, str_keys=True), indent=1, ensure_ascii=False)
-    replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"), layout.file_mode)
-    return metrics
+def write_metrics(layout: Layout, metrics: Metrics) -> None:
+    """Write a run's metrics to `metrics.json`, with secrets masked. Raises `NoSpace` and `DiskError`."""
+    text = json_file(msgspec.to_builtins(metrics, str_keys=True))
+    replace_file(metrics_path(layout), layout.redacted(text), layout.file_mode)
 
 
 def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:

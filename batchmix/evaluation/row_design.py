@@ -9,6 +9,7 @@ from batchmix.errors import RunError
 from batchmix.evaluation.result_arrays import ResultArrays
 from batchmix.job.eval_table import Eval
 from batchmix.load import weight_of
+from batchmix.scorers.settings import A_WEIGHT
 from batchmix.statistics.metrics import Floats, Ints
 
 
@@ -63,7 +64,7 @@ def _weights(column: str, results: ResultArrays) -> Floats:
         text, row = texts[codes[wrong[0]]], int(results.fields["row"][wrong[0]])
         shown = "no value" if text is None else f"the value {text[:40]!r}"
         raise RunError(
-            f"eval.weight: row {row:,} has {shown} in the column {column!r}; a weight is a number from 0 on. Give each"
-            " row one, or leave eval.weight out"
+            f"eval.weight: row {row:,} has {shown} in the column {column!r}; a weight is {A_WEIGHT}. Give each row"
+            " one, or leave eval.weight out"
         )
     return weights

@@ -109,7 +109,7 @@ def finite(value: Any) -> Any:
     """Return a JSON value with NaN and infinity replaced by None, since JSON does not have them."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

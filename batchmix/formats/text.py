@@ -39,6 +39,12 @@ def json_text(value: Any) -> str | None:
         return None  # nested too deeply to be written
 
 
+def json_file(value: Any) -> bytes:
+    """Return a JSON value as the content of a file for people too. NaN and infinity become null: JSON has neither."""
+    text = json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace") + b"\n"
+
+
 def text_of(value: Any) -> str:
     """Return a value as a person would write it: text unquoted, whole numbers without `.0`, objects as JSON."""
     if isinstance(value, str):

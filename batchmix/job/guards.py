@@ -35,7 +35,7 @@ LATENCY_POINTS = {"latency_p50": 50, "latency_p90": 90, "latency_p99": 99}
 """The percentile of each metric that is one."""
 _ALWAYS: tuple[Metric, ...] = ("answered", "refused")
 _MAX_UNSCORED = _MAX_EMPTY = 0.1
-_PERCENT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
+_PERCENT = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*%\s*")
 
 
 class Guard(msgspec.Struct, frozen=True):

@@ -9,11 +9,11 @@ from typing import Any
 from batchmix.formats.display import clean, unknown_column
 from batchmix.formats.text import text_of
 from batchmix.job import CheckedJob, Column
-from batchmix.scorers.settings import MAX_SCORE
+from batchmix.scorers.settings import A_WEIGHT, MAX_SCORE
 
 
 def weight_of(value: Any) -> float:
-    """Return the weight that a value says. NaN if it says none: a weight is a number from 0 on."""
+    """Return the weight that a value says. NaN if it says none: a weight is `A_WEIGHT`."""
     try:
         # In a carried column with both numbers and texts, the texts are JSON.
         weight = math.nan if value is None else float(text_of(value).strip('"'))
@@ -42,4 +42,4 @@ def weight_problem(column: str, row: Mapping[str, Any]) -> str | None:
     if not math.isnan(weight_of(value)):
         return None
     shown = "null" if value is None else repr(clean(value if isinstance(value, str) else text_of(value), 60))
-    return f"eval.weight: column '{clean(column, 60)}' is {shown}, which is no weight, a number from 0 on"
+    return f"eval.weight: column '{clean(column, 60)}' is {shown}, which is no weight, {A_WEIGHT}"

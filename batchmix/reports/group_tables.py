@@ -68,7 +68,7 @@ def _cell(found: ScoreMetrics, compared: Comparison | None) -> dict[str, str]:
     error = "" if score.stderr is None else f" ± {score.stderr:.3f}"
     return {
         "score": "" if score.mean is None else f"{score.mean:.3f}{error}",
-        "before": figure(compared.paired.before) if compared and compared.paired else "",
+        "before": figure(compared.paired.before) if compared and compared.paired and not compared.opponent else "",
         "verdict": compared.verdict if compared else "",
         "tone": TONES.get(compared.verdict, "faint") if compared else "",
     }

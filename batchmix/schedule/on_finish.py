@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping
 
 from batchmix.errors import JobError
+from batchmix.formats.lenient_json import finite
 from batchmix.job.cron import Schedule
 from batchmix.schedule.finish_message import message_of, slack_text
 from batchmix.schedule.jobs import address_of
@@ -34,7 +35,7 @@ async def tell(schedule: Schedule, name: str, run: ScheduledRun, environ: Mappin
     content = message_of(name, run)
     if schedule.on_finish_format == "slack":
         content = {"text": slack_text(content)}
-    message = json.dumps(content).encode() + b"\n"
+    message = json.dumps(finite(content), allow_nan=False).encode() + b"\n"
     if not isinstance(schedule.on_finish, str):
         return await run_on_finish(schedule.on_finish, message)
     try:

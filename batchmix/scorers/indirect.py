@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.scorers.settings import ScorerSettings
+from batchmix.scorers.settings import MAX_SCORE, ScorerSettings
 
 VerdictForm = Literal["nonce", "free", "json"]
 PAIR_SCORES = {"A": 1.0, "TIE": 0.5, "B": 0.0}
@@ -23,6 +23,7 @@ class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
 
     needs_target: ClassVar[bool] = False
     takes_empty_target: ClassVar[bool] = True
+    beside_the_score: ClassVar[frozenset[str]] = frozenset({"timeout_s"})
     python: str
     """`module:function`, called as `function(response, target, row)`."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
@@ -97,6 +98,8 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
         """Raise `JobError` if the rubric or a model is missing, or if settings contradict each other."""
         if not self.scale[0] < self.scale[1]:
             raise JobError("eval.scorers.scale: the worst number comes first, then the best")
+        if max(map(abs, self.scale)) > MAX_SCORE:
+            raise JobError(f"eval.scorers.scale: its numbers are at most {MAX_SCORE:g} in size")
         if "response" not in self.rubric:
             raise JobError("eval.scorers.rubric: must show the answer, {{ response }}")
         if self.compares and "other" not in self.rubric:

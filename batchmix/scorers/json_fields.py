@@ -14,7 +14,7 @@ from batchmix.errors import JobError
 from batchmix.formats.lenient_json import shallow_text
 from batchmix.formats.text import EXACT
 from batchmix.scorers.json_search import NoJsonFound, json_in
-from batchmix.scorers.settings import Row, Score, ScoreFunction, ScorerSettings, Share, same_text, target_text
+from batchmix.scorers.settings import Row, Score, ScoreFunction, ScorerSettings, Share, Weight, same_text, target_text
 
 _MAX_STEPS = 500_000
 """The most pairs of items that are compared for one answer. Without their order each may be compared with each."""
@@ -35,7 +35,7 @@ class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
     """Whether the order of lists counts."""
     lists: Literal["equal", "f1"] = "equal"
     """Whether a list is right or wrong as a whole, or scored by its items: F1, in any order."""
-    weights: dict[str, Share] = msgspec.field(default_factory=dict)
+    weights: dict[str, Weight] = msgspec.field(default_factory=dict)
     """How much each field counts. 1 for a field that is not named."""
     extra: bool = True
     """Whether the answer may have fields that the target lacks. If not, each counts as a wrong field."""

@@ -16,6 +16,7 @@ class Labels(ScorerSettings, frozen=True, kw_only=True, tag="labels"):
     needs_target: ClassVar[bool] = False
     takes_target: ClassVar[bool] = False
     takes_failures: ClassVar[bool] = True
+    beside_the_score: ClassVar[frozenset[str]] = frozenset({"path"})  # people may label each night in a file of its own
     path: str
     """The file, absolute in a checked job: CSV, TSV, JSONL or Parquet, with `custom_id` or `row`, and the label."""
     column: str = "label"

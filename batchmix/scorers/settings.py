@@ -19,6 +19,9 @@ from batchmix.scorers.text_forms import plain_form
 Share = Annotated[float, msgspec.Meta(ge=0)]
 MAX_SCORE = 1e12
 """The largest size of a score, a label or a weight. Sums of the squares of larger ones would not be finite."""
+Weight = Annotated[float, msgspec.Meta(ge=0, le=MAX_SCORE)]
+A_WEIGHT = f"a number from 0 to {MAX_SCORE:g}"
+"""What a weight is, in words."""
 CUT_OFF = "the answer was cut off"
 MAX_CHARS = 200_000
 """The most characters of an answer that are searched for what it says."""

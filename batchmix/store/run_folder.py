@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import time
@@ -18,6 +17,7 @@ import pyarrow as pa
 from batchmix import __version__
 from batchmix.answers.typed import TypedAnswers, typed_answers
 from batchmix.errors import RunError, RunUnreadable
+from batchmix.formats.text import json_file
 from batchmix.job import Price
 from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
@@ -265,8 +265,7 @@ class Layout:
         replace_file(self.summary_json, self._text(summary), self.file_mode)
 
     def _text(self, value: dict[str, Any]) -> bytes:
-        text = json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        return self.redacted(text)
+        return self.redacted(json_file(value))
 
 
 def run_folders(root: Path) -> list[Path]:

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 
 from batchmix.engine import reader
 from batchmix.errors import JobError, RunError, disk_errors
+from batchmix.evaluation.custom_scorer import CustomScorer
 from batchmix.evaluation.human_labels import labels_function
 from batchmix.evaluation.judge import JudgeContext, JudgeUsage, run_judge
 from batchmix.evaluation.judge_plans import judge_prices
 from batchmix.evaluation.judge_scores import JudgeScores
-from batchmix.evaluation.measure import Metrics, metrics_path, write_metrics
+from batchmix.evaluation.measure import Metrics, measure, metrics_path, write_metrics
 from batchmix.evaluation.scoring import (
     SCORES_SCHEMA,
     PreparedScorer,
@@ -82,7 +83,11 @@ def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer
         judged = _run_judges(layout, context, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
         write_scores(layout, job, scorers, {name: scores for name, (scores, _) in judged.items()})
         usages = tuple(usage.with_agreement(scores.agreement) for scores, usage in judged.values())
-        return write_metrics(layout, job.eval or Eval(), usages)
+        metrics = measure(layout, job.eval or Eval(), usages)
+        code = {config.name: scorer.code for config, scorer in scorers if isinstance(scorer, CustomScorer)}
+        metrics = msgspec.structs.replace(metrics, code=code)
+        write_metrics(layout, metrics)
+        return metrics
 
 
 def _are_scores(path: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchmix.comparison.alarms import Alarm
+from batchmix.comparison.matching import scorer_changes
 from batchmix.comparison.metric_text import metric_value
 from batchmix.comparison.verdicts import LEVEL
 from batchmix.errors import RunError
@@ -16,7 +17,6 @@ from batchmix.formats.amounts import counted
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
 from batchmix.job.guards import guarded
-from batchmix.scorers.settings import ScorerSettings
 from batchmix.statistics.trend import Night, trend
 from batchmix.store.run_folder import Layout
 from batchmix.verdict.baseline import earlier_runs, is_answered, is_night
@@ -51,7 +51,8 @@ def comparison_level(job: CheckedJob) -> float:
 def score_trends(present: PastRun, job: CheckedJob) -> tuple[ScoreTrend, ...]:
     """Return the trend of each guarded score over the nights of a job, of which the present run is the last.
 
-    Empty if the run is no night: a try, or started by hand where the job has a schedule.
+    Empty if the run is no night: a try, or started by hand where the job has a schedule. The scores of a judge of pairs
+    have no trend: each night they are compared with another run.
     """
     settings, metrics = job.eval or Eval(), present.metrics
     if metrics is None or settings.against is None or not _counts(present, job):
@@ -59,16 +60,16 @@ def score_trends(present: PastRun, job: CheckedJob) -> tuple[ScoreTrend, ...]:
     nights = [past for past in earlier_runs(present.folder, present.run) if _counts(past, job)]
     nights = [*nights[1 - _MAX_NIGHTS :], present]
     accepted = _accepted(nights, present.folder.resolve().parent)
-    scorers = {scorer.name: scorer for scorer in settings.scorers}
+    scorers = [scorer.name for scorer in metrics.settings.scorers if not scorer.compares]
     models = [found.model for found in metrics.models]
     guards = [guard for guard in settings.all_guards if guard.metric == "score"]
-    watched = dict.fromkeys((model, scorer) for _, model, scorer in guarded(guards, list(scorers), models))
+    watched = dict.fromkeys(
+        (model, scorer) for _, model, scorer in guarded(guards, scorers, models) if scorer in scorers
+    )
     rate = min(settings.false_alarms_per_month / 2, _YEARLY)
     trends = []
     for model, name in watched:
-        if name not in scorers:
-            continue
-        known = list(_nights(nights, accepted, model, scorers[name]))
+        known = list(_nights(nights, accepted, model, name))
         if not known or known[-1][0] is not present:
             continue
         found = trend([night for _, night in known], rate, len(watched), runs_per_month(job))
@@ -118,13 +119,13 @@ def _accepted(nights: Sequence[PastRun], home: Path) -> list[str]:
 
 
 def _nights(
-    nights: Sequence[PastRun], accepted: Sequence[str], model: str, scorer: ScorerSettings
+    nights: Sequence[PastRun], accepted: Sequence[str], model: str, scorer: str
 ) -> Iterator[tuple[PastRun, Night]]:
     """Yield the nights that have a score, with its mean over the answered rows."""
     last: PastRun | None = None
     dataset = ""
     for past in nights:
-        scored = _scored(past, model, scorer)
+        scored = _scored(past, nights[-1], model, scorer)
         mean = None if scored is None else _answered_mean(scored)
         if scored is None or mean is None:
             continue
@@ -132,17 +133,18 @@ def _nights(
         restart = last is not None and (
             dataset != before or any(last.started_at < time <= past.started_at for time in accepted)
         )
-        yield past, Night(mean, scored.score.rows, _noise(past, model, scorer.name), restart)
+        yield past, Night(mean, scored.score.rows, _noise(past, model, scorer), restart)
         last = past
 
 
-def _scored(past: PastRun, model: str, scorer: ScorerSettings) -> ScoreMetrics | None:
-    """Return the scores of a night by this scorer. None if it had none, or had other settings then."""
-    metrics = past.metrics
-    if metrics is None or scorer not in metrics.settings.scorers:
+def _scored(past: PastRun, present: PastRun, model: str, scorer: str) -> ScoreMetrics | None:
+    """Return the scores of a night by a scorer. None if it had none, or if the scorer has changed since."""
+    then, now = past.metrics, present.metrics
+    if then is None or now is None or scorer not in {one.name for one in then.settings.scorers}:
         return None
-    found = (one for one in metrics.scores if (one.model, one.scorer) == (model, scorer.name) and not one.group)
-    return next(found, None)
+    if scorer_changes(scorer, then, now):
+        return None
+    return next((one for one in then.scores if (one.model, one.scorer) == (model, scorer) and not one.group), None)
 
 
 def _answered_mean(scored: ScoreMetrics) -> float | None:

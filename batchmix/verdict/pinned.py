@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import RunError
+from batchmix.formats.text import json_file
 from batchmix.store.filesystem import PRIVATE, is_ours, replace_file
 
 FILE = "baselines.json"
@@ -65,8 +66,7 @@ def pin(root: Path, name: str, run: str | None, mode: int = PRIVATE) -> str | No
     before, pins.pinned = pins.pinned, run
     if run is not None:
         pins.accepted = [*(one for one in pins.accepted if one != run), run]
-    text = json.dumps(msgspec.to_builtins(content), indent=1, ensure_ascii=False).encode("utf-8", "replace")
-    replace_file(path, text + b"\n", mode)
+    replace_file(path, json_file(msgspec.to_builtins(content)), mode)
     return before
 
 

@@ -12,6 +12,7 @@ from batchmix.comparison.alarms import Alarm
 from batchmix.comparison.verdicts import LEVEL, Comparison
 from batchmix.errors import RunError
 from batchmix.evaluation.measure import Metrics
+from batchmix.formats.text import json_file
 from batchmix.store.filesystem import is_ours, replace_file
 from batchmix.store.run_folder import Layout
 
@@ -124,8 +125,8 @@ def remove_verdict(layout: Layout) -> None:
 
 def write_verdict(layout: Layout, verdict: Verdict) -> None:
     """Write the verdict on a run, with secrets masked. Raises `NoSpace` and `DiskError`."""
-    text = json.dumps(msgspec.json.decode(msgspec.json.encode(verdict)), indent=1, ensure_ascii=False)
-    replace_file(layout.verdict_json, layout.redacted(text.encode("utf-8", "replace") + b"\n"), layout.file_mode)
+    text = json_file(msgspec.to_builtins(verdict))
+    replace_file(layout.verdict_json, layout.redacted(text), layout.file_mode)
 
 
 def score_lines(metrics: Metrics, comparisons: tuple[Comparison, ...]) -> tuple[ScoreLine, ...]:

@@ -116,13 +116,18 @@ def willing_judge(root: Path) -> dict[str, Any]:
 
 
 def own(root: Path) -> dict[str, Any]:
-    (root / "scoring.py").write_text("def fair(response, target, row):\n    return 1.0\n")
+    rules = root / "rules.txt"
+    rules.write_text("1.0")
+    (root / "scoring.py").write_text(
+        f"def fair(response, target, row):\n    return float(open({str(rules)!r}).read())\n"
+    )
     return scorers({"kind": "own", "python": "scoring:fair"})
 
 
 def own_that_raises(root: Path) -> dict[str, Any]:
-    (root / "scoring.py").write_text("def fair(response, target, row):\n    raise ValueError(response)\n")
-    return scorers({"kind": "own", "python": "scoring:fair"})
+    settings = own(root)
+    (root / "rules.txt").unlink()
+    return settings
 
 
 def as_it_is(root: Path) -> dict[str, Any]:

@@ -164,7 +164,9 @@ def test_a_run_that_loses_in_pairs_is_worse_without_any_baseline(judged: EvalBen
     assert shown.return_value == 1
     assert "| 🔴 worse | `m` | `judge against other` | 0.5000 | 0.2000 |" in shown.output
     assert 'name="judge against other not below one half"' in (tmp_path / "junit.xml").read_text()
-    assert "judge against other" in write_report(judged.out, None).read_text()
+    page = write_report(judged.out, None).read_text()
+    assert "judge against other" in page
+    assert "was 0.5" not in page, "one half is no score of an earlier run"
     diff = compare_runs(judged.out, judged.out)
     assert [one.text for one in diff.alarms if "judge" in one.text] == [alarm]
 

@@ -129,3 +129,25 @@ def test_the_mean_of_a_night_counts_rows_as_their_weight_says_and_only_answered_
     evaluated.run()
     scored = evaluated.evaluate().scores[0]
     assert (scored.score.mean, scored.answered_mean) == (3 / 9, 0.75)
+
+
+def rescored(nights: Nights, scorer: dict[str, Any]) -> None:
+    """Let the scores be those of another scorer."""
+    nights.settings["eval"]["scorers"] = [scorer]
+    for past in past_runs(nights.root / "nights"):
+        edit(past.folder / "evaluation" / "metrics.json", ["asked"], scorers=[scorer])
+
+
+def test_a_changed_function_begins_the_count_anew_and_a_judge_of_pairs_has_no_trend(nights: Nights) -> None:
+    """The scores of either would differ from night to night for another reason than the answers."""
+    copies(nights, falling(0.003, 10))
+    rescored(nights, {"kind": "own", "name": "includes", "python": "polite:polite"})
+    for number in range(10):
+        code = {"includes": "old" if number < 6 else "new"}
+        edit(nights.root / "nights" / name(number) / "evaluation" / "metrics.json", [], code=code)
+    assert found(nights).nights == 4
+    rubric = "Which is better? A: {{ response }} B: {{ other }}"
+    rescored(nights, {"kind": "judge", "name": "includes", "model": "k", "rubric": rubric, "pairwise": True})
+    for guard in ({}, {"scorer": "includes"}):
+        nights.settings["eval"]["guards"] = [{"no_worse_by": 1.0, **guard}]
+        assert score_trends(past_runs(nights.root / "nights")[-1], read_job(None, nights.settings, {})) == ()
