@@ -18,6 +18,7 @@ from batchmix.api.worker import done_in_thread
 from batchmix.comparison.pairing import Pairing
 from batchmix.comparison.run_diff import Diff, compare_runs
 from batchmix.engine import reader
+from batchmix.engine.prepare import Options
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import BatchmixError, JobError, UsageError
@@ -36,13 +37,19 @@ Scorers = Job | str | os.PathLike[str] | Mapping[str, Any] | Sequence[str | Mapp
 
 
 def evaluate(
-    run: AnyRun, scorers: Scorers | None = None, *, progress: Literal["auto", "bar", "log", "none"] = "auto"
+    run: AnyRun,
+    scorers: Scorers | None = None,
+    *,
+    retry_rejected: bool = False,
+    keep_going: bool = False,
+    progress: Literal["auto", "bar", "log", "none"] = "auto",
 ) -> Evaluation:
     """Score the answers of a run, as `batchmix eval` does. No row is sent again.
 
     `scorers` is a list of tables as `[[eval.scorers]]` in a job file, or of kinds such as `"exact"`; a whole table
     `[eval]`, or a job that has one; None for the run's own. Requests are only sent to judges, for answers that they
-    have not judged yet. Scores and metrics are written into the run folder.
+    have not judged yet, and with `retry_rejected` also where the provider rejected the request. With `keep_going` a
+    judge goes on even if its first answers are all unusable. Scores and metrics are written into the run folder.
 
     Raises `UsageError` if a scorer is wrong, and `Stopped` or `Interrupted` if a judge was stopped; the same call then
     resumes it.
@@ -54,7 +61,8 @@ def evaluate(
     True
     """
     with speaking_python():
-        prepared = prepared_evaluation(folder_of(run), _other_job(run, scorers), {}, os.environ)
+        judging = Options(retry_rejected=retry_rejected, keep_going=keep_going)
+        prepared = prepared_evaluation(folder_of(run), _other_job(run, scorers), {}, os.environ, judging)
         if not prepared.sends:
             return evaluated(prepared)
         with progress_shown(prepared.context.run_status, progress):

@@ -185,7 +185,7 @@ def _work(call: PreparedCall, results: ResultQueue | None = None) -> Callable[[S
         if call.job.eval:
             from batchmix.verdict.outcome import evaluation_of  # not at the top: most runs are not evaluated
 
-            evaluation = evaluation_of(Path(call.job.output.path), call.job, secrets)
+            evaluation = evaluation_of(Path(call.job.output.path), call.job, secrets, call.options)
     except UsageError:
         call.discard()
         raise
@@ -222,7 +222,8 @@ def scored(evaluation: PreparedEvaluation, stop_request: StopRequest) -> Evaluat
     """Evaluate a run. Another thread can stop the judges through `stop_request`."""
     from batchmix.verdict.outcome import evaluated
 
-    context = msgspec.structs.replace(evaluation.context, stop_request=stop_request)
+    options = msgspec.structs.replace(evaluation.context.options, stop_request=stop_request)
+    context = msgspec.structs.replace(evaluation.context, options=options)
     return evaluated(msgspec.structs.replace(evaluation, context=context))
 
 

@@ -33,13 +33,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Show the progress of judges as a bar, as a line every 30 s, or not at all.",
 )
+@click.option("--retry-rejected", is_flag=True, help="Ask judges again where the provider rejected the request.")
+@click.option("--keep-going", is_flag=True, help="Continue even if a judge's first answers are all unusable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @ways_out_options
 @verbose_option
 def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **options: Any) -> int:
     """Score the answers of a run and show the metrics; no row is sent again.
 
-    Requests are only sent to judges, for answers that they have not judged yet.
+    Requests are only sent to judges, for answers that they have not judged yet, and with --retry-rejected also where
+    the provider rejected the request.
 
     The scorers are those of the job file, or else of the run's own job. Scores are written to
     RUN/evaluation/scores.parquet, metrics to RUN/evaluation/metrics.json.
@@ -49,12 +52,14 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
       batchmix eval runs/nightly jobs/nightly.toml
     """
     log_to_stderr(options["verbose"])
+    from batchmix.engine.prepare import Options
     from batchmix.verdict.outcome import prepared_evaluation
 
     ways_out = checked_ways_out(options)
     given = merge_settings(map(parse_setting, settings))
     other = read_job(job_file, given) if job_file else None
-    prepared = prepared_evaluation(folder, other, given, os.environ)
+    judging = Options(retry_rejected=options["retry_rejected"], keep_going=options["keep_going"])
+    prepared = prepared_evaluation(folder, other, given, os.environ, judging)
     hide_secrets(prepared.context.secrets)
     evaluation = run_evaluation(prepared, options["progress"], ways_out)
     ways_out.evaluated(evaluation)

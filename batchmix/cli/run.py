@@ -113,7 +113,7 @@ def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any
     from batchmix.engine.start_record import exit_code
     from batchmix.progress.shown import progress_shown, terminal_mode
 
-    prepared = _prepared_evaluation(job, secrets)
+    prepared = _prepared_evaluation(job, secrets, run_options)
     if options.get("canary") and not _canary_accepted(job, run_options, options):
         return Stopped.exit_code
     run_status = RunStatus()
@@ -214,13 +214,13 @@ def _drain_when_stdin_ends() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _prepared_evaluation(job: CheckedJob, secrets: Secrets) -> PreparedEvaluation | None:
+def _prepared_evaluation(job: CheckedJob, secrets: Secrets, options: Options) -> PreparedEvaluation | None:
     """Return the evaluation that follows the run. A mistake in it is found here, before any request is sent."""
     if job.eval is None:
         return None
     from batchmix.verdict.outcome import evaluation_of
 
-    return evaluation_of(Path(job.output.path), job, secrets)
+    return evaluation_of(Path(job.output.path), job, secrets, options)
 
 
 def _write_outcome(

@@ -79,7 +79,12 @@ def _notes(metrics: Metrics) -> Iterator[str]:
         cost = "" if judged.cost_usd is None else f", {usd(judged.cost_usd)}"
         tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
         reused = f", {counted(judged.reused, 'verdict')} reused at no cost" if judged.reused else ""
-        yield f"{judged.scorer}: {cell(judged.model)} gave {counted(judged.ok, 'verdict')}, {tokens}{reused}"
+        given = counted(judged.ok if judged.verdicts is None else judged.verdicts, "verdict")
+        refused = f", refused {judged.refused:,} times" if judged.refused else ""
+        yield f"{judged.scorer}: {cell(judged.model)} gave {given}{refused}, {tokens}{reused}"
+        if judged.rejected:
+            what = f"{counted(judged.rejected, 'request')} to the judge {'was' if judged.rejected == 1 else 'were'}"
+            yield f"{judged.scorer}: {what} rejected; --retry-rejected sends them again"
         if judged.same:
             yield f"{judged.scorer}: {counted(judged.same, 'pair')} of the same answers, which no judge was asked about"
         if judged.disagreement is not None:

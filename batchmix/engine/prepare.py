@@ -59,6 +59,10 @@ class Options(msgspec.Struct, frozen=True):
     stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
     """Through it, another thread can stop the run."""
 
+    def of_judges(self) -> Options:
+        """Return the options of the judges that score the run's answers: those that say which requests are sent."""
+        return Options(retry_rejected=self.retry_rejected, keep_going=self.keep_going, stop_request=self.stop_request)
+
     @property
     def is_try(self) -> bool:
         """Whether this start leaves out rows or models of the job on purpose."""

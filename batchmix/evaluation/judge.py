@@ -14,10 +14,10 @@ from batchmix.engine import reader
 from batchmix.engine.account import used_so_far
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
-from batchmix.engine.shutdown import StopRequest
-from batchmix.errors import RunError
+from batchmix.errors import BudgetSpent, RunError
 from batchmix.evaluation.judge_rows import write_questions
 from batchmix.evaluation.judge_scores import Agreement, JudgeScores
+from batchmix.formats.amounts import usd
 from batchmix.job import Budget, CheckedJob, Input, Limits, Model, Output, Reuse
 from batchmix.job.answer_table import Answer
 from batchmix.redact import Secrets
@@ -38,8 +38,8 @@ class JudgeContext(msgspec.Struct, frozen=True):
     job: CheckedJob
     secrets: Secrets
     run_status: RunStatus
-    stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
-    """Through it, another thread can stop the judges."""
+    options: Options = msgspec.field(default_factory=Options)
+    """Whether judges are asked again, whether they go on, and through what another thread can stop them."""
 
 
 class JudgeUsage(msgspec.Struct, frozen=True):
@@ -55,6 +55,12 @@ class JudgeUsage(msgspec.Struct, frozen=True):
     cost_usd: float | None
     reused: int = 0
     """The number of verdicts that were taken from earlier runs, at no cost."""
+    verdicts: int | None = None
+    """The number of answers with a verdict. None in an evaluation by an earlier version."""
+    refused: int = 0
+    """The number of refusals among the answers without a verdict."""
+    rejected: int = 0
+    """The number of requests that the provider rejected. They are sent again only with `--retry-rejected`."""
     disagreement: float | None = None
     """The share of results on which several judges were not all of one mind. None if there is one judge."""
     contradicted: float | None = None
@@ -69,7 +75,7 @@ class JudgeUsage(msgspec.Struct, frozen=True):
 
     def with_agreement(self, agreement: Agreement) -> JudgeUsage:
         """Return the usage with how far judges agreed, once all verdicts have been read."""
-        names = ("disagreement", "contradicted", "position_bias", "same")
+        names = ("verdicts", "refused", "rejected", "disagreement", "contradicted", "position_bias", "same")
         return msgspec.structs.replace(self, **{name: getattr(agreement, name) for name in names})
 
 
@@ -90,8 +96,11 @@ def run_judge(
         reuse=Reuse(folders=earlier_verdicts(layout, judge)),
     )
     # `update`, because an old score is worthless if the answer or the rubric has changed.
-    options = Options(update=True, reject_bad_rows=True, stop_request=context.stop_request)
-    totals = run_job(job, context.secrets, options, context.run_status).totals
+    options = msgspec.structs.replace(context.options, update=True, reject_bad_rows=True)
+    try:
+        totals = run_job(job, context.secrets, options, context.run_status).totals
+    except BudgetSpent as error:
+        raise BudgetSpent(_no_budget(judge, job.budget)) from error
     usage = JudgeUsage(
         judge.name,
         ", ".join(judge.judges),
@@ -142,6 +151,16 @@ def _remaining(budget: Budget, judge: Judge, layout: Layout, folder: Path) -> Bu
     return Budget(
         min(caps, default=None), None if budget.max_tokens is None else max(1, int(budget.max_tokens - tokens))
     )
+
+
+def _no_budget(judge: Judge, budget: Budget) -> str:
+    """Return the message that a judge's budget is spent, with the settings that it follows from."""
+    of_job = "what the run and other judges left of budget."
+    caps = [f"{of_job}max_tokens"] * (budget.max_tokens is not None)
+    if budget.max_usd is not None:
+        own = f"its max_usd in eval.scorers, {usd(budget.max_usd)}"
+        caps.insert(0, own if budget.max_usd == judge.max_usd else f"{of_job}max_usd")
+    return f"judge {judge.name}: no further request fits into {' and '.join(caps)}; raise it to go on"
 
 
 def _spent(folder: Path) -> tuple[float, float]:

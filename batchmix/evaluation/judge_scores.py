@@ -25,13 +25,20 @@ from batchmix.scorers.verdict_forms import judged_verdict, score_of
 _PAIRED = "compared"
 """The target of a result that was compared with another one. It is the same for each, as it is no right answer."""
 _SWAPPED = {"A": "B", "B": "A", "TIE": "TIE"}
-_COLUMNS = ["row", "model", "status", "response", "finish_reason", "error_message"]
+_COLUMNS = ["row", "model", "status", "response", "refusal", "finish_reason", "error_message", "request_hash"]
 
 
 @dataclasses.dataclass(slots=True)
 class Agreement:
-    """How far judges agree with each other, and with themselves if the order of two answers is swapped."""
+    """What became of the judges' requests, and how far judges agree with each other, and with themselves if the order
+    of two answers is swapped."""
 
+    verdicts: int = 0
+    """The number of answers with a verdict."""
+    refused: int = 0
+    """The number of refusals."""
+    rejected: int = 0
+    """The number of requests that the provider rejected."""
     several: int = 0
     """The number of results with verdicts of several judges."""
     disagreed: int = 0
@@ -115,6 +122,13 @@ class JudgeScores:
         return _Vote(model, self._of_pair(str(readings[0].value), str(readings[1].value)), text)
 
     def _reading(self, answer: dict[str, Any], question: dict[str, Any]) -> Reading:
+        found = self._read(answer, question)
+        self.agreement.verdicts += found.value is not None
+        self.agreement.refused += bool(answer["refusal"]) and found.value is None
+        self.agreement.rejected += answer["status"] == Status.REJECTED and bool(answer["request_hash"])
+        return found
+
+    def _read(self, answer: dict[str, Any], question: dict[str, Any]) -> Reading:
         if answer["status"] != Status.OK:
             return Reading(None, f"the judge gave no answer: {answer['error_message']}")
         if answer["finish_reason"] == "length":  # a quotation at the cut may look like a verdict

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 
 def usd(amount: float) -> str:
-    """Return an amount in USD as text: with two decimals from $100 up, with four below."""
+    """Return an amount in USD as text: with two decimals from $100 up, with four below, or as many as it takes."""
+    if 0 < amount < 0.00005:
+        return f"${amount:.{1 - math.floor(math.log10(amount))}f}"
     return f"${amount:,.2f}" if amount >= 100 else f"${amount:,.4f}"
 
 

@@ -11,6 +11,7 @@ import msgspec
 from batchmix.comparison.alarms import Alarm, missed_thresholds
 from batchmix.comparison.run_diff import Diff, compare_judged_pairs, compare_runs
 from batchmix.engine import reader
+from batchmix.engine.prepare import Options
 from batchmix.engine.recorded_job import recorded_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import RunError
@@ -121,7 +122,11 @@ class PreparedEvaluation(msgspec.Struct, frozen=True):
 
 
 def prepared_evaluation(
-    folder: Path, other: CheckedJob | None, settings: Mapping[str, Any], environ: Mapping[str, str]
+    folder: Path,
+    other: CheckedJob | None,
+    settings: Mapping[str, Any],
+    environ: Mapping[str, str],
+    options: Options | None = None,
 ) -> PreparedEvaluation:
     """Return the evaluation of a run, ready to begin. Raises `UsageError`.
 
@@ -129,18 +134,22 @@ def prepared_evaluation(
     """
     job = _job_to_evaluate(folder, other, settings)
     secrets = read_secrets(job.provider, environ) if sends_requests(job.eval) else Secrets()
-    return evaluation_of(folder, job, secrets)
+    return evaluation_of(folder, job, secrets, options)
 
 
-def evaluation_of(folder: Path, job: CheckedJob, secrets: Secrets) -> PreparedEvaluation:
+def evaluation_of(
+    folder: Path, job: CheckedJob, secrets: Secrets, options: Options | None = None
+) -> PreparedEvaluation:
     """Return the evaluation of a run, ready to begin; the run need not have begun yet. Raises `UsageError`.
 
     So all that can be wrong with a scorer, with a baseline, or with what lies in the folder is found before a run pays
-    for an answer. What its input must have is checked by `load`, when the input is scanned.
+    for an answer. What its input must have is checked by `load`, when the input is scanned. `options` are those of the
+    start, of which some hold for judges too.
     """
     check_own_files(Layout(folder))
     check_baseline(folder, job)
-    return PreparedEvaluation(folder, JudgeContext(job, secrets, RunStatus()), prepare_scorers(job))
+    context = JudgeContext(job, secrets, RunStatus(), (options or Options()).of_judges())
+    return PreparedEvaluation(folder, context, prepare_scorers(job))
 
 
 def evaluated(prepared: PreparedEvaluation) -> Evaluation:

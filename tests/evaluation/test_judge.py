@@ -139,11 +139,17 @@ def test_a_judge_may_spend_the_rest_of_the_budget(judged: EvalBench) -> None:
     judged.settings["budget"] = {"max_usd": spent + 0.002}
     judged.settings["limits"] = {"concurrency": 1}
     judged.settings["eval"]["scorers"][0]["params"]["max_tokens"] = 60
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(
+        BudgetSpent, match=r"^judge judge: .* the run and other judges left of budget\.max_usd; raise it"
+    ):
         judged.evaluate()
     summary = json.loads((judged.out / "summary.json").read_text())
     assert 0 < summary["judges"]["judge"]["cost_usd"] <= 0.002
     judged.settings["budget"] = {"max_usd": spent + 1}
+    judged.settings["eval"]["scorers"][0]["max_usd"] = 0.00001
+    with pytest.raises(BudgetSpent, match=r"fits into its max_usd in eval\.scorers, \$0\.000010; raise it"):
+        judged.evaluate()
+    del judged.settings["eval"]["scorers"][0]["max_usd"]
     judged.evaluate()
     assert len(judged.scores()) == 8
     assert (

@@ -292,3 +292,30 @@ def test_metrics_tell_how_far_judges_can_be_trusted(judged: EvalBench) -> None:
     judged.evaluate()
     [usage] = json.loads((judged.out / "evaluation" / "metrics.json").read_text())["judges"]
     assert {"reused", "disagreement", "contradicted", "position_bias"} <= usage.keys()
+
+
+def test_a_judge_is_asked_again_where_the_provider_rejected_the_request(judged: EvalBench) -> None:
+    rubric = "[[rehearsal:400_contentx1]] [[rehearsal:echo]] {{ response }}. Verdict: PASS"
+    judged.settings["eval"] = {"scorers": [judge_of(rubric=rubric, labels=["PASS", "FAIL"], model="j")]}
+    judged.run()
+    calls = [
+        CliRunner().invoke(cli, ["eval", str(judged.out), *more], standalone_mode=False)
+        for more in ([], [], ["--retry-rejected"])
+    ]
+    assert [call.return_value for call in calls] == [1, 1, 0], calls[2].output
+    note = "judge: 6 requests to the judge were rejected; --retry-rejected sends them again"
+    assert [note in call.output for call in calls] == [True, True, False]
+    assert [f"j gave {count} verdicts" in call.output for call, count in zip(calls, (0, 0, 6), strict=True)] == [
+        True
+    ] * 3
+    assert judged.standin.request_count() == 6 + 6 + 6
+
+
+def test_refusals_of_a_judge_are_no_verdicts(judged: EvalBench) -> None:
+    judged.settings["eval"] = {
+        "scorers": [judge_of(rubric="[[rehearsal:refusal]] {{ response }}", labels=["PASS", "FAIL"])]
+    }
+    judged.run()
+    [usage] = judged.evaluate().judges
+    assert (usage.ok, usage.verdicts, usage.refused, usage.rejected) == (6, 0, 6, 0)
+    assert "j gave 0 verdicts, refused 6 times, " in "\n".join(metrics_lines(judged.evaluate()))
