@@ -18,6 +18,7 @@ from batchmix.scorers.judge_words import (
     SUMMARY,
     SUPPOSED_AFTER,
 )
+from batchmix.scorers.lone_verdicts import LoneForms
 from batchmix.scorers.prose_verdicts import ProseForms
 from batchmix.scorers.quotations import Judged, own_lines, unmarked, without_quotations, without_reasoning
 from batchmix.scorers.verdict_values import LabelValues, VerdictValues, normalized
@@ -72,12 +73,16 @@ def _stated(forms: _Forms, lines: str, judged: Judged) -> Reading:
         forms.in_last_json(lines.strip(), judged),
         forms.in_marks(own, judged),
         forms.in_lines(own, judged),
-        forms.alone(own, judged),
+        _one_of(forms.lone.values(own, judged)),
     )
     found = [each for each in stated if each is not _ABSENT]
     if QUOTES_ITS_WORDS.search(own):
         return Reading(None, _UNCLEAR)
     return _only(found) if found else _only(forms.prose.values(own, judged))
+
+
+def _one_of(found: list[str | float | None]) -> Any:
+    return _ABSENT if not found else found[0] if len(set(found)) == 1 else None
 
 
 def _only(found: Iterable[Any]) -> Reading:
@@ -111,7 +116,7 @@ class _Forms:
     def __init__(self, values: VerdictValues) -> None:
         self._read, value = values.read, values.pattern
         name = rf"(?:{NAME}|{CHOICE_NAME})" if isinstance(values, LabelValues) else NAME
-        self.prose = ProseForms(values, name)
+        self.prose, self.lone = ProseForms(values, name), LoneForms(values)
         mark = re.IGNORECASE | re.MULTILINE
         named = rf"(?:{SUMMARY}[ _-]?)?{name}(?:[ _-]?{name})?|{SUMMARY}"
         self._key = re.compile(rf"(?:{named})(?:[ _-]?value)?", mark)
@@ -140,8 +145,6 @@ class _Forms:
             rf"^\|[ \t]{{0,20}}(?:{named})[ \t]{{0,20}}\|(?:[^|\n]{{0,200}}\|)??[ \t]{{0,20}}{value}[ \t]{{0,20}}\|",
             mark,
         )
-        self._first = re.compile(rf"\A[(\[<\"'`]?{value}[)\]>\"'`]?(?P<rest>[^\n]*)", re.IGNORECASE)
-        self._last = re.compile(rf"(?:\A|\n)[ \t(]{{0,9}}{value}[ \t).]{{0,9}}\Z", re.IGNORECASE)
         self._wrapped = re.compile(rf"((?:[:=(]|\b(?:is|of|an?))\s{{0,3}})([`\"'$]){value}\2", re.IGNORECASE)
         self._scale = re.compile(
             r"\bon (?:an?|the|your|this) (?:\d{1,3}(?:-point)? )?scale (?:of |from )?\d{1,3}(?:\s?\([^()\n]{0,40}\))?"
@@ -228,36 +231,7 @@ class _Forms:
         final = [match for match in matches if match["summary"] or match["after"]]
         final += _not_judged(self._row.finditer(own), judged) if not final else []
         matches = final or matches or _not_judged(self._header.finditer(own), judged)
-        return self._last_of(matches, own) if matches else _ABSENT
-
-    def alone(self, own: str, judged: Judged) -> Any:
-        """Return a value that stands alone, or first, or as the last line."""
-        found = []
-        first = self._first.match(own)
-        if (
-            first
-            and (_is_first(first, own) or _is_title(first["rest"]))
-            and not judged.has_line(own.partition("\n")[0])
-        ):
-            found.append(self._read(first["value"]))
-        last = self._last.search(own)
-        if last and not judged.has_line(last[0]):
-            found.append(self._read(last["value"]))
-        return _ABSENT if not found else found[0] if len(set(found)) == 1 else None
-
-
-def _is_title(rest: str) -> bool:
-    return re.match(r"[ \t]{0,3}(?:[:–—|;,-][ \t]|\([^()\n]*\)[ \t.]*$)", rest) is not None
-
-
-def _is_first(first: re.Match[str], own: str) -> bool:
-    """Return whether a text begins with a value by itself, rather than with the first point of a list."""
-    rest = first["rest"].strip(" \t")
-    if rest in {"", ".", "!"}:
-        return True
-    return re.match(r"[.!][ \t]", rest) is not None and not re.search(
-        r"^[ \t]*\d{1,2}[.)][ \t]", own[first.end() :], re.M
-    )
+        return self._one(match["value"] for match in matches) if matches else _ABSENT
 
 
 def _may_follow(rest: str) -> bool:

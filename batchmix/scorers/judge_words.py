@@ -10,7 +10,7 @@ NAME = (
     r"bewertung|gesamtbewertung|wertung|gesamtwertung|punktzahl|gesamtpunktzahl|gesamtnote|urteil|note|notation|"
     r"puntuaci[oó]n|calificaci[oó]n|valoraci[oó]n|puntaje|nota|punteggio|valutazione|voto|giudizio|pontua[cç][aã]o|"
     r"avalia[cç][aã]o|classifica[cç][aã]o|beoordeling|cijfer|ocena|wynik|puan|skor|poin|nilai|điểm|betyg|karakter|"
-    r"التقييم|الدرجة|النتيجة|स्कोर|अंक|रेटिंग)"
+    r"التقييم|الدرجة|النتيجة|امتیاز|نمره|स्कोर|अंक|रेटिंग)"
 )
 """What a verdict is called, in the languages in which judges answer."""
 SUMMARY = (

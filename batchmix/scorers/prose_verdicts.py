@@ -134,7 +134,8 @@ class _Text:
     def is_verdict(self, match: re.Match[str]) -> bool:
         """Return whether what a match says is neither denied, nor supposed, nor said by somebody else."""
         start, end = self._around(self._clauses, match)
-        clause, before = self.own[start:end], self.own[start : max(start, match.start())]
+        before = self.own[start : max(start, match.start())]
+        clause = f"{self.own[start : match.start('value')]} {self.own[match.end('value') : end]}"  # a label may be `no`
         if DENIES.search(clause) or EXPLAINS.search(clause) or SPEECH.search(before):
             return False
         start, end = self._around(self._sentences, match)

@@ -11,10 +11,15 @@ _WORDS = {
     for number, word in enumerate("zero one two three four five six seven eight nine ten".split())  # noqa: SIM905
 }
 _NUMBER = rf"(?:[-+]?\d{{1,9}}(?:[.,]\d{{1,9}})?|\b(?:{'|'.join(_WORDS)})\b)"
-_OUT_OF = r"(?:/|out of(?: a(?: possible| maximum| total of)?)?|of|von|sur|de|из|su|od|van|af|av)"
+_OUT_OF = r"(?:/|out of(?: a(?: possible| maximum| total of)?)?|of|von|sur|de|из|su|od|van|af|av|من|از)"
 _UNIT = r"(?:stars?|points?|pts?|分|点|점|баллов|балла|punkten?|points?|puntos?|punti|pontos?|punten|punkty|puan|điểm)"
 _OR = r"(?:[-–~/,|]|to|or|and|bis|oder|ou|o|and/or|y|e|和|到|或|から|至)"
 _STARS = re.compile(r"([★⭐🌟]{1,10})([☆✩]{0,10})")
+_OF_TOP = re.compile(
+    r"(?:(?P<top>\d{1,3})\s?(?:점\s?만점\s?(?:에서?|중에?)?|点満点\s?(?:で|中|のうち)?、?|[点점]\s?[中중]에?)"
+    r"|[满滿]分(?:为|是)?(?P<full>\d{1,3})分?[,，]?\s?(?:得|打|给|評)?)\s?(?P<given>\d{1,3}(?:\.\d{1,3})?)\s?[점点分]"
+)
+"""A number behind the top of its scale, as in `5점 만점에 4점`."""
 _IGNORED = re.compile("[\u200b\u200c\u200d\u2060\ufe0e\ufe0f\u20e3\ufeff]")
 
 
@@ -82,8 +87,12 @@ def _as_float(text: str) -> float:
 
 
 def normalized(text: str) -> str:
-    """Return a text with one width of characters, Western digits, and no invisible characters or joined emoji."""
+    """Return a text with one width of characters, Western digits, and no invisible characters or joined emoji.
+
+    The top of a scale that stands in front of a number is put behind it.
+    """
     text = unicodedata.normalize("NFKC", _IGNORED.sub("", text))
     if text.isascii():
         return text
-    return "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text).replace("−", "-")
+    text = "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text).replace("−", "-")
+    return _OF_TOP.sub(lambda match: f"{match['given']}/{match['top'] or match['full']}", text)
