@@ -34,6 +34,7 @@ _CLOSE = r"[\"')\]*_`]{0,4}"
 _OPEN = r"[\"'(\[*_`]{0,4}"
 _WORD = r"[^\W_][\w.'’&-]*"
 _NO_TERM = any_word("which|where|who|with|as|but|so|because|since|in|is|are|was|has|have|the|a|an|it|not|also")
+_NOT_ONLY = r"(?!\s(?:only|just|merely|solely|far|nur|solo|sólo|seulement|apenas|только)\b)"
 _TERM = rf"(?!{_NO_TERM}|more or less){_WORD}(?:\s(?!{_NO_TERM}|(?:{OR})\s){_WORD})?"
 _APPOSED = r"so\b|not\b|rather\b|otherwise\b|something\b|whatever\b|even\b|at least\b|better\b|more precisely\b"
 _THE = r"the\b|an?\b|die\b|der\b|das\b"
@@ -49,7 +50,8 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 _DENIED_BEFORE = _pattern(
-    rf"(?:{_NO_DOUBT}{any_word(NOT)}(?!\s(?:only|just|merely|solely|nur|solo|sólo|seulement|apenas|только)\b)\s{_FILLERS}"
+    rf"(?:{_NO_DOUBT}{any_word(NOT)}{_NOT_ONLY}\s{_FILLERS}"
+    rf"|{any_word(NOT)}{_NOT_ONLY}\s(?:{_WORD}\s){{0,3}}(?:by|from|von|vom|par|por|da|door|av|af|от)\s(?:(?:the|der|dem|la|le|el|il)\s)?"
     rf"|\b(?:no longer|nicht mehr|ya no|non più|больше не)\s{_FILLERS}|(?:不是|不会是|不可能是|并不是|并非|而非)\s?"
     rf"|{_NO_DOUBT}{any_word(REJECTED)}(?:(?!\b(?:but|because)\b)[^.,;:!?\n]){{0,40}}"
     rf"|(?:(?!over\b){any_word(INSTEAD)}|\b(?:(?:any|every)thing but|all but|except(?: for)?|unlike|other than|apart from|außer|sauf|excepto|salvo|кроме)|除了)\s?{_FILLERS}"
@@ -105,6 +107,15 @@ _SLASHED_BEFORE, _SLASHED_AFTER = (
 _HEDGES = _pattern(_HEDGE)
 _ALSO = _pattern(any_word("also|too|auch|aussi|también|também|anche|также|也"))
 _HEDGED = _pattern(rf"{_HEDGE}\s?(?:{_WORD}\s){{0,2}}{_OPEN}\Z")
+_POSITIVE, _NEGATIVE = (
+    "(?:yes|true|right|ja|wahr|oui|vrai|sí|si|sim|sì|да)",
+    "(?:no|false|wrong|nein|falsch|non|faux|não|нет)",
+)
+_AND = r"\s(?:and|und|et|y|e|и)\s"
+_BOTH = rf"\b(?:{_POSITIVE}{_AND}{_NEGATIVE}|{_NEGATIVE}{_AND}{_POSITIVE})"
+_OPPOSITES, _OPPOSITES_END = _pattern(rf"{_BOTH}\b"), _pattern(rf"{_BOTH}\Z")
+_IN_NAME_AFTER, _IN_NAME_BEFORE = re.compile(r"\.(?:[a-z]{1,10}(?!\w)|[A-Z]{3})"), re.compile(r"[A-Za-z]\.\Z")
+"""What is around a part of a name with a point in it, such as `node.js`."""
 _WORD_START, _WORD_END = re.compile(r"(?<!\w)"), re.compile(r"(?!\w)")
 _LINK = re.compile(r"(?<=\])\([^()\s]{1,300}\)")
 """The address of a link, behind its text."""
@@ -168,7 +179,11 @@ def _is_meant(text: str, start: int, end_of_mention: int) -> bool:
     after = text[end_of_mention : end_of_mention + _AROUND_CHARS]
     end = _SENTENCE_END.search(after)
     sentence, rest = (after[: end.end()], after[end.end() :]) if end else (after, "")
+    if _IN_NAME_AFTER.match(after) or (mention.islower() and _IN_NAME_BEFORE.search(before)):
+        return False
     if _DENIED_BEFORE.search(before) or _DENIED_AFTER.match(sentence):
+        return False
+    if _OPPOSITES.match(f"{mention}{after}") or _OPPOSITES_END.search(f"{before}{mention}"):
         return False
     if _is_asked(before, mention, sentence) and not _YES.match(rest):
         return False

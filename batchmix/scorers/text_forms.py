@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 
@@ -15,6 +16,8 @@ _OTHER_MEANING = ("<super>", "<sub>", "<fraction>", "<circle>")
 """The kinds of compatible forms that a person reads as something else: `x²` is not `x2`."""
 _AROUND = re.compile(r"\A(?:(?:#{1,6}|[-•])\s(?=[*_`\"'¡]*[^\W\d]))?+[\s*_`\"'¡]*|[\s*_`\"'.!。！…;,]+\Z")
 _BRACKETS = re.compile(r"\(([^()]+)\)|\[([^\[\]]+)\]|「([^「」]+)」|\$([^$]+)\$")
+_BREAKS = re.compile(r"(?<=\S)<(?:br[ /]{0,2}|/(?:p|li|div|td))>(?=\S)", re.IGNORECASE)
+_TAGS = re.compile(r"</?(?:a|b|strong|i|em|u|p|br|span|div|li|ul|td|h[1-6])[ /]{0,2}>", re.IGNORECASE)
 _FULL_STOP = re.compile(r"[.!。！…]+\Z")
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _NO_SPACES = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -24,7 +27,9 @@ _IS_LETTER = re.compile(_LETTER)
 _NO_LETTER_BEFORE = re.compile(rf"(?<!{_LETTER})(?<!{_LETTER}_)(?<!\bnon-)")
 _NO_LETTER_AFTER = re.compile(rf"(?!{_LETTER}|_{_LETTER}|\+(?!\w)|\+\+|#)")
 _NO_NUMBER_BEFORE = re.compile(r"(?<!\d[.,:])(?<!(?<!\w)-)")
-_NO_NUMBER_AFTER = re.compile(r"(?![.,:]\d)")
+_ORDINAL = r"(?:st|nd|rd|th)\b"
+_NO_NUMBER_AFTER = re.compile(rf"(?![.,:]\d|{_ORDINAL})")
+_IS_ORDINAL = re.compile(_ORDINAL)
 _TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
 _UNIT = re.compile(r"(?<=\d) ?(?=[^\W\d_]|[°%])")
@@ -65,6 +70,11 @@ def plain_signs(text: str) -> str:
     return unicodedata.normalize("NFC", text.translate(_PLAIN_SIGNS))
 
 
+def without_html(text: str) -> str:
+    """Return a text without HTML's tags of emphasis and paragraphs, and with the characters that its entities name."""
+    return html.unescape(_TAGS.sub("", _BREAKS.sub(" ", text)))
+
+
 def plain_form(text: str) -> str:
     """Return a text with plain signs and single spaces."""
     return " ".join(plain_signs(text).split())
@@ -72,7 +82,7 @@ def plain_form(text: str) -> str:
 
 def bare_form(text: str) -> str:
     """Return a plain text without the markup, brackets, quotation marks and full stops around it."""
-    bare = _AROUND.sub("", text)
+    bare = _AROUND.sub("", without_html(text))
     inner = _BRACKETS.fullmatch(bare)
     return (inner and inner[inner.lastindex or 0].strip()) or bare or text
 
@@ -120,7 +130,10 @@ def has_words(text: str, wanted: str) -> bool:
         return True
     if not _NUMBER.fullmatch(wanted):
         return False
-    return any(found.value == float(wanted) for found in found_numbers(without_asides(plain_digits(text))))
+    plain = without_asides(plain_digits(text))
+    return any(
+        found.value == float(wanted) for found in found_numbers(plain) if not _IS_ORDINAL.match(plain, found.end)
+    )
 
 
 def _has_words(text: str, wanted: str) -> bool:

@@ -31,9 +31,10 @@ from batchmix.scorers.text_forms import (
     plain_signs,
     tokens,
     without_full_stop,
+    without_html,
 )
 
-_MARKED = re.compile(r"[{}<>\\]")
+_MARKED = re.compile(r"[{}<>\\]|&#?\w+;")
 """A target with one of these may be a piece of what marks a result."""
 _DECIMAL = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
 
@@ -103,7 +104,7 @@ class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
         wanted, text = self._form(target), answered_text(response)
         if not self.words:
             return Score(float(wanted in self._form(text)), target)
-        own = text if _MARKED.search(target) else result_text(text)
+        own = text if _MARKED.search(target) else without_html(result_text(text))
         stated = meant(plain_signs(own), plain_form(target))
         is_included = any(has_words(self._form(form), wanted) for form in (stated, unmarked(stated)))
         return Score(float(is_included), target)
