@@ -10,6 +10,9 @@ from batchmix.scorers.verdict_values import LabelValues, VerdictValues
 
 _CASE = re.compile(r"\b(?:if|unless|when|whether|otherwise|else|maybe|perhaps|possibly)\b[^.]*\Z", re.IGNORECASE)
 
+_MAX_LINE = 300
+"""The most characters of the last line in which a verdict is looked for."""
+
 
 class LoneForms:
     """The places at which a verdict with these values can stand without a sentence."""
@@ -22,7 +25,7 @@ class LoneForms:
         self._starred = re.compile(rf"\A(?=[★⭐🌟]){value}[^\S\n]*(?:\n|[^\W\d_a-z])(?!.*[★⭐🌟])", re.DOTALL)
         self._last = re.compile(rf"(?:\A|\n)[ \t(]{{0,9}}{value}[ \t).]{{0,9}}\Z", flags)
         self._concluded = re.compile(
-            rf"(?P<before>(?:\A|\n)[^\n→]*?[^\n→\d ][ \t]{{0,3}}(?:→|=>)[ \t]{{0,3}}){value}[ \t.!)]{{0,9}}\Z", flags
+            rf"(?P<before>\A[^→]*?[^→\d ][ \t]{{0,3}}(?:→|=>)[ \t]{{0,3}}){value}[ \t.!)]{{0,9}}\Z", flags
         )
         self._sentence = re.compile(rf"(?P<before>[^.!?;\n]*[.!?;:])[ \t]{{1,3}}{value}[ \t.!)]{{0,9}}\Z", flags)
         self._named = re.compile(rf":[ \t]{{0,3}}{value}", flags)
@@ -40,17 +43,18 @@ class LoneForms:
         elif starred := self._starred.match(own):
             found.append(self._read(starred["value"]))
         last = self._last.search(own) or self._behind_a_reason(own)
-        if last and not judged.has_line(own[own.rfind("\n", 0, last.start("value")) + 1 :]):
+        if last and not judged.has_line(last.string[last.string.rfind("\n", 0, last.start("value")) + 1 :]):
             found.append(self._read(last["value"]))
         return found
 
     def _behind_a_reason(self, own: str) -> re.Match[str] | None:
         """Return the value that ends a text: behind an arrow, or if it is a label, as a sentence of its own."""
-        last = self._concluded.search(own) if own.count("→") + own.count("=>") == 1 else None
-        last = last or (self._sentence.search(own) if self._has_labels else None)
+        line = own[own.rfind("\n") + 1 :][-_MAX_LINE:]
+        last = self._concluded.search(line) if own.count("→") + own.count("=>") == 1 else None
+        last = last or (self._sentence.search(line) if self._has_labels else None)
         if last is None or last["before"][-1] in ".!?;":
             return last
-        is_one_of_several = self._named.search(own, 0, last.end("before") - 1)
+        is_one_of_several = len([*self._named.finditer(own)]) > 1
         return None if is_one_of_several or SPEECH.search(last["before"]) or _CASE.search(last["before"]) else last
 
 
