@@ -34,7 +34,11 @@ def every(**values: Any) -> list[Table]:
 @pytest.mark.parametrize(
     ("settings", "rows", "message"),
     [
-        ({"weight": "w"}, changed(2, w="high"), "rows.jsonl:3: eval.weight: column 'w' is 'high', which is no weight"),
+        (
+            {"weight": "w"},
+            changed(2, w=1e13),
+            "rows.jsonl:3: eval.weight: column 'w' is '10000000000000', which is no weight, a number from 0 to 1e+12",
+        ),
         ({"weight": "w"}, changed(2, w=-1), "rows.jsonl:3: eval.weight: column 'w' is '-1'"),
         ({"weight": "w"}, changed(2, w=None), "rows.jsonl:3: eval.weight: column 'w' is null"),
         ({"weight": "w"}, changed(2, w="nan"), "rows.jsonl:3: eval.weight: column 'w' is 'nan'"),
