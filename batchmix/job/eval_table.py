@@ -16,7 +16,7 @@ from batchmix.errors import JobError
 from batchmix.job.addresses import checked_local
 from batchmix.job.answer_table import Answer
 from batchmix.job.closest import closest
-from batchmix.job.guards import Guard, check_guard, with_default_guards
+from batchmix.job.guards import Guard, check_guard, check_no_guard_twice, with_default_guards
 from batchmix.scorers.indirect import Judge
 from batchmix.scorers.kinds import KINDS
 from batchmix.scorers.settings import ScorerSettings
@@ -186,6 +186,10 @@ def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
         scorer.check()
         if isinstance(scorer, Judge) and scorer.compares and scorer.against is None and table.against is None:
             raise JobError(f"eval.scorers: {scorer.name} compares with the run's baseline; name one with eval.against")
+    for column in table.group_by:
+        if table.group_by.count(column) > 1:
+            raise JobError(f"eval.group_by: {column!r} is there twice; take one out")
     for guard in table.guards:
         check_guard(guard, names, models)
+    check_no_guard_twice(table.guards)
     return msgspec.structs.replace(table, scorers=scorers)

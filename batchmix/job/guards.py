@@ -106,7 +106,7 @@ def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[st
 
 
 def check_guard(guard: Guard, scorers: Sequence[str], models: Sequence[str]) -> None:
-    """Raise `JobError` if a guard names a scorer or a model that the job lacks, or a share that is none.
+    """Raise `JobError` if a guard names a scorer or a model that the job lacks, or if no value can meet its bounds.
 
     `models` is empty if the rows name their models.
     """
@@ -118,3 +118,28 @@ def check_guard(guard: Guard, scorers: Sequence[str], models: Sequence[str]) -> 
         raise JobError(f"eval.guards.model: there is no model {guard.model!r}; there are {', '.join(models)}")
     if isinstance(guard.no_worse_by, str):
         share_of(guard.no_worse_by)
+    _check_bounds(guard)
+
+
+def _check_bounds(guard: Guard) -> None:
+    if guard.min is not None and guard.max is not None and guard.min > guard.max:
+        raise JobError(
+            f"eval.guards.min: {guard.min:g} is above max = {guard.max:g}, so no {guard.metric} passes; min is the"
+            " lowest value that does"
+        )
+    for name, bound in (("min", guard.min), ("max", guard.max)):
+        if bound is not None and guard.metric in SHARES and not 0 <= bound <= 1:
+            raise JobError(
+                f"eval.guards.{name}: {guard.metric} is a share from 0 to 1, and never {bound:g}; 95 % is 0.95"
+            )
+
+
+def check_no_guard_twice(guards: Sequence[Guard]) -> None:
+    """Raise `JobError` if two guards have the same metric of the same scorer and model, since they may contradict."""
+    seen = set()
+    for guard in guards:
+        key = (guard.metric, guard.scorer, guard.model)
+        if key in seen:
+            whose = "".join(f" of {name}" for name in (guard.scorer, guard.model) if name)
+            raise JobError(f"eval.guards: {guard.metric}{whose} is there twice; put its bounds into one guard")
+        seen.add(key)

@@ -102,10 +102,19 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
             raise JobError(f"eval.scorers.scale: its numbers are at most {MAX_SCORE:g} in size")
         if "response" not in self.rubric:
             raise JobError("eval.scorers.rubric: must show the answer, {{ response }}")
-        if self.compares and "other" not in self.rubric:
-            raise JobError("eval.scorers.rubric: must show both answers, as A: {{ response }} and B: {{ other }}")
+        if self.compares:
+            self._check_comparison()
         self._check_models()
         self._check_labels()
+
+    def _check_comparison(self) -> None:
+        if "other" not in self.rubric:
+            raise JobError("eval.scorers.rubric: must show both answers, as A: {{ response }} and B: {{ other }}")
+        for name, is_given in (("labels", bool(self.labels)), ("scale", self.scale != (0.0, 1.0))):
+            if is_given:
+                raise JobError(
+                    f"eval.scorers.{name}: a judge that compares two answers says A, B or TIE; take the {name} out"
+                )
 
     def _check_models(self) -> None:
         if self.model and self.models:
@@ -118,10 +127,6 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     def _check_labels(self) -> None:
         if not self.labels:
             return
-        if self.compares:
-            raise JobError(
-                "eval.scorers.labels: a judge that compares two answers says A, B or TIE; take the labels out"
-            )
         if self.scale != (0.0, 1.0):
             raise JobError("eval.scorers.labels: are there beside a scale; give one of them")
         scores = self.label_scores
@@ -131,3 +136,5 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
             raise JobError("eval.scorers.labels: a label is made of letters, digits, spaces, -, _, + and .")
         if not all(0 <= score <= 1 for score in scores.values()):
             raise JobError("eval.scorers.labels: scores are from 0 to 1")
+        if len(set(scores.values())) < 2:
+            raise JobError("eval.scorers.labels: all have the same score; give the better ones a higher one")

@@ -46,7 +46,14 @@ class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
     """
 
     def check(self) -> None:
-        """Raise `JobError` for weights that leave nothing to compare."""
+        """Raise `JobError` for settings of fields that are not compared, and weights that leave nothing to compare."""
+        tolerances = self.tolerance if isinstance(self.tolerance, dict) else {}
+        for key, named in (("weights", self.weights), ("tolerance", tolerances)):
+            for name in named if self.fields else ():
+                if name not in self.fields:
+                    raise JobError(
+                        f"eval.scorers.{key}: {name!r} is none of the fields, which are {', '.join(self.fields)}"
+                    )
         if self.fields and not any(self.weights.get(name, 1) for name in self.fields):
             raise JobError("eval.scorers.weights: one of the fields must have a weight above 0")
 

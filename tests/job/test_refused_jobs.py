@@ -12,6 +12,8 @@ from batchmix.job import read_job
 
 RIGHT: dict[str, Any] = {"model": "m", "input": {"path": "rows.jsonl", "prompt": "x"}}
 JUDGE = {"kind": "judge", "name": "j", "model": "big", "rubric": "Rate {{ response }}."}
+PAIRS = JUDGE | {"rubric": "A: {{ response }}, B: {{ other }}", "pairwise": True}
+FIELDS = {"kind": "json", "target": "bill", "fields": ["total"]}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,27 @@ def test_a_wrong_setting_is_refused_with_its_name(settings: dict[str, Any], mess
             "eval.guards.scorer: answered does not come from a scorer",
         ),
         ({"guards": [{"metric": "score", "model": "n", "min": 1}]}, "eval.guards.model: there is no model 'n'; there are m"),
+        ({"guards": [{"min": 0.9, "max": 0.1}]}, "eval.guards.min: 0.9 is above max = 0.1, so no score passes"),
+        ({"guards": [{"metric": "answered", "min": 95}]}, "eval.guards.min: answered is a share from 0 to 1, and never 95"),
+        ({"guards": [{"metric": "refused", "max": 5}]}, "eval.guards.max: refused is a share from 0 to 1, and never 5"),
+        (
+            {"guards": [{"scorer": "j", "min": 0.5}, {"scorer": "j", "max": 0.4}]},
+            "eval.guards: score of j is there twice; put its bounds into one guard",
+        ),
+        ({"group_by": ["topic", "topic"]}, "eval.group_by: 'topic' is there twice"),
+        ({"scorers": [JUDGE | {"labels": {"a": 1, "b": 1}}]}, "eval.scorers.labels: all have the same score"),
+        (
+            {"scorers": [PAIRS | {"scale": [1, 5]}], "against": "previous"},
+            "eval.scorers.scale: a judge that compares two answers says A, B or TIE; take the scale out",
+        ),
+        (
+            {"scorers": [FIELDS | {"weights": {"totl": 2}}]},
+            "eval.scorers.weights: 'totl' is none of the fields, which are total",
+        ),
+        (
+            {"scorers": [FIELDS | {"tolerance": {"totl": 2}}]},
+            "eval.scorers.tolerance: 'totl' is none of the fields, which are total",
+        ),
     ],
 
 )  # fmt: skip

@@ -64,7 +64,14 @@ evaluations = st.fixed_dictionaries(
         ),
         "target": words,
     },
-    optional={"group_by": st.lists(words, max_size=2), "guards": st.lists(table(min=numbers), max_size=2)},
+    optional={
+        "group_by": st.lists(words, max_size=2, unique=True),
+        "guards": st.lists(
+            table(metric=st.sampled_from(["score", "cost_usd"]), min=numbers),
+            max_size=2,
+            unique_by=lambda guard: guard.get("metric", "score"),
+        ),
+    },
 )
 answers = st.fixed_dictionaries(
     {
