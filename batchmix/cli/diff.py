@@ -52,8 +52,8 @@ class ModelPair(_ModelPairType):
 def command(before: Path, after: Path, **options: Any) -> int:
     """Compare two runs, paired by custom_id (or else row) and sample.
 
-    The exit code is 1 if a guarded metric ([[eval.guards]] of RUN_B; without guards every score) is significantly
-    worse, could not be compared, or misses its threshold. The significance level of 0.05 holds for all guarded metrics
+    The exit code is 1 if a guarded metric (each score, and [[eval.guards]] of RUN_B) is significantly worse, could not
+    be compared, or misses its threshold. The significance level of 0.05 holds for all guarded metrics
     together. Results are compared if their targets are the same; the requests may differ.
 
     \b

@@ -135,7 +135,9 @@ class _Test(NamedTuple):
 
     def _found(self, verdict: str, p: float, own_level: float) -> Comparison:
         paired = self.compared.paired
-        smallest = None if paired is None or self._is_at_worst(paired) else detectable(paired, own_level)
+        smallest = None
+        if paired is not None and not self._is_at_worst(paired):
+            smallest = detectable(paired, own_level, self.guard.allowed(paired.before))
         if smallest is not None and smallest > 1 and self._is_share:
             smallest = None
         return msgspec.structs.replace(self.compared, adjusted_p=p, verdict=verdict, reason="", detectable=smallest)

@@ -74,19 +74,20 @@ def share_of(text: str) -> float:
     return float(found[1]) / 100
 
 
-def with_default_guards(guards: Sequence[Guard], *, has_scorers: bool) -> tuple[Guard, ...]:
-    """Return the guards of a job with those that it need not name.
+class _DefaultGuard(Guard, frozen=True):
+    """A guard that a job need not name. It holds for each model and scorer for which no guard of the job does."""
 
-    Without guards every score is guarded. `answered`, `refused`, `empty` and `unscored` are guarded unless a guard
-    names them. What is not scored may be meant to be empty, but not to become so.
+
+def with_default_guards(guards: Sequence[Guard], *, has_scorers: bool) -> tuple[Guard, ...]:
+    """Return the guards of a job with those that it need not name: every score, and the shares of the results.
+
+    What is not scored may be meant to be empty, but not to become so.
     """
-    named = {guard.metric for guard in guards}
-    defaults = [Guard()] if has_scorers and not guards else []
-    defaults += [Guard(metric) for metric in _ALWAYS if metric not in named]
-    if "empty" not in named:
-        defaults.append(Guard("empty", max=_MAX_EMPTY if has_scorers else None))
-    if has_scorers and "unscored" not in named:
-        defaults.append(Guard("unscored", max=_MAX_UNSCORED))
+    defaults = [_DefaultGuard()] if has_scorers else []
+    defaults += [_DefaultGuard(metric) for metric in _ALWAYS]
+    defaults.append(_DefaultGuard("empty", max=_MAX_EMPTY if has_scorers else None))
+    if has_scorers:
+        defaults.append(_DefaultGuard("unscored", max=_MAX_UNSCORED))
     return (*guards, *defaults)
 
 
@@ -94,15 +95,25 @@ def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[st
     """Yield each guard with each model and scorer that it applies to, the general guards first.
 
     The scorer is empty if the metric does not come from scorers. A guard that names a model is yielded with it also
-    if `models` lack it.
+    if `models` lack it. A default guard is not yielded where one of the job's own applies.
     """
-    for guard in sorted(guards, key=lambda guard: (guard.model is not None) + (guard.scorer is not None)):
-        for model in models if guard.model is None else [guard.model]:
-            if guard.metric not in OF_SCORERS:
-                yield guard, model, ""
-            else:
-                for scorer in scorers if guard.scorer is None else [guard.scorer]:
-                    yield guard, model, scorer
+    applied = [
+        (guard, model, scorer)
+        for guard in sorted(guards, key=lambda guard: (guard.model is not None) + (guard.scorer is not None))
+        for model in (models if guard.model is None else [guard.model])
+        for scorer in _scorers_of(guard, scorers)
+    ]
+    own = {(guard.metric, *names) for guard, *names in applied if not isinstance(guard, _DefaultGuard)}
+    for guard, model, scorer in applied:
+        if not isinstance(guard, _DefaultGuard) or (guard.metric, model, scorer) not in own:
+            yield guard, model, scorer
+
+
+def _scorers_of(guard: Guard, scorers: Sequence[str]) -> Sequence[str]:
+    """Return the scorers that a guard applies to: an empty name if its metric does not come from scorers."""
+    if guard.metric not in OF_SCORERS:
+        return [""]
+    return scorers if guard.scorer is None else [guard.scorer]
 
 
 def check_guard(guard: Guard, scorers: Sequence[str], models: Sequence[str]) -> None:

@@ -241,13 +241,7 @@ def _median(runs: Sequence[PastRun]) -> PastRun:
 
 
 def _mean_score(metrics: Metrics | None) -> float:
-    """Return the mean of a run's guarded scores, over all models and scorers."""
-    if metrics is None:
-        return 0.0
-    names = {guard.scorer for guard in metrics.settings.guards if guard.metric == "score"} or {None}
-    means = [
-        scored.score.mean
-        for scored in metrics.scores
-        if not scored.group and scored.score.mean is not None and (None in names or scored.scorer in names)
-    ]
+    """Return the mean of a run's scores, over all models and scorers."""
+    scores = metrics.scores if metrics else ()
+    means = [scored.score.mean for scored in scores if not scored.group and scored.score.mean is not None]
     return statistics.fmean(means) if means else 0.0

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from batchmix.engine.eval_plan import DetectableFall
 from batchmix.job import CheckedJob
-from batchmix.job.guards import guarded
+from batchmix.job.guards import Guard, guarded
 from batchmix.statistics.multiple import GROUPS_SHARE
 from batchmix.statistics.power import detectable_in_rows
 from batchmix.verdict.history import PastRun, past_runs
@@ -21,15 +23,11 @@ def detectable_falls(job: CheckedJob, rows: int) -> list[DetectableFall]:
         return []
     scorers = [scorer.name for scorer in job.eval.scorers]
     guards = [guard for guard in job.eval.all_guards if guard.metric == "score"]
-    watched = list(
-        dict.fromkeys(
-            (model, scorer)
-            for _, model, scorer in guarded(guards, scorers, [model.name for model in job.models] or [""])
-        )
-    )
+    models = [model.name for model in job.models] or [""]
+    watched = {(model, scorer): guard for guard, model, scorer in guarded(guards, scorers, models)}
     level = comparison_level(job) * (1 - GROUPS_SHARE * bool(job.eval.group_by)) / max(1, len(watched))
     past = _evaluated(job)
-    return [_fall(past, model, scorer, rows, level) for model, scorer in watched]
+    return [_fall(past, DetectableFall(*names, rows, None, ""), level, guard) for names, guard in watched.items()]
 
 
 def _evaluated(job: CheckedJob) -> list[PastRun]:
@@ -38,17 +36,24 @@ def _evaluated(job: CheckedJob) -> list[PastRun]:
     return [past for past in reversed(past_runs(root, job.name)) if past.metrics is not None and not past.run.is_try]
 
 
-def _fall(past: Sequence[PastRun], model: str, scorer: str, rows: int, level: float) -> DetectableFall:
+def _fall(past: Sequence[PastRun], unknown: DetectableFall, level: float, guard: Guard) -> DetectableFall:
+    """Return a score's smallest fall beyond what its guard lets pass, from the last run that can tell it."""
+    before, error, name = 1.0, None, ""
     for run in past:
-        error = _error_of_a_row(run, model, scorer)
-        if error is not None:
-            fall = detectable_in_rows(rows, level, error / math.sqrt(max(1, rows)))
-            return DetectableFall(model, scorer, rows, _possible(fall), run.folder.name)
-    return DetectableFall(model, scorer, rows, _possible(detectable_in_rows(rows, level)), "")
+        found = _error_of_a_row(run, unknown.model, unknown.scorer)
+        if found is not None:
+            error, name = found / math.sqrt(max(1, unknown.rows)), run.folder.name
+            before = _mean(run, unknown.model, unknown.scorer)
+            break
+    fall = detectable_in_rows(unknown.rows, level, error, guard.allowed(before))
+    return msgspec.structs.replace(unknown, fall=None if fall is None or fall > 1 else fall, run=name)
 
 
-def _possible(fall: float | None) -> float | None:
-    return None if fall is None or fall > 1 else fall
+def _mean(past: PastRun, model: str, scorer: str) -> float:
+    """Return the mean of a score in a past run, or 1 if it has none."""
+    scores = past.metrics.scores if past.metrics else ()
+    means = (one.score.mean for one in scores if (one.model, one.scorer, one.group) == (model, scorer, {}))
+    return next((mean for mean in means if mean is not None), 1.0)
 
 
 def _error_of_a_row(past: PastRun, model: str, scorer: str) -> float | None:

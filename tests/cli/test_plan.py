@@ -173,3 +173,6 @@ def test_with_a_run_of_the_job_it_says_what_that_one_varied(
     assert found.endswith("4 times of 5 (as second varied)")
     [fall] = json.loads(called(monkeypatch, "plan", job, "--out", "third", "--json").stdout)["detectable"]
     assert (fall["run"], fall["fall"] < 0.25) == ("second", True)
+    bench.root.joinpath(job).write_text(f"{settings}[[eval.guards]]\nno_worse_by = 0.4\n")
+    [fall] = json.loads(called(monkeypatch, "plan", job, "--out", "third", "--json").stdout)["detectable"]
+    assert 0.4 < fall["fall"] < 0.55

@@ -16,7 +16,7 @@ from batchmix.comparison.metric_text import metric_name
 from batchmix.comparison.run_diff import Diff, compare_runs
 from batchmix.comparison.verdicts import Comparison, with_verdicts
 from batchmix.errors import RunError
-from batchmix.job.guards import OF_SCORERS, Guard
+from batchmix.job.guards import OF_SCORERS, Guard, Metric, guarded, with_default_guards
 from batchmix.statistics.paired import compare, compare_percentile
 from batchmix.verdict.history import HISTORY_SCHEMA, past_runs, write_history
 from tests.benchmarks.verdicts import DROP, MODELS, PLANTED, first_night, next_night
@@ -331,6 +331,41 @@ def test_guards_set_what_is_tested_and_the_loss_allowed() -> None:
     assert verdicts(Guard(), Guard(metric="latency_s", model="other")) == ["worse", "", "better"]
     assert verdicts(Guard(no_worse_by=0.3)) == ["same", "", ""]
     assert verdicts(Guard(scorer="another")) == ["", "", ""]
+
+
+def test_a_guard_takes_the_place_of_the_default_guard_of_what_it_names_and_no_other() -> None:
+    fallen = [
+        msgspec.structs.replace(comparison([1.0] * 40, [0.0] * 20 + [1.0] * 20, model=model), scorer=scorer)
+        for model in ("a", "b")
+        for scorer in ("s", "t")
+    ]
+
+    def let_pass(*guards: Guard) -> list[str]:
+        every = with_default_guards(guards, has_scorers=True)
+        return [f"{one.model}{one.scorer}" for one in with_verdicts(fallen, every) if one.verdict == "same"]
+
+    assert let_pass(Guard("latency_s")) == []
+    assert let_pass(Guard(no_worse_by=1.0)) == ["as", "at", "bs", "bt"]
+    assert let_pass(Guard(scorer="t", no_worse_by=1.0)) == ["at", "bt"]
+    assert let_pass(Guard(model="b", no_worse_by=1.0), Guard("unscored", scorer="s")) == ["bs", "bt"]
+    unscored = with_default_guards([Guard("unscored", model="a", max=0.5)], has_scorers=True)
+    bounds = [
+        (guard.max, *names) for guard, *names in guarded(unscored, ["s"], ["a", "b"]) if guard.metric == "unscored"
+    ]
+    assert sorted(bounds) == [(0.1, "b", "s"), (0.5, "a", "s")]
+
+
+@pytest.mark.parametrize(("metric", "before", "after", "allowed"), [("score", 1.0, 0.7, 0.5), ("score", 1.0, 0.7, "50%"),
+    ("latency_s", 0.02, 0.15, "1000%")])  # fmt: skip
+def test_what_a_guard_lets_pass_is_not_called_detectable(
+    metric: Metric, before: float, after: float, allowed: float | str
+) -> None:
+    draw = np.random.default_rng(3)
+    later = draw.normal(after, 0.01, 40) if metric == "latency_s" else (np.arange(40) < 40 * after).astype(float)
+    guard = Guard(metric, no_worse_by=allowed)
+    (found,) = with_verdicts([comparison([before] * 40, list(later), metric)], (guard,))
+    assert (found.verdict, found.detectable is not None) == ("same", True)
+    assert guard.allowed(before) < (found.detectable or 0.0) < 1.5 * guard.allowed(before)
 
 
 def test_better_is_shown_with_the_p_value_of_getting_better() -> None:

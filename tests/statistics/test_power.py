@@ -49,6 +49,16 @@ def test_40_rows_find_a_fall_of_30_points_at_worst() -> None:
     assert 0.72 <= found / 500 <= 0.9
 
 
+@pytest.mark.parametrize("margin", [0.1, 0.5])
+def test_a_fall_must_also_exceed_what_is_let_pass(margin: float) -> None:
+    before = np.ones(200)
+    smallest = detectable(compare(before, before, np.arange(200)), 0.05, margin)
+    assert smallest is not None
+    found = (RNG.random((2000, 200)) < smallest).mean(axis=1) > margin
+    assert 0.72 <= np.mean(found) <= 0.88
+    assert smallest == pytest.approx(detectable_in_rows(200, 0.05, stderr=0.0, margin=margin), rel=0.01)
+
+
 def test_more_rows_and_steadier_answers_find_less() -> None:
     sizes = [detectable_in_rows(rows, 0.05) for rows in (10, 100, 1000)]
     assert sizes == sorted(sizes, reverse=True)
