@@ -25,7 +25,7 @@ from batchmix.job.secrets import secrets_if_set
 from batchmix.reports.drawing import Drawing, Scale
 from batchmix.reports.html_page import check_page, is_page, write_page
 from batchmix.store.run_folder import Layout, run_folders
-from batchmix.verdict.baseline import is_night
+from batchmix.verdict.good_runs import is_night
 from batchmix.verdict.history import PastRun, past_runs
 from batchmix.verdict.pinned import is_pinned
 

@@ -16,20 +16,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from batchmix.comparison.alarms import missed_thresholds
 from batchmix.errors import RunError
 from batchmix.evaluation.measure import Metrics, read_metrics
 from batchmix.formats.amounts import counted
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval, median_count, named_run
 from batchmix.store.run_folder import Layout, RunFile
+from batchmix.verdict.good_runs import GOOD_SHARE, damage, why_not_good
 from batchmix.verdict.history import PastRun, past_runs
 from batchmix.verdict.pinned import read_pins
 from batchmix.verdict.verdict_file import Baseline
 from batchmix.verdict.versions import dataset_version, row_digests, target_columns
 
-GOOD_SHARE = 0.95
-"""The smallest share of answered results, and of rows in common with the present run, of a good run."""
+_DAMAGED = "has files that can't be read"
 _PLURALS = {"was": "were", "has": "have", "is": "are", "its": "their"}
 
 
@@ -83,6 +82,26 @@ def check_baseline(folder: Path, job: CheckedJob) -> None:
         _evaluated_run(path, "eval.against")
     elif (pinned := read_pins(root, job.name).pinned) is not None:
         _evaluated_run(root / pinned, "the pinned baseline")
+    elif settings.against is not None:
+        others = [
+            past
+            for past in past_runs(root, job.name)
+            if past.folder.resolve() != folder.resolve() and past.run.rehearsal == job.provider.rehearsal
+        ]
+        last = [past for past in others if not past.run.is_try and past.metrics][-1:]
+        good = last if settings.against == "previous" else [past for past in others if not why_not_good(past, job)]
+        _check_intact(good)
+
+
+def _check_intact(good: Sequence[PastRun]) -> None:
+    """Raise `RunError` if there are runs that may be a baseline, and not one of them can be read."""
+    problem = ""
+    for past in reversed(good):
+        problem = damage(past.folder)
+        if not problem:
+            return
+    if problem:
+        raise RunError(f"{problem}; no other run can be the baseline: restore this one from a copy, or pin another run")
 
 
 def shown_run(folder: Path, home: Path) -> str:
@@ -103,6 +122,8 @@ def _evaluated_run(folder: Path, what: str) -> Path:
         gone = not (folder / "run.json").exists()
         problem = "is gone, or is no run folder" if gone else str(error).removeprefix(f"{folder}: ")
         raise RunError(f"{folder}: {what} {problem}; {hint}") from error
+    if problem := damage(folder):
+        raise RunError(f"{problem}; it is {what}; restore it from a copy, or {hint}")
     return folder
 
 
@@ -134,12 +155,20 @@ def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str) -> Baseline
     if not good:
         return Baseline("", against, passed_over or "this is the first run")
     alike = _AlikeRuns(root, run, job.eval or Eval())
-    count = median_count(against)
-    pairs = alike.of(reversed(good), count or 1) or [good[-1]]
-    chosen = _median(pairs) if count else pairs[0]
+    while damage((chosen := _pick(alike, good, median_count(against))).folder):
+        if len(good) == 1:
+            _check_intact(good)
+        good = [past for past in good if past.folder != chosen.folder]
+        reasons = [(past, _DAMAGED if past.folder == chosen.folder else reason) for past, reason in reasons]
     after = [reason for past, reason in reasons if reason and past.started_at > chosen.started_at]
     note = "; ".join(_passed_over(number, "later run", reason) for reason, number in Counter(after).items())
     return Baseline(shown_run(chosen.folder, home), against, note)
+
+
+def _pick(alike: _AlikeRuns, good: Sequence[PastRun], count: int | None) -> PastRun:
+    """Return the last of the good runs that is alike, or of `count` of them the one with the median score."""
+    pairs = alike.of(reversed(good), count or 1) or [good[-1]]
+    return _median(pairs) if count else pairs[0]
 
 
 def _passed_over(count: int, which: str, reason: str) -> str:
@@ -163,35 +192,6 @@ def earlier_runs(root: Path, run: RunFile) -> list[PastRun]:
         and past.metrics is not None
         and past.metrics.complete
     ]
-
-
-def is_night(past: PastRun, job: CheckedJob) -> bool:
-    """Return whether a run counts among the nights of a job: started by its scheduler if it has one, and no try."""
-    return not past.run.is_try and (job.schedule is None or past.run.is_scheduled)
-
-
-def why_not_good(past: PastRun, job: CheckedJob) -> str:
-    """Return why an evaluated run can't be a good baseline. Empty if it can."""
-    if past.metrics is None:
-        return "has not been evaluated"
-    if past.run.is_try:
-        return "was only a try"
-    if not is_night(past, job):
-        return "was not started by the scheduler"
-    if not past.metrics.complete:
-        return "is not complete"
-    if not is_answered(past.metrics):
-        return f"answered less than {GOOD_SHARE:.0%}, without refusals"
-    if past.verdict is None:  # an older version of batchmix evaluated it
-        return "missed a threshold" if missed_thresholds(past.metrics) else ""
-    if past.verdict.starts != len(past.run.starts):
-        return "has not been evaluated since its last start"
-    return "" if past.verdict.passed else "ended with an alarm"
-
-
-def is_answered(metrics: Metrics) -> bool:
-    """Return whether each model of a run has answered nearly everything. A refusal is no answer here."""
-    return all(model.answered - model.refused >= GOOD_SHARE for model in metrics.models)
 
 
 class _AlikeRuns:

@@ -19,7 +19,8 @@ from batchmix.job.eval_table import Eval
 from batchmix.job.guards import guarded
 from batchmix.statistics.trend import Night, trend
 from batchmix.store.run_folder import Layout
-from batchmix.verdict.baseline import earlier_runs, is_answered, is_night
+from batchmix.verdict.baseline import earlier_runs
+from batchmix.verdict.good_runs import is_answered, is_night
 from batchmix.verdict.history import PastRun
 from batchmix.verdict.pinned import read_pins
 from batchmix.verdict.verdict_file import ScoreTrend

@@ -184,3 +184,52 @@ def test_models_that_a_try_leaves_out_have_no_verdict(nights: Nights) -> None:
     found = nights.night("2026-01-02", models=("a",))
     assert (compared_with(found), found.alarms, found.metrics.left_out) == ("2026-01-01", (), ("b",))
     assert {score.model for score in found.verdict.scores} == {"a"}
+
+
+def test_a_look_at_a_night_with_other_scorers_makes_it_no_baseline(nights: Nights) -> None:
+    own = nights.settings["eval"]
+    nights.night("2026-01-01")
+    assert not nights.night("2026-01-02", right=12).passed
+    for other in ({"target": "answer", "scorers": own["scorers"]}, own | {"guards": [{"no_worse_by": 1.0}]}):
+        nights.settings["eval"] = other
+        assert nights.judge().passed
+        nights.settings["eval"] = own
+        found = nights.night("2026-01-03", right=12)
+        assert (compared_with(found), found.passed) == ("2026-01-01", False)
+        nights.out = nights.root / "nights" / "2026-01-02"
+    assert found.baseline is not None
+    assert "1 later run was last evaluated by other scorers, guards or baseline than its own" in found.baseline.note
+    nights.settings["eval"] = own | {"guards": [{"no_worse_by": 1.0}]}  # now the job itself says so
+    assert compared_with(nights.night("2026-01-04", right=12)) == "2026-01-02"
+
+
+def test_a_run_whose_files_are_damaged_is_no_baseline_and_is_named_before_anything_is_sent(nights: Nights) -> None:
+    nights.night("2026-01-01")
+    nights.night("2026-01-02")
+    nights.night("2026-01-03")
+    home = nights.root / "nights"
+    (home / "2026-01-03" / "evaluation" / "verdict.json").write_text("{}")
+    damage(home / "2026-01-02" / "evaluation" / "scores.parquet")
+    found = nights.night("2026-01-04")
+    assert found.baseline is not None
+    assert (found.baseline.run, found.baseline.note) == (
+        "2026-01-01",
+        "1 later run has files that can't be read; 1 later run has a verdict that can't be read",
+    )
+    for name in ("2026-01-01", "2026-01-04"):
+        damage(home / name / "evaluation" / "scores.parquet")
+    job = read_job(None, nights.settings, {})
+    with pytest.raises(
+        RunError, match=r"no other run can be the baseline: restore this one from a copy, or pin another"
+    ):
+        check_baseline(home / "2026-01-05", job)
+    pin(home, "bench", "2026-01-01")
+    with pytest.raises(RunError, match=r"scores\.parquet.*; it is the pinned baseline; restore it from a copy, or pin"):
+        check_baseline(home / "2026-01-05", job)
+
+
+def damage(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(content)
