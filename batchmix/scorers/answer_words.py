@@ -16,17 +16,17 @@ def any_word(words: str) -> str:
 
 
 ANSWERS = (
-    r"answers?|ans|result|solution|verdict|conclusion|antwort(?:en)?|lösung|ergebnis|réponses?|respuestas?|solución|resultado"
+    r"a[nws]{2,3}ers?|ans|result|solution|verdict|conclusion|antwort(?:en)?|lösung|ergebnis|réponses?|respuestas?|solución|resultado"
     r"|respostas?|rispost[ae]|soluzione|risultato|résultat|antwoord|oplossing|svar(?:et)?|vastaus|odpowied[źz]|wynik"
     r"|odpověď|výsledek|válasz|eredmény|răspuns(?:ul)?|rezultatul|απάντηση|cevap|yan[ıi]t|sonuç|jawaban(?:nya)?|hasil(?:nya)?"
-    r"|ответ(?:ы|ом)?|решение|відповідь|отговор|одговор|odgovor|đáp án|câu trả lời|kết quả|الإجابة|الجواب|الإجابه|اجابة"
+    r"|ответ(?:ы|ом)?|решение|відповідь|отговор|одговор|odgovor|đáp án|câu trả lời|kết quả|[فو]?(?:الإجابة|الجواب|الإجابه)|اجابة"
     r"|النتيجة|پاسخ|جواب|התשובה|תשובה|उत्तर|जवाब|উত্তর|பதில்|సమాధానం|ค(?:ำ|ํา)ตอบ(?:ที่ถูกต้อง)?|ตอบ|答案|答え|答复|回答|解答|正解|结果"
     r"|結果|정답|답변|답|해답|결과"
 )
 """Nouns for the result."""
 OPTIONS = (
-    r"choice|option|letter|alternative|statement|proposition|affirmation|wahl|möglichkeit|aussage|option|choix|opción|alternativa|opção|opzione|scelta"
-    r"|optie|keuze|вариант|варіант|wariant|opcja|seçenek|seçeneği|şık|şıkkı|pilihan|opsi|phương án|lựa chọn|الخيار|گزینه|विकल्प|বিকল্প"
+    r"choice|option|letter|alternativ[ae]|statement|proposition|affirmation|wahl|möglichkeit|aussage|option|choix|opción|alternativa|opção|opzione|scelta"
+    r"|bewering|afirmaci[oó]n|affermazione|afirmação|утверждени[ея]|optie|keuze|вариант|варіант|wariant|opcja|seçenek|seçeneği|şık|şıkkı|pilihan|opsi|phương án|lựa chọn|الخيار|گزینه|विकल्प|বিকল্প"
     r"|选项|選項|选择|選擇|選択肢|보기|선택지|ตัวเลือก|ข้อ"
 )
 """Nouns for one of the things to choose from."""
@@ -77,7 +77,7 @@ BUT = r"but|rather|sondern|mais|sino|mas|ma|bensì|maar|utan|lecz|ale|melainkan|
 """Words between what is denied and what is right."""
 BESIDE = r"and(?: also| possibly)?|as well as|or(?: possibly)?|nor|und|oder|sowie|et|ou|y|e|o|ed|en|of|och|eller|i|lub|albo|a|nebo|és|vagy|și|sau|και|ή|ve|veya|dan|atau|и|или|і|та|або|và|hoặc|और|या|و|أو"
 """Words between two results that are named together."""
-FITS = r"fits?(?: best| better)?|works|holds|matches|satisfies|remains|survives|comes closest|is (?:the only one )?consistent|is closest|is (?:most|more) likely|is (?:the )?strong(?:er|est)|wins|stands out|is left|qualifies|passt|stimmt|trifft zu|bleibt|gilt|convient|encaja|cumple|подходит"
+FITS = r"fits?(?: best| better)?|works|holds|matches|satisfies|remains|survives|comes closest|is (?:the only one )?consistent|is closest|is (?:most|more) likely|is (?:the )?strong(?:er|est)|wins|stands out|is left|qualifies|passt|stimmt|klopt|trifft zu|bleibt|gilt|convient|encaja|cumple|подходит"
 """Verbs that say of an option that it is right."""
 DENIES = (
     r"unlikely|improbable|implausible|doesn't|does not|don't|fails?|can be (?:excluded|eliminated|ruled out|discarded)|makes? no sense|no longer|not|isn't|isnt|wasn't|can't|cannot|won't|wouldn't|a trap|a distractor"
@@ -114,7 +114,7 @@ TAKEN_BACK = (
 """Those after which a result does not count any more even if no other one is stated."""
 SUPPOSED = (
     r"if|whether|unless|suppose|supposing|assum(?:e|es|ed|ing)|imagine|were|wrong|incorrect|false|other|another|tempting|tempted|distractor|you might|one might"
-    r"|some (?:may|might|would)|may think|might think|might say|at first|initial(?:ly)?|previous(?:ly)?|original(?:ly)?|first answer|first guess|first thought|i thought|i initially|most people|many people|many would|some people|common (?:mistake|error|wrong)"
+    r"|some (?:may|might|would)|may think|might think|might say|at first|initial(?:ly)?|previous(?:ly)?|original(?:ly)?|first answer|first guess|first thought|i thought|i initially|(?:may|might) (?:seem|look|appear|sound)|at first glance|auf den ersten blick|à première vue|a primera vista|a prima vista|à primeira vista|на первый взгляд|peut sembler|puede parecer|puede que|pode parecer|può sembrare|potrebbe sembrare|может показаться|قد يبدو|قد تبدو|most people|many people|many would|some people|common (?:mistake|error|wrong)"
     r"|falls|wenn|angenommen|falsche?n?|zunächst|zuerst|ob|si|supongamos|sería si|al principio|primera|supposons|d'abord|incorrecta|incorrecte|se fosse|inizialmente"
     r"|если|сначала|неправильный|неверный|如果|假设|若|假如|错误|起初|もし|最初|誤った|만약|처음"
 )

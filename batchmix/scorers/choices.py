@@ -11,7 +11,6 @@ from batchmix.scorers.answer_words import (
     ANSWERS,
     BESIDE,
     BUT,
-    CHOOSE,
     COPULAS,
     CORRECT,
     FINAL,
@@ -27,7 +26,7 @@ from batchmix.scorers.answer_words import (
 )
 from batchmix.scorers.contrasts import without_denied
 from batchmix.scorers.fields import field_texts, read_fields
-from batchmix.scorers.late_pattern import late_pattern
+from batchmix.scorers.letter_forms import AND, ASIAN_AND, CHOSEN, CLOSE, IS, JUNK, ONE, OPEN, OPTION, letter_pattern
 from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable, same_letter
 from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings
@@ -42,126 +41,71 @@ from batchmix.scorers.statements import (
     statements,
 )
 
-_OPEN, _CLOSE = r"[(\[{<\"'“‘「【]{0,3}", r"[)\]}>\"'”’」】]{0,3}"
-_OPTION = rf"(?:{any_word(OPTIONS)}\s{{0,3}})?"
-_JUNK = r"[^\w?✗✘❌✕×🚫👎\ue000-\ue1ff]{0,12}+"
-_ASIAN_AND = "和|与|與|及|以及|或者?|と|または|와|과|또는"
-_AND = rf"(?>[ \t]{{0,3}}(?:[,/&+|、]\s?(?:{any_word(BESIDE)})?|{any_word(BESIDE)}|{_ASIAN_AND})[ \t]{{0,3}}|[ \t]?)"
-_ONE = rf"{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}"
-_IS = (
-    rf"[ \t]{{0,3}}(?:{any_word(f'{COPULAS}|seems|appears|selected|{OPTIONS}')}[ \t]{{0,3}}"
-    r"|[:=(,–—-][ \t]{0,3}){0,3}"
-)
-_RELATIVE = (
-    r"(?:, (?:which|that) [^,.;\n\ue000-\ue1ff]{0,80},)?\s{0,2}"
-    r"(?:alone\s|is the (?:only )?(?:one|option) (?:that|which)\s)?"
-)
-_CHECKED = "[✓✔✅☑]"
-_CLAUSE_END = r"\s*(?:[.,;:!)\n。，、！；]|\Z|です|だ|입니다)"
-
-
-def _pattern(text: str, flags: int = 0) -> re.Pattern[str]:
-    return late_pattern(text, re.IGNORECASE | flags)
-
-
-_ALONE = _pattern(rf"(?!.*[:：]\s*\Z)(?:[QA(]?\d{{1,4}}\s?[.):-])?{_JUNK}{_OPTION}{_JUNK}({MARK}){_JUNK}")
-_SEVERAL = _pattern(rf"{_JUNK}(?>{_ONE})(?>{_AND}{_ONE})++{_JUNK}")
-_IN_BRACKETS = _pattern(rf"\[({MARK})\]\]")
-_ANNOUNCED = _pattern(
+_ALONE = letter_pattern(rf"(?!.*[:：]\s*\Z)(?:[QA(]?\d{{1,4}}\s?[.):-])?{JUNK}{OPTION}{JUNK}({MARK}){JUNK}")
+_SEVERAL = letter_pattern(rf"{JUNK}(?>{ONE})(?>{AND}{ONE})++{JUNK}")
+_IN_BRACKETS = letter_pattern(rf"\[({MARK})\]\]")
+_ANNOUNCED = letter_pattern(
     rf"{any_word(ANSWERS)}|(?<!\w)(?:{CORRECT}|{OPTIONS})(?=[^\w\n\ue000-\ue1ff]{{0,3}}[:=][ \t]*[^\s\w])"
+    r"|(?<!\w)(?:exception|odd one out|ausnahme|excepción|eccezione|exceção|исключение)(?=\s(?:is|ist|est|es|è|é)\s|:)"
     rf"|(?<!\w)(?:{CORRECT})\s{{0,2}}的?(?:{OPTIONS})|(?<!\w)(?:{OPTIONS})(?=\s(?:{CORRECT})\s)"
 )
-_LINKS = _pattern(rf"(?:[\s:=>→⇒,\"'“”‘’「」(\[{{<|–—-]|\\|{any_word(LINKS)}|{any_word(NOT)})*+")
-_DIRECT = _pattern(r"[\s(\[{<\"'“]*+")
-_IF = _pattern(
-    rf"{_CLOSE}\s(?:only\s)?{any_word('if|unless|wenn|falls|si|se|если')}|{_CLOSE}(?:ではなく|じゃなく|[가이]\s아니라)"
+_LINKS = letter_pattern(rf"(?:[\s:=>→⇒,\"'“”‘’「」(\[{{<|–—-]|\\|{any_word(LINKS)}|{any_word(NOT)})*+")
+_DIRECT = letter_pattern(r"[\s(\[{<\"'“]*+")
+_IF = letter_pattern(
+    rf"{CLOSE}\s(?:only\s)?{any_word('if|unless|wenn|falls|si|se|если')}|{CLOSE}(?:ではなく|じゃなく|[가이]\s아니라)"
 )
-_SUBJECT = _pattern(
+_SUBJECT = letter_pattern(
     rf"\s(?!{any_word(f'because|since|as|for|with|if|it|car|puisque|parce|weil|da|porque|ya|perché|потому|так|{COPULAS}|{FITS}|{BESIDE}|{CORRECT}|{WRONG}|{LINKS}')})[^\W\d_\ue000-\ue1ff]{{3}}"
 )
 """Follows a letter that is the subject of a sentence, as in `la réponse B oublie`."""
-_COPULA = _pattern(rf"{_CLOSE}\s{any_word(COPULAS)}\s\w")
-_LETTERS = _pattern(rf"{_OPEN}{_OPTION}{_OPEN}{MARK}{_CLOSE}(?:{_AND}{_OPEN}{CAPITAL}{_CLOSE})*+")
-_MARKS = _pattern(MARK)
-_NEGATION = _pattern(any_word(NOT))
-_BUT = _pattern(rf"[\s,;]{{0,3}}(?:{any_word(BUT)})\s{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{_ONE}")
-_DENIED = _pattern(
-    rf"[ \t,]{{0,3}}(?:{_IS})(?:{any_word('definitely|clearly|also|obviously|simply')}\s{{0,3}})?"
-    rf"(?:{any_word(WRONG)}(?!\s{{0,3}}{_OPTION}{_OPEN}{MARK})|[✗✘❌✕×])"
+_COPULA = letter_pattern(rf"{CLOSE}\s{any_word(COPULAS)}\s\w")
+_LETTERS = letter_pattern(rf"{OPEN}{OPTION}{OPEN}{MARK}{CLOSE}(?:{AND}{OPEN}{CAPITAL}{CLOSE})*+")
+_MARKS = letter_pattern(MARK)
+_NEGATION = letter_pattern(any_word(NOT))
+_BUT = letter_pattern(rf"[\s,;]{{0,3}}(?:{any_word(BUT)})\s{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{ONE}")
+_DENIED = letter_pattern(
+    rf"[ \t,]{{0,3}}(?:{IS})(?:{any_word('definitely|clearly|also|obviously|simply')}\s{{0,3}})?"
+    rf"(?:{any_word(WRONG)}(?!\s{{0,3}}{OPTION}{OPEN}{MARK})|[✗✘❌✕×])"
 )
-_DENIED_IN_LINE = _pattern(
+_DENIED_IN_LINE = letter_pattern(
     rf"[^\n.\ue000-\ue1ff]{{0,200}}?(?:(?<=[\s(:–—-])(?:{any_word(WRONG)})[^\w\n\ue000-\ue1ff]{{0,3}}(?:\n|\Z|because|since|as|:)|[✗✘❌✕×])"
 )
-_JOINED = _pattern(
-    rf"{MARK}{_CLOSE}\s{{0,3}}(?:{any_word(BESIDE)}|[/&+]|{_ASIAN_AND})\s{{0,3}}{_OPEN}{_OPTION}{_OPEN}\Z"
+_JOINED = letter_pattern(
+    rf"{MARK}{CLOSE}\s{{0,3}}(?:{any_word(BESIDE)}|[/&+]|{ASIAN_AND})\s{{0,3}}{OPEN}{OPTION}{OPEN}\Z"
 )
-_ASKED = _pattern(r"[)\]}\s\"'”]{0,5}\?")
-_HENCE = (
-    f"{FINAL}|it is|it's|it must be|it has to be|that is|that's|this is|definitely|clearly|actually"
-    r"|es ist(?: die)?|das ist|nein,?(?: doch)?|c'est(?: la)?|아니|いや|不对|正しいのは|正解は"
-    r"|(?:which |that |this )?leav(?:es|ing)(?: only| us with)?|bleibt(?: nur)?|es la|è la|é a(?: letra)?"
-    r"|reste|il reste|resta|это|dann|entonces|alors|应该是|应是|就是|所以是|而是"
-)
-_CHOSEN = (
-    _pattern(rf"[→⇒]\s?{_OPTION}{_OPEN}({CAPITAL}){_CLOSE}[.!]?\s*\Z"),
-    _pattern(rf"(?:只有|唯有)\s?({CAPITAL})(?![和、与]|项?(?:错|不))"),
-    _pattern(rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,3}}{_CHECKED}[ \t]{{0,3}}{_OPTION}{_OPEN}({CAPITAL})"),
-    _pattern(
-        rf"{any_word(NOT)}\s(?:{any_word(LINKS)}\s){{0,3}}{_OPTION}{_OPEN}{CAPITAL}{_CLOSE}[\s,;]{{1,3}}(?:{any_word(BUT)})"
-        rf"\s{{1,3}}(?:{any_word(LINKS)}\s{{1,3}}){{0,4}}{_OPTION}{_OPEN}({CAPITAL})"
-    ),
-    _pattern(
-        rf"({CAPITAL}){_CLOSE}{_IS}(?:{any_word('the|die|der|das|la|le|el|il|o|a|most|only|one|clearly|definitely|therefore')}\s{{0,3}}){{0,3}}(?:{any_word(f'{CORRECT}|{ANSWERS}|better|yes|winner|it')}"
-        rf"(?=\s*(?:[.,;:!)\n。，]|\Z|because|since|as|for|{OPTIONS}|{ANSWERS}|one|choice|입니다|です))"
-        rf"|(?:{CORRECT}|{ANSWERS})(?![ ](?:if|unless|wenn|si)\b)|{_CHECKED})"
-    ),
-    _pattern(
-        rf"(?<!\w){_OPTION}({CAPITAL}){_CLOSE}{_RELATIVE}(?:"
-        rf"{any_word(FITS)}|[项項]?(?:正确|正確|符合)|が正し|[가이은는]?\s?맞)(?=\W|\Z|い|[습아])"
-    ),
-    _pattern(
-        rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,6}}{_OPTION}({CAPITAL})(?:[).:\]]|\s?[|–—-])[^\n\ue000-\ue1ff]{{0,200}}?[\s(:–—→|-](?:{any_word(f'{CORRECT}|yes')}|{_CHECKED})[^\w\n\ue000-\ue1ff]{{0,4}}(?:\n|\Z|(?<=\|))"
-    ),
-    _pattern(
-        rf"(?<!\w)(?:{CHOOSE})\s{{0,3}}(?:{any_word(f'{LINKS}|with|for')}\s{{0,3}}|:\s{{0,3}}){{0,4}}{_OPEN}({MARK})(?!{_CLOSE}{_AND}{_OPEN}{CAPITAL}{_CLOSE}(?!\s*(?:{any_word(COPULAS)})))(?!{_CLOSE}\s*\?)"
-    ),
-    _pattern(
-        rf"(?:{any_word(_HENCE)}|(?<=[.!?…,;:]\s)(?:no|non|нет),)[\s,、:]{{0,3}}(?:{any_word(LINKS)}\s{{0,3}}){{0,4}}{_OPEN}({CAPITAL}){_CLOSE}"
-        rf"(?={_CLAUSE_END}|\s+(?:it is|because|since|as|for|rather|instead))"
-    ),
-)
+_ASKED = letter_pattern(r"[)\]}\s\"'”]{0,5}\?")
 _EXPLAINED = "(?:because|since|as(?! well)|only|rather|instead|i think|i believe|porque|weil|parce)\\b|因为"
-_HEAD = _pattern(
-    rf"(?:\d{{1,3}}[.):]\s)?{_JUNK}{_OPTION}{_OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{_CLOSE}\s[-–—]|\s\((?!{CAPITAL}\s?\))|,\s(?!{_OPEN}{CAPITAL}{_CLOSE}\s?(?:,|\Z))|[–—]|\s(?={_EXPLAINED})))"
+_HEAD = letter_pattern(
+    rf"(?:\d{{1,3}}[.):]\s)?{JUNK}{OPTION}{OPEN}(?:({MARK})\s?(?:[)\]}}>.:]|\n)|({CAPITAL})(?:{CLOSE}\s[-–—]|\s\((?!{CAPITAL}\s?\))|,\s(?!{OPEN}{CAPITAL}{CLOSE}\s?(?:,|\Z|{any_word(BESIDE)}))|[–—]|\s(?={_EXPLAINED})))"
 )
-_NAMED_FIRST = _pattern(rf"{any_word(OPTIONS)}\s{{0,2}}({MARK}):")
-_LABEL = _pattern(rf"[^\w\n\ue000-\ue1ff]{{0,9}}{_OPTION}{_OPEN}({MARK})(?:[).:\]]|\s?$)")
-_UNCERTAIN = _pattern(rf"\?|{MARK}{_CLOSE}:\s*\w|{any_word(f'{NOT}|{WRONG}|{WEIGHED}|{SUPPOSED}')}|\.\.\.\Z|…\Z")
+_NAMED_FIRST = letter_pattern(rf"{any_word(OPTIONS)}\s{{0,2}}({MARK}):")
+_LABEL = letter_pattern(rf"[^\w\n\ue000-\ue1ff]{{0,9}}{OPTION}{OPEN}({MARK})(?:[).:\]]|\s?$)")
+_UNCERTAIN = letter_pattern(rf"\?|{MARK}{CLOSE}:\s*\w|{any_word(f'{NOT}|{WRONG}|{WEIGHED}|{SUPPOSED}')}|\.\.\.\Z|…\Z")
 _PLAIN = any_word(PLAIN)
 _WORD_BEFORE = re.compile(r"(?<![A-Za-z])([A-Za-z]{3,30})[ -]\Z")
-_BEFORE_OPTION = _pattern(
+_BEFORE_OPTION = letter_pattern(
     rf"{_PLAIN}|but|and|or|because|since|if|while|whereas|although|though|which|making|makes?|means?|shows?|proves?|says?|see|find"
     r"|both|neither|either|and|und|oder|aber|dass|weil|mais|donc|pero|porque|perché|mas|ma"
 )
 """The words in front of a letter that do not make it a name, as `person` and `vitamin` do."""
-_NAMES_ONLY = _pattern(rf"(?:{_PLAIN}|{MARK}|[^\w\ue000-\ue1ff]|项|項)*+")
+_NAMES_ONLY = letter_pattern(rf"(?:{_PLAIN}|{MARK}|[^\w\ue000-\ue1ff]|项|項)*+")
 """A sentence that says nothing else but which letter it is."""
-_AS_OPTION = _pattern(
-    rf"(?:{any_word(OPTIONS)}\s{{0,2}}{_OPEN}{MARK}{_CLOSE}|"
-    rf"(?:{MARK}[)\]]|[→⇒]\s?{MARK})|\|\s?{MARK}\s?\||\A[^:\n]{{1,40}}:\s{{0,3}}{_OPEN}{MARK}{_CLOSE})[.!。*|\s]{{0,4}}\Z"
+_AS_OPTION = letter_pattern(
+    rf"(?:{any_word(OPTIONS)}\s{{0,2}}{OPEN}{MARK}{CLOSE}|"
+    rf"(?:{MARK}[)\]]|[→⇒]\s?{MARK})|\|\s?{MARK}\s?\||\A[^:\n]{{1,40}}:\s{{0,3}}{OPEN}{MARK}{CLOSE})[.!。*|\s]{{0,4}}\Z"
 )
 """A short sentence that ends with an option, as in `Paris (B)` or `Svar: B`."""
-_FINISHED = _pattern(rf"(?:[.!。！;)|*]|{MARK}\W*)\Z")
+_FINISHED = letter_pattern(rf"(?:[.!。！;)|*]|{MARK}\W*)\Z")
 _SENTENCES = re.compile(r"(?<=[.!?…;。！？；])\s+(?=\S)")
 _CLAUSES = re.compile(r"[.!?;,:\n。！？；，]")
-_NOT_AT_END = _pattern(rf"(?:{any_word(NOT)})[ \t]\Z")
+_NOT_AT_END = letter_pattern(rf"(?:{any_word(NOT)})[ \t]\Z")
 _BROKEN_OFF = re.compile(r"[:：,，、=+×(]\s*\Z")
 _FEW_CHARS = 40
 """A text as short as this that breaks off names a letter without choosing it."""
-_CONCLUDES = _pattern(any_word(FINAL))
-_WOULD = _pattern(any_word("would|could|might|wäre|serait|sería|seria|sarebbe"))
-_CONDITION = _pattern(any_word("if|with|wenn|falls|bei|si|avec|se|con|com|если"))
-_SUPPOSED = _pattern(any_word(f"{SUPPOSED}|{NOT}|{WEIGHED}"))
+_CONCLUDES = letter_pattern(any_word(FINAL))
+_WOULD = letter_pattern(any_word("would|could|might|wäre|serait|sería|seria|sarebbe"))
+_CONDITION = letter_pattern(any_word("if|with|wenn|falls|bei|si|avec|se|con|com|если"))
+_SUPPOSED = letter_pattern(any_word(f"{SUPPOSED}|{NOT}|{WEIGHED}"))
 _TAG = re.compile(r"\A\s*\[{1,2}[A-Za-z][\w:. -]{1,60}\]{1,2}\s+(?=\S)")
 """A label in brackets in front of an answer, such as `[assistant]`."""
 
@@ -218,7 +162,7 @@ def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
         yield [reading for place in places if (reading := _read(place))]
     yield [
         ReadPlace(match.start(), (match[1],), _is_concluded(text, match))
-        for pattern in _CHOSEN
+        for pattern in CHOSEN
         for match in pattern.finditer(text)
         if _is_meant(text, match) and not (is_cut_off and match.end(1) == len(text))
     ]
@@ -273,7 +217,7 @@ def _read(place: StatedPlace) -> ReadPlace[str] | None:
     is_subject = _DIRECT.fullmatch(place.text, 0, at) and (says_more or _COPULA.match(place.text, end))
     if (
         is_denied or is_subject or _ASKED.match(place.text, end) or _IF.match(place.text, end)
-    ):  # of `answer A is …`, see _CHOSEN
+    ):  # of `answer A is …`, see CHOSEN
         return None
     if _NEGATION.search(place.text, 0, at):
         other = _BUT.match(place.text, end)

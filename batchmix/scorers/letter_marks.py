@@ -9,7 +9,7 @@ import functools
 import re
 import unicodedata
 
-from batchmix.scorers.answer_words import BESIDE, BUT, any_word
+from batchmix.scorers.answer_words import BESIDE, BUT, OPTIONS, any_word
 
 _STRONG, _WEAK = 0xE000, 0xE100
 """The first marks of capital letters and of small ones. Small ones may be words, and count only where announced."""
@@ -25,7 +25,7 @@ _OTHER_LETTERS = {
     "ا": "A",
 }
 """The letters by which options are called in other scripts, by their place."""
-_OTHER_LETTER = re.compile(rf"(?<!\w)[{''.join(_OTHER_LETTERS)}](?!\w)")
+_OTHER_LETTER = re.compile(rf"(?<![\w\u0300-\u036f\u064b-\u065f])[{''.join(_OTHER_LETTERS)}](?!\w)")
 _MARKUP = re.compile(
     r"\\(?:text|math)[a-z]{0,5}\s*(?=\{)|\\[()\[\],;! ]|\\(?:left|right|quad)\b|[*`~$]"
     r"|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])|[\ue000-\ue1ff]"
@@ -43,6 +43,7 @@ _NOT_AN_ARTICLE = re.compile(_NO_WORD)
 _NOT_I = re.compile(r"\s*(?:\Z|[^\s\w]|\s(?:is|and|or|nor)\b)")
 """What follows the letters `A` and `I`, and not the words."""
 _SMALL_VOWEL_END = re.compile(r"\s*(?:\Z|[)\]}.,:;\"'”\n]|(?:because|since)\b)")
+_OPTION_BEFORE = re.compile(rf"{any_word(OPTIONS)}\s\Z", re.IGNORECASE)
 _VOWELS = "AEIOUY"
 
 
@@ -65,7 +66,8 @@ def marked(text: str, letters: str) -> str:
         opening, found = match.groups("")
         after = text[match.end() : match.end() + 1]
         is_enclosed = bool(opening and after) and after in ")]}>\"'”"
-        if found.upper() in _VOWELS and not is_enclosed:
+        is_option = found.isupper() and _OPTION_BEFORE.search(text, max(0, match.start() - 30), match.start())
+        if found.upper() in _VOWELS and not is_enclosed and not is_option:
             pattern = _SMALL_VOWEL_END if found.islower() else _NOT_I if found == "I" else _NOT_AN_ARTICLE
             if not pattern.match(text, match.end()):
                 return match[0]

@@ -16,7 +16,7 @@ _SAY = (
 _OTHERS = (
     r"(?:(?:the|this|that|your|my|our|his|her|another|one|an?) (?:[a-z]{2,12} ){0,2})?(?:student|pupil|user|teacher|author|friend|colleague|classmate|professor|person|people|textbook|book"
     r"|(?:answer |official )?key|scheme|mark scheme|marking scheme|label|website|article|forum|model|tutor|students|users|others|commenter|candidate)s?"
-    r"|you|he|she|they|(?:many|most|some|several|few)(?! (?:likely|probable|plausible|reasonable))(?: (?:other )?[a-z]{3,12})?|somebody|someone|nobody|no one"
+    r"|you|he|she|they|(?:many|most|some|several|few)(?! (?:likely|probable|plausible|reasonable))(?: (?:other )?[a-z]{3,12}(?: [a-z]{3,12})?)?|somebody|someone|nobody|no one"
 )
 _OTHERS_PAPERS = r"(?:answer )?key|textbook|book|mark(?:ing)? scheme|label|student|user|author|forum"
 _BY_OTHERS = re.compile(
@@ -37,6 +37,12 @@ _BACK = re.compile(
     r"[.!?;\n。！？；]|[\s,](?:but|yet|however|though|although|whereas|while|in fact|aber|doch|mais|pero|mas|ma|но|а) |但|其实|而实际|这是错|[,，]\s?(?:which|what) (?:is|was) (?:wrong|a|an|incorrect|mistaken|false)\b",
     re.IGNORECASE,
 )
+_AGREES = re.compile(
+    r"[^.!?\n]{0,60}?(?:[.!?]\s)?\b(?:(?:and |so )?(?:i (?:fully |also |do )?(?:agree|concur)(?! with (?:none|neither|no)\b)|(?:that|this|it|which|they)(?: i|')s (?:also )?(?:right|correct)|(?:they|he|she) (?:are|is) right)"
+    r"|(?:dem )?stimme ich (?:dem )?zu|zu recht|je suis d'accord|estoy de acuerdo|concordo|sono d'accordo|согласен|согласна)\b",
+    re.IGNORECASE,
+)
+"""Says that others are right."""
 _INJECTED = re.compile(
     r"(?<=\s)[\"“](?=[^\"”\n]{0,120}\b(?:ignore|disregard|output|answer|respond|reply|choose|select|say|print|write)\b)[^\"”\n]{4,300}[\"”]",
     re.IGNORECASE,
@@ -84,7 +90,7 @@ def _without_others(text: str) -> str:
         quote = _QUOTE.search(text, match.end(), match.end() + 40)
         end = _BACK.search(text, quote.end() if quote else match.end())
         kept.append(text[at : match.start()])
-        at = end.start() if end else len(text)
+        at = match.end() if _AGREES.match(text, match.end()) else end.start() if end else len(text)
     return "".join([*kept, text[at:]])
 
 
