@@ -28,7 +28,7 @@ from batchmix.redact import Secrets
 from batchmix.responses.classify import Classifier
 from batchmix.store.inventory import FileOrigin, Inventory
 from batchmix.store.result_feed import ResultQueue
-from batchmix.store.reuse import ReusableAnswers
+from batchmix.store.reuse import ReusableAnswers, ReuseCheck
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
 
@@ -58,6 +58,8 @@ class Options(msgspec.Struct, frozen=True):
     """Gets each result of the run as soon as it is there, also those of earlier starts. None if they are not needed."""
     stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
     """Through it, another thread can stop the run."""
+    is_reusable: ReuseCheck | None = None
+    """Whether another run's answer to a request is reused. None: each complete one is."""
 
     def of_judges(self) -> Options:
         """Return the options of the judges that score the run's answers: those that say which requests are sent."""
@@ -128,7 +130,7 @@ def prepare(
         )
         _check_models(options.models, [model.name for model in dataset.models])
         work.run.fix_prices(lookup.settled(dataset.models))
-        reusable = _reusable(job)
+        reusable = _reusable(job, options.is_reusable)
         if options.canary:
             draw_canary(dataset, work, job, options.canary)
     except BaseException:
@@ -215,14 +217,16 @@ def _progress(job: CheckedJob, run_status: RunStatus, stop_request: StopRequest)
     return progress
 
 
-def _reusable(job: CheckedJob) -> ReusableAnswers | None:
+def _reusable(job: CheckedJob, check: ReuseCheck | None) -> ReusableAnswers | None:
     """Open the answers of the runs that the job names in `reuse.from`; None if it names none. Raises `JobError`."""
     if not job.reuse.folders:
         return None
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
         raise JobError("reuse.from: names the run itself")
     try:
-        return ReusableAnswers(job.reuse.folders, Classifier(typed=typed_of(job)), rehearsal=job.provider.rehearsal)
+        return ReusableAnswers(
+            job.reuse.folders, Classifier(typed=typed_of(job)), rehearsal=job.provider.rehearsal, check=check
+        )
     except PartDamaged as error:
         raise JobError(f"reuse.from: {error}") from error
 

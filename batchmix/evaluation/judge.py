@@ -16,7 +16,7 @@ from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import BudgetSpent, RunError
 from batchmix.evaluation.judge_rows import write_questions
-from batchmix.evaluation.judge_scores import Agreement, JudgeScores
+from batchmix.evaluation.judge_scores import Agreement, HasVerdict, JudgeScores
 from batchmix.formats.amounts import usd
 from batchmix.job import Budget, CheckedJob, Input, Limits, Model, Output, Reuse
 from batchmix.job.answer_table import Answer
@@ -85,7 +85,8 @@ def run_judge(
     """Send a judge the answers that it has not judged yet, and return all its scores and its usage.
 
     `other` is the run with whose answers they are compared, if the judge compares. Verdicts on the same answers in
-    earlier runs of the job are reused. Raises `Stopped` or `Interrupted`, after which the same call resumes.
+    earlier runs of the job are reused, but not answers without a verdict. Raises `Stopped` or `Interrupted`, after
+    which the same call resumes.
     """
     folder = layout.evaluation / f"judge-{judge.name}"
     layout.make_folder(folder)
@@ -96,7 +97,12 @@ def run_judge(
         reuse=Reuse(folders=earlier_verdicts(layout, judge)),
     )
     # `update`, because an old score is worthless if the answer or the rubric has changed.
-    options = msgspec.structs.replace(context.options, update=True, reject_bad_rows=True)
+    options = msgspec.structs.replace(
+        context.options,
+        update=True,
+        reject_bad_rows=True,
+        is_reusable=HasVerdict(judge, folder / "questions.jsonl"),
+    )
     try:
         totals = run_job(job, context.secrets, options, context.run_status).totals
     except BudgetSpent as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,27 @@ def write_questions(layout: Layout, judge: Judge, job: CheckedJob, other: Path |
     with atomic_replacement(path, layout.file_mode) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in _rows(layout, judge, job, run, other) if run else ():
             file.write(json.dumps(row) + "\n")
+
+
+class QuestionFile:
+    """The rows of a judge's input, each of which can be read by its number."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts = array("Q")
+        """Where each row begins."""
+        with path.open("rb") as file:
+            end = 0
+            for line in file:
+                self._starts.append(end)
+                end += len(line)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Return a row."""
+        with self._path.open("rb") as file:
+            file.seek(self._starts[number])
+            found: dict[str, Any] = json.loads(file.readline())
+            return found
 
 
 def read_questions(path: Path) -> Iterator[dict[str, Any]]:

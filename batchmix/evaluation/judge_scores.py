@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchmix.engine import reader
-from batchmix.evaluation.judge_rows import SAME_COLUMN, read_questions
-from batchmix.records import Status
+from batchmix.evaluation.judge_rows import SAME_COLUMN, QuestionFile, read_questions
+from batchmix.records import Completion, Request, Status
 from batchmix.scorers.grades import Reading
 from batchmix.scorers.indirect import PAIR_SCORES, Judge
 from batchmix.scorers.settings import Score
@@ -76,6 +76,23 @@ class _Vote(NamedTuple):
     text: str
 
 
+class HasVerdict:
+    """Says whether a judge's answer to a question, which another run may have, states a verdict that can be read."""
+
+    def __init__(self, judge: Judge, questions: Path) -> None:
+        self._judge = judge
+        self._questions = QuestionFile(questions)
+
+    def __call__(self, request: Request, completion: Completion) -> bool:
+        """Return whether it does. A refusal, for one, does not."""
+        answer = {
+            "status": Status.OK,
+            "finish_reason": completion.finish_reason,
+            "response": completion.response,
+        }
+        return _read(self._judge, answer, self._questions.row(request.row)).value is not None
+
+
 class JudgeScores:
     """A judge's scores, read from the folder of its job in ascending order of row numbers."""
 
@@ -122,18 +139,11 @@ class JudgeScores:
         return _Vote(model, self._of_pair(str(readings[0].value), str(readings[1].value)), text)
 
     def _reading(self, answer: dict[str, Any], question: dict[str, Any]) -> Reading:
-        found = self._read(answer, question)
+        found = _read(self._judge, answer, question)
         self.agreement.verdicts += found.value is not None
         self.agreement.refused += bool(answer["refusal"]) and found.value is None
         self.agreement.rejected += answer["status"] == Status.REJECTED and bool(answer["request_hash"])
         return found
-
-    def _read(self, answer: dict[str, Any], question: dict[str, Any]) -> Reading:
-        if answer["status"] != Status.OK:
-            return Reading(None, f"the judge gave no answer: {answer['error_message']}")
-        if answer["finish_reason"] == "length":  # a quotation at the cut may look like a verdict
-            return Reading(None, "the judge's answer was cut off; allow it more max_tokens")
-        return judged_verdict(self._judge, answer["response"] or "", question)
 
     def _of_pair(self, shown: str, swapped: str) -> Reading:
         """Return the verdict on a pair, given those in which this run's answer was A, and in which it was B."""
@@ -168,6 +178,14 @@ class JudgeScores:
         if others and others[0][1] == count:
             return "TIE" if self._judge.compares else None
         return label
+
+
+def _read(judge: Judge, answer: Mapping[str, Any], question: Mapping[str, Any]) -> Reading:
+    if answer["status"] != Status.OK:
+        return Reading(None, f"the judge gave no answer: {answer['error_message']}")
+    if answer["finish_reason"] == "length":  # a quotation at the cut may look like a verdict
+        return Reading(None, "the judge's answer was cut off; allow it more max_tokens")
+    return judged_verdict(judge, answer["response"] or "", question)
 
 
 def _answers(run: Path) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ import bisect
 import threading
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from batchmix.store.run_folder import Layout
 _COMPLETE = {"stop", "tool_calls", "function_call", None}
 """The finish reasons of answers that are reused. Answers that were cut short or filtered are not."""
 EXCHANGE_COLUMNS = ["request_hash", "sample", "raw", "http_status", "request_id", "served_model"]
+ReuseCheck = Callable[[Request, Completion], bool]
+"""Says of a complete answer whether it may be reused for a request."""
 _ROW_BITS = 32
 
 
@@ -40,12 +42,15 @@ class ReusableAnswers:
     """Finds complete answers in the sealed parts of other runs. Each answer takes 16 bytes of memory.
 
     If several runs have an answer to a request, the first run's answer is used. The n-th sample of a request gets only
-    the answer of an n-th sample. `answers` may be called from any thread. Raises `JobError` if a folder is not a run,
-    or if rehearsed answers would mix with real ones.
+    the answer of an n-th sample. Answers that fail `check` are left out. `answers` may be called from any thread.
+    Raises `JobError` if a folder is not a run, or if rehearsed answers would mix with real ones.
     """
 
-    def __init__(self, folders: tuple[str, ...], classifier: Classifier, *, rehearsal: bool) -> None:
+    def __init__(
+        self, folders: tuple[str, ...], classifier: Classifier, *, rehearsal: bool, check: ReuseCheck | None = None
+    ) -> None:
         self._classifier = classifier
+        self._check = check
         self._parts: list[tuple[str, Path]] = []
         self._lock = threading.Lock()
         self._at = (Path(), 0)  # the part that is in memory, and the number of its first row there
@@ -86,14 +91,16 @@ class ReusableAnswers:
             row = self._row(path, place & ((1 << _ROW_BITS) - 1))
             if row["request_hash"] == request.hash and row["sample"] == request.sample and row["raw"] is not None:
                 exchange = msgspec.structs.replace(exchange_of(row), inputs=request.inputs)
-                if self._is_complete(exchange, request.path):
+                if self._is_usable(exchange, request):
                     return ReusedAnswer(folder, exchange)
         return None
 
-    def _is_complete(self, exchange: Exchange, path: str) -> bool:
-        """Return whether an answer is complete by the rules of this version. An older version may have stored it."""
-        outcome = self._classifier.outcome(exchange, path)
-        return isinstance(outcome, Completion) and outcome.finish_reason in _COMPLETE
+    def _is_usable(self, exchange: Exchange, request: Request) -> bool:
+        """Return whether an answer is complete by the rules of this version, since an older one may have stored it."""
+        outcome = self._classifier.outcome(exchange, request.path)
+        if not isinstance(outcome, Completion) or outcome.finish_reason not in _COMPLETE:
+            return False
+        return self._check is None or self._check(request, outcome)
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:
         """Return a row of a part. One row group stays in memory, since runs over the same input read rows in order."""

@@ -319,3 +319,19 @@ def test_refusals_of_a_judge_are_no_verdicts(judged: EvalBench) -> None:
     [usage] = judged.evaluate().judges
     assert (usage.ok, usage.verdicts, usage.refused, usage.rejected) == (6, 0, 6, 0)
     assert "j gave 0 verdicts, refused 6 times, " in "\n".join(metrics_lines(judged.evaluate()))
+
+
+def test_the_next_night_asks_again_where_no_verdict_could_be_read(judged: EvalBench) -> None:
+    rubric = "[[rehearsal:{{ kind }}x1]] [[rehearsal:echo]] {{ response }}. Verdict: PASS"
+    judged.write_said(
+        [{"text": name, "kind": kind} for name, kind in zip("abc", ("refusal", "blank", "echo"), strict=True)]
+    )
+    judged.settings |= {"name": "nights", "eval": {"scorers": [judge_of(rubric=rubric, labels=["PASS", "FAIL"])]}}
+    found = []
+    for night in ("night-1", "night-2", "night-3"):
+        judged.out = judged.root / night
+        judged.settings["output"] = {"path": str(judged.out)}
+        judged.run()
+        [usage] = judged.evaluate().judges
+        found.append((usage.verdicts, usage.reused))
+    assert found == [(1, 0), (3, 1), (3, 3)]
