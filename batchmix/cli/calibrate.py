@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="RUN", type=LocalPath())
 @click.argument("labels", metavar="LABELS", type=LocalPath())
 @click.option("--column", default="label", show_default=True, metavar="NAME", help="The column with the labels.")
-@click.option("--threshold", default=0.5, show_default=True, metavar="SCORE", type=click.FloatRange(0, 1),
-              help="The score from which on an answer counts as good.")  # fmt: skip
+@click.option("--threshold", default=0.5, show_default=True, metavar="SCORE", type=float,
+              help="The score from 0 to 1 from which on an answer counts as good.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @verbose_option
 def command(folder: Path, labels: Path, **options: Any) -> int:

@@ -87,16 +87,20 @@ class WaysOut(NamedTuple):
 
 
 def checked_ways_out(options: dict[str, Any]) -> WaysOut:
-    """Return where the outcome is written to. Raises `UsageError` if something that is not ours is there."""
+    """Return where the outcome is written to. Raises `UsageError` if that is one file for both, or not ours."""
     junit, markdown = options["junit"], options["markdown"]
     if junit is None and markdown is None:
         return WaysOut(None, None)
+    if junit == _STDOUT:
+        raise UsageError("--junit -: the XML is not printed; name a file for it, such as junit.xml")
+    if junit is not None and markdown is not None and junit.resolve() == markdown.resolve():
+        raise UsageError(f"{junit}: is named by --junit and by --markdown; name two files")
     from batchmix.reports.junit import JUNIT_MARK
     from batchmix.reports.markdown import MARKDOWN_MARK
     from batchmix.store.filesystem import is_ours
 
     for path, mark in ((junit, JUNIT_MARK), (markdown, MARKDOWN_MARK)):
-        if path is None or (path == _STDOUT and path is markdown):
+        if path is None or path == _STDOUT:
             continue
         if not path.parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent}; make it first")

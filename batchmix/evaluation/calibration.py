@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batchmix.engine import reader
-from batchmix.errors import RunError
+from batchmix.errors import RunError, UsageError
 from batchmix.evaluation.judge import JudgeUsage
 from batchmix.evaluation.measure import Metrics, read_metrics
 from batchmix.evaluation.scoring import open_scores
 from batchmix.formats.amounts import counted
+from batchmix.formats.display import quoted
 from batchmix.formats.text import text_of
-from batchmix.load import HumanLabels, read_labels
+from batchmix.load import HumanLabel, HumanLabels, read_labels
 from batchmix.scorers.indirect import Judge
 from batchmix.scorers.settings import ScorerSettings
 from batchmix.statistics.kappa import cohen_kappa
@@ -98,13 +99,14 @@ class _Pair(NamedTuple):
 
 
 class _Labelled(NamedTuple):
-    text: str
-    value: float | None
+    label: HumanLabel
     score: dict[str, Any]
 
 
 def calibrated(folder: Path, labels_path: str, column: str = "label", threshold: float = 0.5) -> Calibration:
     """Compare an evaluated run's scores with labels from a file. Raises `UsageError`."""
+    if not 0 <= threshold <= 1:  # nan is not either
+        raise UsageError(f"threshold: {threshold:g} is no score from 0 to 1")
     metrics, labels = read_metrics(Layout(folder)), read_labels(labels_path, column)
     _check_apart(folder, metrics, labels)
     names = [scorer.name for scorer in metrics.settings.scorers]
@@ -118,7 +120,7 @@ def calibrated(folder: Path, labels_path: str, column: str = "label", threshold:
             continue
         used.add(tuple(text_of(result[name]) for name in labels.columns))
         for kept, score in zip(labelled, scores, strict=True):
-            kept.append(_Labelled(label.text, label.value, score))
+            kept.append(_Labelled(label, score))
     if not used:
         raise RunError(
             f"{labels_path}: none of its {counted(len(labels.by_answer), 'label')} is that of an answer in {folder}; do"
@@ -131,6 +133,8 @@ def calibrated(folder: Path, labels_path: str, column: str = "label", threshold:
     ]
     if not compared:
         raise RunError(f"{labels_path}: its labels are on another scale than the scores, which are from 0 to 1")
+    for config, _ in compared:
+        _check_kinds(config, labels)
     missing = [key for key in labels.by_answer if key not in used]
     judges = {judge.scorer: judge for judge in metrics.judges}
     return Calibration(
@@ -145,12 +149,33 @@ def calibrated(folder: Path, labels_path: str, column: str = "label", threshold:
 
 def _are_scores(labelled: Sequence[_Labelled]) -> bool:
     """Return whether the labels can be compared with scores that are no grades: numbers from 0 to 1, or words."""
-    return all(each.value is None or 0 <= each.value <= 1 for each in labelled)
+    return all(each.label.value is None or 0 <= each.label.value <= 1 for each in labelled)
 
 
 def _check_apart(folder: Path, metrics: Metrics, labels: HumanLabels) -> None:
     if len(metrics.models) > 1 and "model" not in labels.columns:
         raise RunError(f"{folder}: has the answers of {len(metrics.models)} models; the labels need a column model")
+
+
+def _check_kinds(config: ScorerSettings, labels: HumanLabels) -> None:
+    """Raise `RunError` if a number in the file may be a grade of the judge's scale, or mean good or bad."""
+    if not isinstance(config, Judge) or config.label_scores or config.scale == (0.0, 1.0):
+        return
+    worst, best = config.scale
+    numbers = [label for label in labels.by_answer.values() if label.value is not None]
+    word = next((label for label in labels.by_answer.values() if label.value is None), None)
+    if numbers and word:
+        number = numbers[0]
+        raise RunError(
+            f"{word.place}: the label {quoted(word.text)} is a word, and {quoted(number.text)} ({number.place})"
+            f" a number, so it is unclear whether numbers are grades from {worst:g} to {best:g} of {config.name};"
+            " give all labels as grades, or all as words"
+        )
+    if numbers and all(label.value in {0.0, 1.0} and worst <= label.value <= best for label in numbers):
+        raise RunError(
+            f"{numbers[0].place}: the label {quoted(numbers[0].text)} may be a grade from {worst:g} to {best:g} of"
+            f" {config.name}, or mean good or bad; write good and bad, or label answers with other grades too"
+        )
 
 
 def _scored_results(folder: Path, scorers: int) -> Iterator[tuple[dict[str, Any], Sequence[dict[str, Any]]]]:
@@ -205,12 +230,14 @@ def _are_grades(config: ScorerSettings, labelled: Sequence[_Labelled]) -> bool:
     """Return whether people gave grades of the judge's scale, rather than only 0 and 1 or words for good and bad."""
     if not isinstance(config, Judge) or config.label_scores:
         return False
-    numbers = [each.value for each in labelled]
-    (worst, best), are_binary = config.scale, set(numbers) <= {0.0, 1.0}
-    if None in numbers or (are_binary and config.scale != (0.0, 1.0)):
+    (worst, best), numbers = config.scale, {each.label.value for each in labelled}
+    if None in numbers or (numbers <= {0.0, 1.0} and config.scale != (0.0, 1.0)):
         return False
-    if off := next((number for number in numbers if number is not None and not worst <= number <= best), None):
-        raise RunError(f"{config.name}: the label {off:g} is not on the judge's scale from {worst:g} to {best:g}")
+    for label, _ in labelled:
+        if label.value is not None and not worst <= label.value <= best:
+            raise RunError(
+                f"{label.place}: the label {label.value:g} is not on the judge's scale from {worst:g} to {best:g}"
+            )
     return True
 
 
@@ -220,33 +247,36 @@ def _pair(config: ScorerSettings, labelled: _Labelled, *, are_grades: bool) -> _
         return _pair_of_labels(config, labelled)
     if are_grades and isinstance(config, Judge):
         worst, best = config.scale
-        number = float(labelled.value or 0.0)
+        number = labelled.label.value or 0.0
         grade = score["score"] * (best - worst) + worst
         return _Pair(f"{number:g}", (number - worst) / (best - worst), f"{grade:g}", score["score"])
-    value = _value_of(config, labelled)
+    value = _value_of(config, labelled.label)
     return _Pair(f"{value:g}", value, f"{score['score']:g}", score["score"])
 
 
 def _pair_of_labels(config: Judge, labelled: _Labelled) -> _Pair:
     known = {label.casefold(): label for label in config.label_scores}
-    label = known.get(labelled.text.casefold())
+    given = labelled.label
+    label = known.get(given.text.casefold())
     if label is None:
-        value = _value_of(config, labelled)
+        value = _value_of(config, given)
         label = next((name for name, score in config.label_scores.items() if score == value), None)
     if label is None:
         raise RunError(
-            f"{config.name}: the label {labelled.text!r} is none of the judge's: {', '.join(config.label_scores)}"
+            f"{given.place}: the label {quoted(given.text)} is none of those of {config.name}, which are"
+            f" {', '.join(config.label_scores)}"
         )
     score = labelled.score
     shown = score["extracted"] if score["extracted"] in config.label_scores else f"{score['score']:g}"
     return _Pair(label, config.label_scores[label], shown, score["score"])
 
 
-def _value_of(config: ScorerSettings, labelled: _Labelled) -> float:
-    value = _WORDS.get(labelled.text.casefold()) if labelled.value is None else labelled.value
+def _value_of(config: ScorerSettings, label: HumanLabel) -> float:
+    value = _WORDS.get(label.text.casefold()) if label.value is None else label.value
     if value is None:
         raise RunError(
-            f"{config.name}: the label {labelled.text!r} is neither a number nor a word such as good, bad, pass or fail"
+            f"{label.place}: the label {quoted(label.text)} is neither a number nor a word such as good, bad, pass or"
+            f" fail, and cannot be compared with {config.name}"
         )
     return value
 

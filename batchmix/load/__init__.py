@@ -16,7 +16,7 @@ The endpoints that Batch lines may name are listed in `responses/endpoints.py`.
 from batchmix.load.dataset import Dataset, open_dataset
 from batchmix.load.eval_input import check_eval_input
 from batchmix.load.files import STDIN
-from batchmix.load.label_file import HumanLabels, read_labels
+from batchmix.load.label_file import HumanLabel, HumanLabels, read_labels
 from batchmix.load.scan import Scan, ScanOptions, ShardRange
 from batchmix.load.sources import find_sources
 from batchmix.load.spool import is_spool, remove_spool
@@ -27,6 +27,7 @@ __all__ = [
     "RESULT_NAMES",
     "STDIN",
     "Dataset",
+    "HumanLabel",
     "HumanLabels",
     "Scan",
     "ScanOptions",

@@ -33,6 +33,8 @@ class HumanLabel(msgspec.Struct, frozen=True, gc=False):
     """The number that it is or stands for. None for a word without one."""
     answer: bytes | None
     """The digest of the answer that was labelled. None if the file doesn't have the answers."""
+    place: str
+    """Where it stands in the file, for messages."""
 
     def is_of(self, response: str | None) -> bool:
         """Return whether the label is that of this answer, or may be that of any."""
@@ -69,8 +71,8 @@ def read_labels(path: str, column: str = "label", values: Mapping[str, float] | 
         key = tuple(text_of(row[name]).strip() for name in columns)
         response = row.get("response")
         digest = None if response is None else _digest(text_of(response))
-        found = HumanLabel(label, _value(label, values, place), digest)
-        if labels.setdefault(key, found) != found:
+        found = HumanLabel(label, _value(label, values, place), digest, place)
+        if msgspec.structs.replace(labels.setdefault(key, found), place=place) != found:
             named = ", ".join(f"{name} {quoted(part)}" for name, part in zip(columns, key, strict=True))
             raise InputError(f"{place}: {named} has two labels; leave one, or add the columns model and sample")
     if not labels:

@@ -162,13 +162,21 @@ def open_state(folder: Path, name: str, since: datetime.datetime) -> Iterator[St
         release_lock(lock)
 
 
+_ANEW = (
+    "move it away, and the job begins as a new one: with its next due time, or with --once with its last one, whose"
+    " run folder keeps what it has"
+)
+
+
 def _read(path: Path) -> RunHistory | None:
     try:
         history = msgspec.json.decode(path.read_bytes(), type=RunHistory)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
         raise RunError(f"{path}: can't be read: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RunError(f"{path}: can't be read, since it is damaged ({error}); {_ANEW}") from error
     if history.version != VERSION:
-        raise RunError(f"{path}: was written by another version of batchmix")
+        raise RunError(f"{path}: was written by another version of batchmix; use that one, or {_ANEW}")
     return history

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.calling import batchmix, refused
+from tests.calling import batchmix, called, refused
 from tests.cli.test_eval import job, worsen, write
 from tests.conftest import Provider
 
@@ -66,6 +66,24 @@ def test_rows_without_an_answer_and_a_stopped_run_are_failures(job: Path, standi
     (found,) = failures(junit)
     assert found[0] == "stopped"
     assert "the run stopped early" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("junit", "markdown", "message"),
+    [
+        ("same.x", "./same.x", "same.x: is named by --junit and by --markdown; name two files"),
+        ("-", "-", "--junit -: the XML is not printed; name a file"),
+        ("-", "outcome.md", "--junit -: the XML is not printed; name a file"),
+    ],
+)
+def test_one_place_for_two_files_is_refused(
+    junit: str, markdown: str, message: str, job: Path, monkeypatch: pytest.MonkeyPatch, standin: Provider
+) -> None:
+    monkeypatch.chdir(job.parent)
+    before = sorted(job.parent.iterdir())
+    refused(called(monkeypatch, "run", str(job), "--junit", junit, "--markdown", markdown), message)
+    assert sorted(job.parent.iterdir()) == before
+    assert standin.request_count() == 0
 
 
 @pytest.mark.parametrize("option", ["--junit", "--markdown"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from batchmix.cli.calibrate import command
-from batchmix.errors import InputError, RunError
+from batchmix.errors import InputError, RunError, UsageError
 from batchmix.evaluation.calibration import calibrated
 from batchmix.statistics.kappa import cohen_kappa
 from tests.conftest import EvalBench
@@ -138,14 +139,42 @@ def _answers(judged: EvalBench) -> list[str]:
 
 def test_labels_that_mean_nothing_are_named(judged: EvalBench) -> None:
     path = judged.root / "labels.csv"
-    with pytest.raises(RunError, match="'lovely' is neither"):
+    with pytest.raises(RunError, match=r"labels.csv:2: the label 'lovely' is neither"):
         calibrated(judged.out, write_labels(path, [{"row": 0, "label": "lovely"}]))
-    with pytest.raises(RunError, match="9 is not on the judge's scale"):
+    with pytest.raises(RunError, match=r"labels.csv:2: the label 9 is not on the judge's scale"):
         calibrated(judged.out, write_labels(path, [{"row": 0, "label": 9}]))
     with pytest.raises(InputError, match="no column"):
         calibrated(judged.out, write_labels(path, [{"row": 0, "mark": 1}]))
     with pytest.raises(RunError, match="has not been evaluated"):
         calibrated(judged.root / "nowhere", str(path))
+
+
+def test_numbers_that_may_be_grades_or_mean_good_and_bad_are_refused(judged: EvalBench) -> None:
+    path = judged.root / "labels.csv"
+    for labels, message in (
+        (
+            ["1", "good", "5"],
+            r"labels.csv:3: the label 'good' is a word, and '1' \(.*labels.csv:2\) a number, so it",
+        ),
+        (["good", "5"], r"labels.csv:2: the label 'good' is a word, and '5' \(.*labels.csv:3\) a number"),
+        (
+            ["1", "1"],
+            r"labels.csv:2: the label '1' may be a grade from 1 to 5 of judge, or mean good or bad; write good",
+        ),
+        (["1", "nan"], r"labels.csv:3: the label 'nan' is a word"),
+    ):
+        written = write_labels(path, [{"row": n, "label": label} for n, label in enumerate(labels)])
+        with pytest.raises(RunError, match=message):
+            calibrated(judged.out, written)
+    [binary] = calibrated(judged.out, write_labels(path, [{"row": n, "label": n % 2} for n in range(8)])).scorers
+    assert {one.label for one in binary.confusion} == {"good", "bad"}, "0 is no grade, so 1 is none either"
+    judged.settings["eval"] = {"scorers": [{"kind": "regex", "pattern": "[a-z]"}]}
+    judged.evaluate()
+    mixed = write_labels(path, [{"row": n, "label": label} for n, label in enumerate(["1", "good", "0", "bad"])])
+    assert calibrated(judged.out, mixed).scorers[0].agreement == 0.5, "a scorer from 0 to 1 has no other grades"
+    for threshold in (math.nan, -0.1, 1.5):
+        with pytest.raises(UsageError, match=r"threshold: .* is no score from 0 to 1"):
+            calibrated(judged.out, mixed, threshold=threshold)
 
 
 def test_the_command_shows_all_figures(judged: EvalBench) -> None:

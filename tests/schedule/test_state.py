@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import random
+from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
 import msgspec
 import pytest
 
+from batchmix.errors import RunError
 from batchmix.job.cron import Schedule
-from batchmix.schedule.state import RunHistory
+from batchmix.schedule.state import RunHistory, open_state
 
 UTC = datetime.UTC
 START = datetime.datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -175,3 +177,23 @@ def test_a_history_that_begins_in_the_future_begins_now() -> None:
     assert not history.set_right(START, START + HOUR)
     assert history.ahead(START + HOUR) is None
     assert history.due(NIGHTLY, START + 24 * HOUR) is not None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"broken', b'{"since": "\xff"}', b'{"since": 3}', b'{"x": ' + b"[" * 100_000]
+)
+def test_a_damaged_state_says_what_to_do_and_stays_as_it_is(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "nightly.json"
+    path.write_bytes(content)
+    since = datetime.datetime(2026, 3, 10, tzinfo=datetime.UTC)
+    damaged = r"nightly.json: can't be read, since it is damaged \(.+\); move it away, and"
+    with pytest.raises(RunError, match=damaged), open_state(tmp_path, "nightly", since):
+        pass
+    assert path.read_bytes() == content
+    path.rename(tmp_path / "damaged")
+    with open_state(tmp_path, "nightly", since) as state:
+        assert (state.history.since, state.history.runs) == (since, [])
+    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 9'))
+    other = "another version of batchmix; use that one, or move it away"
+    with pytest.raises(RunError, match=other), open_state(tmp_path, "nightly", since):
+        pass
