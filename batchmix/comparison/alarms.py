@@ -129,7 +129,8 @@ def _worse(compared: Comparison) -> str:
         metric_value(compared.metric, value, signed=value is paired.difference)
         for value in (paired.difference, paired.before, paired.after)
     )
-    return f"{compared.model}: {metric_name(compared)}{_of_group(compared)} {change}, from {before} to {after}"
+    text = f"{compared.model}: {metric_name(compared)}{_of_group(compared)} {change}, from {before} to {after}"
+    return f"{text} ({compared.reason})" if compared.reason else text
 
 
 def _of_group(compared: Comparison) -> str:

@@ -60,8 +60,9 @@ def with_verdicts(
 ) -> Iterator[Comparison]:
     """Yield the comparisons, and add a verdict to those of guarded metrics.
 
-    A guarded metric without pairs, or with pairs for less than the share `min_paired` of its rows, is `not compared`.
-    Each other one is tested for getting worse, and so is the score of each group. The p-values are adjusted (Holm), so
+    A guarded metric without pairs, or with pairs for less than the share `min_paired` of its rows, is `not compared`,
+    unless those that it has show that it is worse. Each is tested for getting worse, and so is the score of each group.
+    The p-values are adjusted (Holm), so
     `level` applies to all tests together, of which groups share a small part. Each is also tested for getting better,
     at the same level and only for information. Where not even a change of all rows would have been significant, all
     rows are `not compared`, and a group has no verdict.
@@ -77,7 +78,7 @@ def with_verdicts(
             continue
         paired = compared.paired
         lacks_pairs = paired is None or paired.n < min_paired * compared.rows
-        if lacks_pairs and not compared.group:
+        if paired is None and not compared.group:
             untested[at] = _not_compared(compared)
         else:
             tests[at] = _Test(compared, guard, lacks_pairs)
@@ -123,7 +124,12 @@ class _Test(NamedTuple):
     def result(self, p_worse: float, p_better: float, own_level: float, level: float) -> Comparison:
         """Return the comparison with its verdict, given the adjusted p-values and the part of the level it has."""
         if p_worse <= level and self.is_worse:
-            return self._found("worse", p_worse, own_level)
+            found = self._found("worse", p_worse, own_level)
+            return (
+                msgspec.structs.replace(found, reason=_why_not_compared(self.compared)) if self.lacks_pairs else found
+            )
+        if self.lacks_pairs and not self.compared.group:
+            return _not_compared(self.compared)
         if least_p(self.independent) > own_level:
             found = _not_compared(self.compared, _too_few(self.compared, self.independent, own_level))
             return msgspec.structs.replace(found, verdict="") if self.compared.group else found

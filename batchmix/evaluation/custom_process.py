@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import hashlib
 import importlib
+import inspect
 import math
 import os
 import resource
@@ -100,6 +101,12 @@ def _imported(place: str) -> Callable[..., Any]:
     function = getattr(importlib.import_module(module), name)
     if not callable(function):
         raise TypeError(f"{place} is no function")
+    with contextlib.suppress(ValueError):  # some functions that are written in C do not tell
+        signature = inspect.signature(function)
+        try:
+            signature.bind("response", "target", {})
+        except TypeError as error:
+            raise TypeError(f"it must take three arguments (response, target, row), and {error}") from None
     imported: Callable[..., Any] = function
     return imported
 

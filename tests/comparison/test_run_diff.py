@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batchmix.cli.tables import metrics_lines
-from batchmix.comparison.alarms import missed_thresholds
+from batchmix.comparison.alarms import comparison_alarms, missed_thresholds
 from batchmix.comparison.examples import examples
 from batchmix.comparison.metric_text import metric_name
 from batchmix.comparison.run_diff import Diff, compare_runs
@@ -316,6 +316,18 @@ def comparison(before: list[float], after: list[float], metric: str = "score", m
     paired = compare(np.array(before), np.array(after), np.arange(len(before)))
     assert paired is not None
     return Comparison(model, metric, "s" if metric in OF_SCORERS else "", paired)
+
+
+def test_few_pairs_that_show_a_fall_are_worse_and_say_how_few_they_are() -> None:
+    def judged(after: float) -> Comparison:
+        few = msgspec.structs.replace(comparison([1.0] * 32, [after] * 32), rows=40, reason="8 without an answer")
+        return next(with_verdicts([few], (Guard(),), min_paired=0.9))
+
+    why = "only 32 of 40 results can be compared with the other run's: 8 without an answer"
+    assert [(one.verdict, one.reason) for one in map(judged, (0.0, 1.0))] == [("worse", why), ("not compared", why)]
+    [alarm] = comparison_alarms([judged(0.0)])
+    assert alarm.kind == "worse"
+    assert alarm.text.endswith(f"({why})")
 
 
 def test_guards_set_what_is_tested_and_the_loss_allowed() -> None:

@@ -248,3 +248,18 @@ def _pipe() -> Iterator[tuple[int, int]]:
     finally:
         for end in ends:
             os.close(end)
+
+
+def test_a_function_that_can_not_take_an_answer_its_target_and_its_row_is_refused_when_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So no run is paid for that it could not score."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "signed.py").write_text(
+        "def two(r, t): pass\nclass Bare: pass\ndef any(*_): pass\ndef more(r, t, row, x=1): pass\n"
+    )
+    for name in ("two", "Bare"):
+        with pytest.raises(TypeError, match=r"it must take three arguments \(response, target, row\), and too many"):
+            custom_process._imported(f"signed:{name}")
+    for name in ("signed:any", "signed:more", "builtins:print"):
+        assert callable(custom_process._imported(name))
