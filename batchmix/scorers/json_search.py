@@ -49,6 +49,13 @@ _MAYBE_NO_ANSWER = re.compile(
     r"|tool call|call|request)\b|格式|输入|最初",
     re.IGNORECASE,
 )
+_QUOTED = re.compile(
+    r"\b(?:text|input|document|review|e-?mail|message|prompt|snippet|user|customer|author|letter|article|note|eingabe|nachricht"
+    r"|texte|texto|testo)\b.*\b(?:contain|includ|sa(?:ys|id)\b|ask|tell|told|quot|instruct|claim|read|end|enthält|contient|contiene)"
+    r"|\b(?:quoted|copied|taken) from\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Says of the JSON that follows that it is what somebody else has written."""
 _ANSWER = re.compile(
     r"\b(?:final(?:ly)?|answer|results?|output|correct(?:ed|ion)?|actual(?:ly)?|updated|revised|fixed|therefore|thus|so"
     r"|gives|gets?|yields?|returns?|produces?|becomes|filled in|here (?:it )?is|here's|it is|now|then|again|wait"
@@ -215,6 +222,7 @@ def _narrowed(valid: list[_Part], leads: Mapping[int, str], text: str, wanted: A
         lambda part: isinstance(wanted, dict) or not may_be_punctuation(part.value, text, part.start, part.end),
         lambda part: not any(_is_piece(part.value, other.value) for other in valid),
         lambda part: not _REFUTED.search(_trail(part, valid, leads, text)),
+        lambda part: not _announces(_QUOTED, leads[part.start]),
         lambda part: not _announces(_NO_ANSWER, leads[part.start]),
         lambda part: bool(_ANSWER.search(leads[part.start])) or not _announces(_MAYBE_NO_ANSWER, leads[part.start]),
     ]
