@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.calling import MARKER, batchmix, refused
+from tests.calling import MARKER, batchmix, called, refused
 
 EXAMPLE = Path(__file__).parent.parent.parent / "jobs/nightly/capitals.toml"
 SCHEDULE = '[schedule]\ncron = "30 2 * * *"\ntimezone = "Europe/Berlin"\n'
@@ -117,7 +117,9 @@ def test_two_jobs_with_one_folder_are_refused_and_the_others_run(tmp_path: Path)
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.name != "schedule"] == ["three"]
 
 
-def test_an_address_without_its_variable_is_refused_and_never_shown(tmp_path: Path) -> None:
+def test_an_address_without_its_variable_is_refused_and_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = write(tmp_path, f'{REHEARSED}{SCHEDULE}on_finish = "env:HOOK"\n')
     refused(batchmix("schedule", str(job), cwd=tmp_path), "schedule.on_finish", "HOOK")
     refused(batchmix("schedule", str(job), cwd=tmp_path, HOOK=MARKER), "schedule.on_finish", "HOOK")
@@ -125,7 +127,9 @@ def test_an_address_without_its_variable_is_refused_and_never_shown(tmp_path: Pa
     refused(batchmix("schedule", str(job), cwd=tmp_path), "schedule.on_finish", "https://")
     address = f"http://127.0.0.1:9/{MARKER}"
     job = write(tmp_path, f'{REHEARSED}{SCHEDULE}on_finish = "{address}"\n')
-    done = batchmix("schedule", str(job), "--once", "-vv", cwd=tmp_path)
+    monkeypatch.setattr("batchmix.schedule.on_finish._WAITS_S", (0.0, 0.0))
+    monkeypatch.chdir(tmp_path)
+    done = called(monkeypatch, "schedule", str(job), "--once", "-vv")
     assert "on_finish failed: the address gave no response" in done.stderr
     assert MARKER not in done.stdout + done.stderr
     assert not [

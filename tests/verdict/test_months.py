@@ -26,21 +26,33 @@ COUNT = 20
 FIRST = datetime.date(2026, 1, 1)
 
 
-@pytest.fixture
-def nights(tmp_path: Path, standin: Provider) -> Nights:
-    made = Nights(tmp_path, standin)
+def guarded(root: Path, standin: Provider) -> Nights:
+    made = Nights(root, standin)
     made.settings["eval"]["guards"] = [{"no_worse_by": 1.0}]  # only the trend is looked at
     return made
+
+
+@pytest.fixture
+def nights(tmp_path: Path, standin: Provider) -> Nights:
+    return guarded(tmp_path, standin)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, _provider_process: str) -> Path:
+    """The folder of a night that was compared with the one before it, of whose rows one in 40 changed."""
+    provider = Provider(_provider_process)
+    provider.behave()
+    made = guarded(tmp_path_factory.mktemp("model"), provider)
+    made.night("2025-01-01")
+    return made.night("2025-01-02", right=29).folder
 
 
 def name(number: int) -> str:
     return (FIRST + datetime.timedelta(days=number)).isoformat()
 
 
-def copies(nights: Nights, means: list[float]) -> None:
-    """Make a night for each of these mean scores, of 1,000 rows each: copies of one in which one row in 40 changed."""
-    nights.night("2025-01-01")
-    model = nights.night("2025-01-02", right=29).folder
+def copies(model: Path, nights: Nights, means: list[float]) -> None:
+    """Make a night for each of these mean scores, of 1,000 rows each: copies of the model."""
     for number, mean in enumerate(means):
         nights.out = nights.root / "nights" / name(number)
         shutil.copytree(model, nights.out)
@@ -49,8 +61,6 @@ def copies(nights: Nights, means: list[float]) -> None:
         edit(nights.out / "evaluation" / "metrics.json", ["scores", 0], answered_mean=mean)
         verdict = nights.out / "evaluation" / "verdict.json"
         edit(verdict, ["comparisons", 0, "paired"], low=-0.013, high=0.013)
-    shutil.rmtree(model)
-    shutil.rmtree(nights.root / "nights" / "2025-01-01")
 
 
 def edit(path: Path, at: list[str | int], **values: Any) -> None:
@@ -73,18 +83,18 @@ def found(nights: Nights) -> ScoreTrend:
     return trend
 
 
-def test_a_slow_fall_is_an_alarm_and_no_fall_is_none(nights: Nights) -> None:
-    copies(nights, falling(0.003))
+def test_a_slow_fall_is_an_alarm_and_no_fall_is_none(model: Path, nights: Nights) -> None:
+    copies(model, nights, falling(0.003))
     trend = found(nights)
     assert (trend.alarm, trend.nights) == (True, COUNT)
     assert trend.since > name(2)
     shutil.rmtree(nights.root / "nights")
-    copies(nights, falling(0.0))
+    copies(model, nights, falling(0.0))
     assert not found(nights).alarm
 
 
-def test_an_accepted_run_and_another_dataset_begin_the_count_anew(nights: Nights) -> None:
-    copies(nights, falling(0.003))
+def test_an_accepted_run_and_another_dataset_begin_the_count_anew(model: Path, nights: Nights) -> None:
+    copies(model, nights, falling(0.003))
     pin(nights.root / "nights", "bench", name(12))
     assert found(nights).nights == COUNT - 12
     pin(nights.root / "nights", "bench", None)
@@ -94,16 +104,16 @@ def test_an_accepted_run_and_another_dataset_begin_the_count_anew(nights: Nights
     assert found(nights).nights == COUNT - 15
 
 
-def test_tries_runs_by_hand_and_nights_with_failures_do_not_count(nights: Nights) -> None:
-    copies(nights, falling(0.003))
+def test_tries_runs_by_hand_and_nights_with_failures_do_not_count(model: Path, nights: Nights) -> None:
+    copies(model, nights, falling(0.003))
     edit(nights.root / "nights" / name(0) / "run.json", ["starts", 0], is_try=True)
     edit(nights.root / "nights" / name(1) / "run.json", ["starts", 0], scheduled=False)
     edit(nights.root / "nights" / name(2) / "evaluation" / "metrics.json", ["models", 0], answered=0.6)
     assert found(nights).nights == COUNT - 3
 
 
-def test_the_evaluation_of_a_night_has_the_alarm_of_the_trend(nights: Nights) -> None:
-    copies(nights, falling(0.006))
+def test_the_evaluation_of_a_night_has_the_alarm_of_the_trend(model: Path, nights: Nights) -> None:
+    copies(model, nights, falling(0.006))
     last = nights.night(name(COUNT), right=25)
     assert [alarm.kind for alarm in last.alarms] == ["trend"]
     assert last.alarms[0].text.startswith(f"m: includes has been falling over {COUNT + 1} nights: ")
@@ -138,9 +148,11 @@ def rescored(nights: Nights, scorer: dict[str, Any]) -> None:
         edit(past.folder / "evaluation" / "metrics.json", ["asked"], scorers=[scorer])
 
 
-def test_a_changed_function_begins_the_count_anew_and_a_judge_of_pairs_has_no_trend(nights: Nights) -> None:
+def test_a_changed_function_begins_the_count_anew_and_a_judge_of_pairs_has_no_trend(
+    model: Path, nights: Nights
+) -> None:
     """The scores of either would differ from night to night for another reason than the answers."""
-    copies(nights, falling(0.003, 10))
+    copies(model, nights, falling(0.003, 10))
     rescored(nights, {"kind": "own", "name": "includes", "python": "polite:polite"})
     for number in range(10):
         code = {"includes": "old" if number < 6 else "new"}
