@@ -88,7 +88,7 @@ class ScoredPairs:
         unscored = [np.where(self._comparable, np.isnan(values), np.nan) for values in self._scores]
         weights = self._design.weights
         weightless = 0 if weights is None else int((self._comparable & (weights == 0)).sum())
-        of_scores = Comparison(pair.model, "score", scorer, None, {}, pair.before_model, rows - weightless)
+        of_scores = self._of_scores(scorer, {}, rows - weightless)
         of_unscored = Comparison(pair.model, "unscored", scorer, None, {}, pair.before_model, rows)
         return [
             compared_values(of_scores, self._answered_scores(), self._design, why_fewer(pair, rows, lost)),
@@ -115,13 +115,19 @@ class ScoredPairs:
             here = of_pairs == code
             rows = len(in_group[side]) or int(here.sum())
             independent = len(np.unique(self._runs[side].design.clusters[in_group[side]]))
-            names = self._pair.model, "score", scorer, None, {column: value}, self._pair.before_model
+            of_group = self._of_scores(scorer, {column: value}, rows)
             yield compared_values(
-                Comparison(*names, rows, independent),
+                msgspec.structs.replace(of_group, independent=independent),
                 [values[here] for values in scores],
                 self._design.at(np.flatnonzero(here)),
                 why_fewer_in_group(here, rows, lost),
             )
+
+    def _of_scores(self, scorer: str, group: dict[str, str | None], rows: int) -> Comparison:
+        """Return a comparison of scores that has no figures yet."""
+        names = self._pair.model, "score", scorer, None, group, self._pair.before_model
+        worst = next(one.worst for one in self._runs[1].metrics.settings.scorers if one.name == scorer)
+        return Comparison(*names, rows, worst=worst)
 
     def _without_target(self, scorer: str) -> dict[str, Bools]:
         """Return by cause which pairs have no target that both runs have."""

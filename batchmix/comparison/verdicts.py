@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from batchmix.comparison.metric_text import metric_value
 from batchmix.formats.amounts import counted
 from batchmix.job.guards import LATENCY_POINTS, LESS_IS_BETTER, SHARES, Guard, guarded
 from batchmix.statistics.multiple import FamilyTest, adjusted_in_families
@@ -50,6 +51,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """Why the metric, or the group, could not be compared. Empty if it was."""
     detectable: float | None = None
     """The smallest worsening that would have been found with a probability of 80 %. None if unknown."""
+    worst: float | None = None
+    """The worst value that a result can have. None if that is not known."""
     opponent: str = ""
     """The run with whose answers a judge of pairs has compared those of the later run. Its score is then compared with
     `EVEN`, and with no score of an earlier run. Empty for all other metrics."""
@@ -64,8 +67,9 @@ def with_verdicts(
     unless those that it has show that it is worse. Each is tested for getting worse, and so is the score of each group.
     The p-values are adjusted (Holm), so
     `level` applies to all tests together, of which groups share a small part. Each is also tested for getting better,
-    at the same level and only for information. Where not even a change of all rows would have been significant, all
-    rows are `not compared`, and a group has no verdict.
+    at the same level and only for information. What was at its worst in the earlier run can't become worse, so it is
+    `not compared` unless it is better, or its guard lets any fall of a share pass. So are all rows where not even a
+    change of all of them would have been significant. A group then has no verdict.
     """
     scorers = list(dict.fromkeys(compared.scorer for compared in comparisons if compared.scorer))
     models = list(dict.fromkeys(compared.model for compared in comparisons))
@@ -137,12 +141,15 @@ class _Test(NamedTuple):
             return _not_compared(self.compared)
         if p_better <= level and self.worsening < 0:
             return self._found("better", p_better, own_level)
+        if is_at_worst(self.compared) and self.guard.allowed(1.0) < 1:
+            found = _not_compared(self.compared, _cant_worsen(self.compared))
+            return msgspec.structs.replace(found, verdict="") if self.compared.group else found
         return self._found("same", p_worse, own_level)
 
     def _found(self, verdict: str, p: float, own_level: float) -> Comparison:
         paired = self.compared.paired
         smallest = None
-        if paired is not None and not self._is_at_worst(paired):
+        if paired is not None and not self._is_nothing(paired):
             smallest = detectable(paired, own_level, self.guard.allowed(paired.before))
         if smallest is not None and smallest > 1 and self._is_share:
             smallest = None
@@ -155,8 +162,8 @@ class _Test(NamedTuple):
         is_score = metric == "score" and paired is not None and max(abs(paired.before), abs(paired.after)) <= 1
         return is_score or metric in SHARES
 
-    def _is_at_worst(self, paired: Paired) -> bool:
-        """Return whether nothing can get worse: a score is 0 in both runs."""
+    def _is_nothing(self, paired: Paired) -> bool:
+        """Return whether a score is 0 in both runs, which does not say how large a change of it would be."""
         is_zero = paired.before == paired.after == 0 and paired.change == 1.0
         return is_zero and self.compared.metric not in LESS_IS_BETTER
 
@@ -199,12 +206,31 @@ def _too_few(compared: Comparison, count: int, level: float) -> str:
     return f"{what} can't show a {change}: it takes {needed:,} to tell it from chance"
 
 
+def is_at_worst(compared: Comparison) -> bool:
+    """Return whether each result of the earlier run has the worst value, so that a later one can't be worse."""
+    paired, worst = compared.paired, compared.worst
+    if compared.metric in SHARES:
+        worst = float(compared.metric in LESS_IS_BETTER)
+    return paired is not None and worst is not None and math.isclose(paired.before, worst, abs_tol=1e-12)
+
+
+def _cant_worsen(compared: Comparison) -> str:
+    """Return that a metric can't get worse, since it has been at its worst."""
+    paired = compared.paired
+    if paired is None:
+        raise TypeError("a comparison without pairs has no earlier value")
+    value = metric_value(compared.metric, paired.before)
+    text = f"is {value} in all {counted(paired.n, 'result')} of the other run, and can't get worse"
+    return f"{text}: see whether the scorer and its targets fit the answers" if compared.metric == "score" else text
+
+
 def left_out_groups(groups: Sequence[Comparison]) -> Iterator[str]:
-    """Yield a message that names the groups that only the later run has, and one for those that are too small."""
+    """Yield a message that names the groups that only the later run has, those at their worst, and those too small."""
     untested = [group for group in groups if not group.verdict and group.reason]
     for what, chosen in (
         ("new, and could not be compared", [group for group in untested if not group.rows]),
-        ("too small to be compared", [group for group in untested if group.rows]),
+        ("at the worst score in the earlier run, and can't fall", [group for group in untested if is_at_worst(group)]),
+        ("too small to be compared", [group for group in untested if group.rows and not is_at_worst(group)]),
     ):
         names = dict.fromkeys(f"{column} = {value}" for group in chosen for column, value in group.group.items())
         if names:

@@ -29,6 +29,11 @@ class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     """The maximum time, in seconds, that the function may take for one answer."""
 
+    @property
+    def worst(self) -> float | None:
+        """None: a function may give any number."""
+        return None
+
 
 class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     """Scores with other models, which grade the answer on a scale, give it a label, or compare it with another answer.
@@ -73,6 +78,11 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     def compares(self) -> bool:
         """Whether each answer is compared with an answer of another run."""
         return self.pairwise or self.against is not None
+
+    @property
+    def worst(self) -> float | None:
+        """The worst number of the scale, or the score of the worst label."""
+        return min(self.label_scores.values(), default=self.scale[0])
 
     @property
     def brings_targets(self) -> bool:

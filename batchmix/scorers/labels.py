@@ -29,6 +29,11 @@ class Labels(ScorerSettings, frozen=True, kw_only=True, tag="labels"):
         """Whether a row has a target: it has one if it has a label."""
         return True
 
+    @property
+    def worst(self) -> float | None:
+        """None: a label may be any number."""
+        return None
+
     def check(self) -> None:
         """Raise `JobError` if a target or a field of typed answers is named, or a value is no score."""
         if not all(abs(value) <= MAX_SCORE for value in self.values.values()):

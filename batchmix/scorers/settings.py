@@ -95,6 +95,11 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
         return False
 
     @property
+    def worst(self) -> float | None:
+        """The lowest score it can give. None if that is not known."""
+        return 0.0
+
+    @property
     def compares(self) -> bool:
         """Whether its scores themselves compare with another run, and are not compared with those of that run."""
         return False

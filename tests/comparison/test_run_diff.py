@@ -14,7 +14,7 @@ from batchmix.comparison.alarms import comparison_alarms, missed_thresholds
 from batchmix.comparison.examples import examples
 from batchmix.comparison.metric_text import metric_name
 from batchmix.comparison.run_diff import Diff, compare_runs
-from batchmix.comparison.verdicts import Comparison, with_verdicts
+from batchmix.comparison.verdicts import Comparison, left_out_groups, with_verdicts
 from batchmix.errors import RunError
 from batchmix.job.guards import OF_SCORERS, Guard, Metric, guarded, with_default_guards
 from batchmix.statistics.paired import compare, compare_percentile
@@ -128,6 +128,31 @@ def test_rows_too_few_to_show_any_fall_are_not_compared(evaluated: EvalBench) ->
     assert reasons(found)["refused"] == "4 rows can't show a rise: it takes 5 to tell it from chance"
     assert [alarm.kind for alarm in found.alarms] == ["not compared"] * 2
     assert two_nights(evaluated, [1.0] * 5, [1.0] * 5).passed
+
+
+def test_scores_that_cant_fall_are_not_compared_unless_they_have_risen(evaluated: EvalBench) -> None:
+    nothing = [0.0] * 12
+    found = two_nights(evaluated, nothing, [1.0, *nothing[1:]])
+    reason = "is 0.0000 in all 12 results of the other run, and can't get worse: see whether the scorer and its targets"
+    assert reasons(found) == {"score": f"{reason} fit the answers"}
+    assert not found.passed
+    risen = two_nights(evaluated, nothing, [1.0] * 12)
+    assert (risen.passed, [one.metric for one in risen.better]) == (True, ["score"])
+    assert two_nights(evaluated, [1.0, *nothing[1:]], nothing).passed
+    evaluated.settings["eval"]["guards"] = [{"no_worse_by": 1}]
+    assert two_nights(evaluated, nothing, nothing).passed
+
+
+@pytest.mark.parametrize(("metric", "worst"), [("refused", 1.0), ("answered", 0.0), ("empty", 1.0), ("unscored", 1.0)])
+def test_a_share_that_is_at_its_worst_is_not_compared_and_of_a_group_only_named(metric: Metric, worst: float) -> None:
+    (found,) = with_verdicts([comparison([worst] * 12, [worst] * 12, metric)], (Guard(metric),))
+    assert (found.verdict, "can't get worse" in found.reason) == ("not compared", True)
+    group = msgspec.structs.replace(comparison([0.0] * 12, [0.0] * 12), group={"kind": "hard"}, rows=12, worst=0.0)
+    named = list(with_verdicts([comparison([1.0] * 12, [1.0] * 12), group], (Guard(),)))
+    assert [one.verdict for one in named] == ["same", ""]
+    assert list(left_out_groups(named[1:])) == [
+        "1 group is at the worst score in the earlier run, and can't fall: kind = hard"
+    ]
 
 
 def test_whatever_has_fallen_in_all_rows_is_never_the_same() -> None:
@@ -312,7 +337,7 @@ def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBe
         compare_runs(evaluated.out, evaluated.out)
 
 
-def comparison(before: list[float], after: list[float], metric: str = "score", model: str = "m") -> Comparison:
+def comparison(before: list[float], after: list[float], metric: Metric = "score", model: str = "m") -> Comparison:
     paired = compare(np.array(before), np.array(after), np.arange(len(before)))
     assert paired is not None
     return Comparison(model, metric, "s" if metric in OF_SCORERS else "", paired)
