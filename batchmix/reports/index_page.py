@@ -58,6 +58,8 @@ class PastNight(msgspec.Struct):
     sign: str
     text: str
     """What there is to say about it, in one line."""
+    facts: str
+    """The same without its alarms."""
     link: str
     """The address of its report, relative to the page. Empty if it has none."""
 
@@ -70,6 +72,7 @@ class JobOverview(msgspec.Struct):
     """That of the last night. A try is none, and only counts in a job that has no other runs."""
     last: PastNight
     alarms: list[str]
+    """Those of the last night, each after its kind: `Worse: …`."""
     thresholds: list[str]
     scores: list[dict[str, Any]]
     """For each model and scorer: its name, its last score, and a small chart."""
@@ -169,10 +172,11 @@ def _is_try(one: PastRun, job: CheckedJob | None) -> bool:
 def _night(root: Path, one: PastRun, *, is_try: bool) -> PastNight:
     state, report = "try" if is_try else _state(one), one.folder / "report.html"
     day = one.folder.name if one.folder.parent != root else one.started_at[:10] or one.folder.name
-    notes = [f"{clean(str(one.folder.relative_to(root)), 100)}", state, *_notes(one)]
+    facts = "; ".join([clean(str(one.folder.relative_to(root)), 100), state, *_notes(one)])
+    text = "; ".join([facts, *(clean(alarm, 200) for alarm in _alarms(one)[:3])])
     # A name such as `javascript:…` must not be taken for a scheme, hence the dot.
     link = f"./{quote(report.relative_to(root).as_posix())}" if report.exists() and is_page(report) else ""
-    return PastNight(clean(day, 16), state, _SIGNS[state], "; ".join(notes), link)
+    return PastNight(clean(day, 16), state, _SIGNS[state], text, facts, link)
 
 
 def _state(one: PastRun) -> State:
@@ -187,11 +191,14 @@ def _state(one: PastRun) -> State:
 
 
 def _alarms(one: PastRun) -> list[str]:
-    """Return why a run did not pass, in words."""
+    """Return why a run did not pass, in words: the kind of each alarm, and its text."""
     if one.metrics is None:
         return []
     verdict = one.valid_verdict
-    return [alarm.text for alarm in (verdict.alarms if verdict else missed_thresholds(one.metrics))]
+    return [
+        f"{alarm.kind.capitalize()}: {alarm.text}"
+        for alarm in (verdict.alarms if verdict else missed_thresholds(one.metrics))
+    ]
 
 
 def _notes(one: PastRun) -> Iterator[str]:
@@ -210,7 +217,6 @@ def _notes(one: PastRun) -> Iterator[str]:
     for scored in [scored for scored in one.metrics.scores if not scored.group][:3]:
         if scored.score.mean is not None:
             yield clean(f"{scored.model}: {scored.scorer} {scored.score.mean:.3f}", 100)
-    yield from (clean(text, 200) for text in _alarms(one)[:3])
 
 
 def _thresholds(metrics: Metrics) -> Iterator[str]:

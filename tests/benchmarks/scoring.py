@@ -118,7 +118,9 @@ def broken_promises(found: Iterable[Verdict]) -> list[str]:
     everything = [verdict for each in by_kind.values() for verdict in each]
     wrong = sum(verdict.is_wrong_right for verdict in everything)
     if wrong >= WRONG_RIGHT * len(everything):
-        broken.append(f"{wrong} of {len(everything)} wrong answers are scored as right, of less than {WRONG_RIGHT:.0%}")
+        broken.append(
+            f"{wrong} of {len(everything)} answers are wrong and scored as right, of less than {WRONG_RIGHT:.0%}"
+        )
     return broken
 
 

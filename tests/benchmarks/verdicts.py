@@ -270,10 +270,17 @@ def _at_most(percent: float, pairs: int) -> Bound:
     return Bound("≤", round(percent + spread, 1), " %")
 
 
+def at_least_one(text: str) -> int:
+    """Return a number of pairs or sequences, of which a share is told. Raises `ArgumentTypeError` for less than 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--folders", type=int, default=20, help="sequences of nights in real run folders")
+    parser.add_argument("--pairs", type=at_least_one, default=200)
+    parser.add_argument("--folders", type=at_least_one, default=20, help="sequences of nights in real run folders")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     draw = np.random.default_rng(args.seed)

@@ -50,13 +50,16 @@ def test_each_job_has_its_nights_with_their_states_and_reports(evaluated: EvalBe
     ]
     for text in (
         "2 jobs, 1 failed.",
-        "m: includes is 0.5, less than 0.9",
+        "Missed: m: includes is 0.5, less than 0.9",
         "Thresholds: m: includes at least 0.9",
         "m · includes",
         "0.500 to 1.000",
         "2026-11-01 to 2026-11-02",
     ):
         assert text in page.text
+    assert page.text.count("less than 0.9") == 1, "the line of the last night leaves the alarms to those below it"
+    titles = [str(attributes["title"]) for _, attributes in page.tags if "title" in attributes]
+    assert any("Missed: m: includes is 0.5, less than 0.9" in title for title in titles)
     assert page.text.index("bench failed") < page.text.index("plain try"), "jobs that failed come first"
     assert (root / "index.html").stat().st_mode & 0o777 == 0o600
     index(root)

@@ -85,6 +85,8 @@ def test_a_report_has_scores_models_differences_and_the_run(evaluated: EvalBench
         "Worse: m: includes -0.8750",
     ):
         assert text in page.text
+    assert "no answer" in page.text
+    assert "several samples" not in page.text.replace("where there are several samples", ""), "there is one only"
     assert {"svg", "path", "circle", "rect", "table"} <= {tag for tag, _ in page.tags}
     assert (made[1] / "report.html").stat().st_mode & 0o777 == 0o600
 

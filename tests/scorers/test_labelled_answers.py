@@ -21,7 +21,7 @@ def test_the_scorers_agree_with_the_labels(path: Path) -> None:
 def test_a_broken_promise_is_told() -> None:
     right = Verdict("exact", "plain", "a", "a", 1.0, 1.0, "")
     assert broken_promises([right] * 100) == []
-    assert "wrong answers are scored as right" in " ".join(
+    assert "1 of 100 answers are wrong and scored as right" in " ".join(
         broken_promises([right] * 99 + [right._replace(expected=0.0)])
     )
     assert "agree" in " ".join(broken_promises([right] * 90 + [right._replace(given=None)] * 10))
