@@ -44,6 +44,8 @@ _NOT_I = re.compile(r"\s*(?:\Z|[^\s\w]|\s(?:is|and|or|nor)\b)")
 """What follows the letters `A` and `I`, and not the words."""
 _SMALL_VOWEL_END = re.compile(r"\s*(?:\Z|[)\]}.,:;\"'”\n]|(?:because|since)\b)")
 _OPTION_BEFORE = re.compile(rf"{any_word(OPTIONS)}\s\Z", re.IGNORECASE)
+_HEADED = re.compile(r"\W*[A-Z][.)]\s")
+"""Begins an answer that names its letter first: `option A` behind it is text of that option."""
 _VOWELS = "AEIOUY"
 
 
@@ -62,11 +64,15 @@ def marked(text: str, letters: str) -> str:
     if "A" in letters:
         text = _OTHER_LETTER.sub(lambda match: _OTHER_LETTERS[match[0]], text)
 
+    is_headed = _HEADED.match(text) is not None
+
     def mark(match: re.Match[str]) -> str:
         opening, found = match.groups("")
         after = text[match.end() : match.end() + 1]
         is_enclosed = bool(opening and after) and after in ")]}>\"'”"
-        is_option = found.isupper() and _OPTION_BEFORE.search(text, max(0, match.start() - 30), match.start())
+        is_option = (
+            found.isupper() and not is_headed and _OPTION_BEFORE.search(text, max(0, match.start() - 30), match.start())
+        )
         if found.upper() in _VOWELS and not is_enclosed and not is_option:
             pattern = _SMALL_VOWEL_END if found.islower() else _NOT_I if found == "I" else _NOT_AN_ARTICLE
             if not pattern.match(text, match.end()):
