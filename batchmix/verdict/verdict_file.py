@@ -88,7 +88,7 @@ class Verdict(msgspec.Struct, frozen=True):
     level: float | None
     """The significance level of the comparison. None without one."""
     dataset: str
-    """The version of the dataset: a digest of the rows' ids and targets."""
+    """The version of the dataset: a digest of the rows' ids, targets and weights."""
     prompt: str
     """The version of what requests are made of: prompt, models, parameters, and schema."""
     starts: int

@@ -9,8 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchmix.engine import reader
+from batchmix.evaluation.result_arrays import as_texts
 from batchmix.evaluation.scoring import open_scores
 from batchmix.job.eval_table import Eval
+from batchmix.load import weight_of
 from batchmix.store.run_folder import Layout, RunFile
 
 _SHOWN_CHARS = 12
@@ -23,11 +26,12 @@ def prompt_version(run: RunFile) -> str:
 
 
 def dataset_version(layout: Layout, settings: Eval, run: RunFile) -> str:
-    """Return the version of an evaluated run's dataset, from the ids and targets of its rows in any order.
+    """Return the version of an evaluated run's dataset, from the ids, targets and weights of its rows in any order.
 
-    Raises `RunError` if its scores can't be read.
+    Raises `RunError` if its scores or results can't be read.
     """
     total = sum(row_digests(layout, settings, run, target_columns(settings)))
+    total += sum(_weight_digests(layout, settings.weight, run))
     return f"{total % 2**64:016x}"[:_SHOWN_CHARS]
 
 
@@ -43,19 +47,28 @@ def row_digests(layout: Layout, settings: Eval, run: RunFile, columns: Sequence[
     The digests of two runs can be compared if they are of the same columns.
     """
     scorers = _first_scorers(settings, columns)
-    models = run.models[:1] if run.job.get("models") else run.models  # if the rows name their models, each has some
     with open_scores(layout) as file:
         for batch in file.iter_batches(columns=["custom_id", "model", "sample", "scorer", "target"]):
-            chosen = batch.filter(
-                pc.and_kleene(
-                    pc.equal(batch["sample"], 0),
-                    pc.and_kleene(_is_in(batch["model"], models), _is_in(batch["scorer"], list(scorers))),
-                )
-            )
+            chosen = batch.filter(pc.and_kleene(_is_first(batch, run), _is_in(batch["scorer"], list(scorers))))
             values = (chosen[name].to_pylist() for name in ("custom_id", "scorer", "target"))
             for custom_id, scorer, target in zip(*values, strict=True):
-                text = "\x1f".join((custom_id or "", scorers[scorer], "\x00" if target is None else target))
-                yield int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
+                yield _digest(custom_id or "", scorers[scorer], "\x00" if target is None else target)
+
+
+def _weight_digests(layout: Layout, column: str | None, run: RunFile) -> Iterator[int]:
+    """Yield a digest of each row's id and weight, unless the row weighs 1 as it does without weights."""
+    if column is None:
+        return
+    for batch in reader.results(layout.root, ["custom_id", "model", "sample", column]):
+        chosen = batch.filter(_is_first(batch, run))
+        for custom_id, text in zip(chosen["custom_id"].to_pylist(), as_texts(chosen[column]).to_pylist(), strict=True):
+            if (weight := weight_of(text)) != 1:
+                yield _digest(custom_id or "", "weight", str(weight))
+
+
+def _digest(*texts: str) -> int:
+    data = "\x1f".join(texts).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
 
 
 def _first_scorers(settings: Eval, columns: Sequence[str]) -> dict[str, str]:
@@ -63,6 +76,12 @@ def _first_scorers(settings: Eval, columns: Sequence[str]) -> dict[str, str]:
     named = {settings.target_of(scorer) or "": scorer.name for scorer in reversed(settings.scorers)}
     chosen = {named[column]: column for column in columns if column in named}
     return chosen or {scorer.name: "" for scorer in settings.scorers[:1]}
+
+
+def _is_first(batch: pa.RecordBatch, run: RunFile) -> Any:
+    """Return which results are the first of their rows: the first sample of the first model."""
+    models = run.models[:1] if run.job.get("models") else run.models  # if the rows name their models, each has some
+    return pc.and_kleene(pc.equal(batch["sample"], 0), _is_in(batch["model"], models))
 
 
 def _is_in(column: Any, names: Sequence[str]) -> Any:

@@ -9,16 +9,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from batchmix.engine import reader
 from batchmix.job import read_job
+from batchmix.job.eval_table import Eval
 from batchmix.reports.checks import Check, evaluated_run_checks
 from batchmix.reports.markdown import markdown
+from batchmix.store.run_folder import Layout
 from batchmix.verdict.history import past_runs
 from batchmix.verdict.months import score_trends
 from batchmix.verdict.outcome import Evaluation
 from batchmix.verdict.pinned import pin
 from batchmix.verdict.verdict_file import ScoreTrend
+from batchmix.verdict.versions import dataset_version
 from tests.conftest import EvalBench, Provider
 from tests.verdict.nights import Nights
 
@@ -139,6 +144,19 @@ def test_the_mean_of_a_night_counts_rows_as_their_weight_says_and_only_answered_
     evaluated.run()
     scored = evaluated.evaluate().scores[0]
     assert (scored.score.mean, scored.answered_mean) == (3 / 9, 0.75)
+
+
+def test_the_weights_of_rows_belong_to_the_version_of_their_dataset(evaluated: EvalBench) -> None:
+    evaluated.write_said([{"said": "yes", "answer": "yes", "one": 1, "w": n, "v": 4 - n} for n in (1, 2, 3)])
+    evaluated.run()
+    evaluated.evaluate()
+    run, layout = reader.run_of(evaluated.out), Layout(evaluated.out)
+    settings = read_job(None, evaluated.settings, {}).eval or Eval()
+    weights = [dataset_version(layout, msgspec.structs.replace(settings, weight=name), run) for name in ("w", "v")]
+    assert len({*weights, dataset_version(layout, settings, run)}) == 3
+    assert dataset_version(layout, msgspec.structs.replace(settings, weight="one"), run) == dataset_version(
+        layout, settings, run
+    )
 
 
 def rescored(nights: Nights, scorer: dict[str, Any]) -> None:
