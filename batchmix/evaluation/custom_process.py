@@ -127,16 +127,21 @@ def _scored(function: Callable[..., Any], call: list[Any]) -> list[Any]:
         number = None if value is None else float(value)
         if number is not None and not math.isfinite(number):
             return ["failed", f"{number} is no score"]
-        return ["scored", number, None if explanation is None else str(explanation)[:_MAX_EXPLANATION]]
+        return ["scored", number, None if explanation is None else _plain(str(explanation))]
     except BaseException as error:  # noqa: BLE001 - an error of the user's code fails only this answer
         return ["failed", _error_text(error)]
 
 
 def _error_text(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"[:_MAX_EXPLANATION]
+        return _plain(f"{type(error).__name__}: {error}")
     except BaseException:  # noqa: BLE001 - __str__ may be the user's code too
         return type(error).__name__
+
+
+def _plain(text: str) -> str:
+    """Return the beginning of a text, in which lone surrogates, which no message can hold, are question marks."""
+    return text[:_MAX_EXPLANATION].encode("utf-8", "replace").decode()
 
 
 def _work(calls: int, scores: int) -> None:

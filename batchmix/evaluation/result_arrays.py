@@ -17,6 +17,7 @@ from batchmix.errors import RunError
 from batchmix.formats.arrow_values import is_text, values
 from batchmix.formats.text import text_of
 from batchmix.records import Status
+from batchmix.scorers.statements import MAY_SAY_NOTHING, says_nothing
 from batchmix.statistics.metrics import Floats, Ints
 from batchmix.store.run_folder import Layout, RunFile
 
@@ -46,9 +47,12 @@ def _refused(batch: pa.RecordBatch) -> Array:
 
 def _empty_answers(batch: pa.RecordBatch) -> Array:
     """Return whether each result is an answer with nothing in it: no text, no call of a tool, and no refusal."""
-    text = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(batch["response"], "")), "")
-    nothing = pc.and_(text, pc.and_(batch["tool_calls"].is_null(), pc.equal(batch["status"], Status.OK)))
-    return _bools(nothing) & ~_refused(batch)
+    answered = pc.and_(batch["tool_calls"].is_null(), pc.equal(batch["status"], Status.OK))
+    texts = pc.fill_null(batch["response"], "")
+    nothing = _bools(pc.and_(answered, pc.match_substring_regex(texts, MAY_SAY_NOTHING))) & ~_refused(batch)
+    places = np.flatnonzero(nothing)
+    nothing[places] = [says_nothing(text) for text in texts.take(pa.array(places)).to_pylist()]
+    return nothing
 
 
 def _numbered(batch: pa.RecordBatch) -> Array:

@@ -19,6 +19,7 @@ from batchmix.formats.arrow_values import row_values
 from batchmix.formats.lenient_json import nonempty_json, read_json
 from batchmix.records import Status
 from batchmix.reports.exchange import ExchangedResult, ExchangedRun, ExchangedScore
+from batchmix.scorers.settings import listed_targets
 from batchmix.store.export_file import exported
 
 _IDS = "the ids of the samples"
@@ -50,7 +51,7 @@ def write_inspect_logs(run: ExchangedRun, path: Path, mode: int | None) -> tuple
             file = stack.enter_context(stack.enter_context(exported(target, mode)).open("w", encoding="utf-8"))
             logs[name] = _Log(file, _header(run, name), ids.of_model(name))
         for result in run.results():
-            logs[result.values["model"]].add(_sample(result, ids))
+            logs[result.values["model"]].add(_sample(result, ids) | {"target": _target(run, result)})
             count += 1
         for log in logs.values():
             log.end()
@@ -182,7 +183,7 @@ def _sample(result: ExchangedResult, ids: _Ids) -> dict[str, Any]:
     unscored = {score.scorer: score.explanation for score in result.scores if score.score is None}
     metadata = result.carried | {"row": values["row"]} | ({"unscored": unscored} if unscored else {})
     sample = {
-        "id": ids.of(values), "epoch": values["sample"] + 1, "input": prompt or "", "target": result.target,
+        "id": ids.of(values), "epoch": values["sample"] + 1, "input": prompt or "",
         "messages": [*prompt, *(choice["message"] for choice in output["choices"])], "output": output,
         "scores": {score.scorer: _score(score) for score in result.scores if score.score is not None},
         "metadata": json.loads(nonempty_json(metadata, readable=True) or "{}"),
@@ -194,6 +195,15 @@ def _sample(result: ExchangedResult, ids: _Ids) -> dict[str, Any]:
         text = f"{values['status']} ({values['error_type']}): {values['error_message'] or ''}"
         sample["error"] = {"message": text, "traceback": text, "traceback_ansi": text}
     return sample
+
+
+def _target(run: ExchangedRun, result: ExchangedResult) -> str | list[str]:
+    """Return the right answer to a row, or several if any of them is right."""
+    several = {scorer.title for scorer in run.settings.scorers if scorer.takes_any_of}
+    text = result.target
+    scorer = next((score.scorer for score in result.scores if score.target is not None), "")
+    listed = listed_targets(text) if scorer in several and text.lstrip().startswith("[") else None
+    return listed or text
 
 
 def _message(turn: Turn) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from batchmix.answers.reasoning import RefusedTextError, after_reasoning
+from batchmix.answers.reasoning import RefusedTextError, UnendedReasoningError, after_reasoning
 from batchmix.scorers.answer_words import ANSWERS, FINAL, RETRACTED, SUPPOSED, TAKEN_BACK, any_word
+from batchmix.scorers.text_forms import plain_form
 
 _HEAD_CHARS, _TAIL_CHARS = 1_500, 4_500
 """The parts of a long answer that are searched. A result stands at the beginning or at the end."""
@@ -22,6 +23,10 @@ _MOST_BEFORE_CHARS = 80
 """The most characters in front of an announcement that are searched for words such as `if`."""
 _ENDING = re.compile(r"</[a-z:_-]{0,20}(?:think|thought|reason|reflection|analysis)[a-z]{0,6}>", re.IGNORECASE)
 _MAY_REASON = re.compile(r"\A\s*(?:<|\[THINK|◁|analysis)|</", re.IGNORECASE)
+_UNSEEN = r"[\s\pZ\p{Cc}\p{Cf}\x{FE00}-\x{FE0F}]*"
+MAY_SAY_NOTHING = rf"^{_UNSEEN}(?:$|[<`~\[◁]|analysis)|>{_UNSEEN}$"
+"""Matches every text of which `says_nothing` is true, and few others. In the syntax of RE2, as pyarrow needs it."""
+_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"[{}]")
 _TAG = re.compile(
@@ -78,6 +83,14 @@ def answered_text(text: str) -> str:
         return _after_reasoning(text)
     except RefusedTextError:
         return ""
+
+
+def says_nothing(text: str) -> bool:
+    """Return whether an answer has nothing that a reader would see: only reasoning, or an empty code fence."""
+    try:
+        return not plain_form(_FENCE.sub("", _after_reasoning(text)))
+    except RefusedTextError as error:
+        return isinstance(error, UnendedReasoningError)
 
 
 def _after_reasoning(text: str) -> str:

@@ -43,6 +43,12 @@ def unspeakable(response, target, row):
             raise ValueError
     raise Mute
 
+def surrogate(response, target, row):
+    raise ValueError("\\ud800")
+
+def says_surrogate(response, target, row):
+    return 1, "\\ud800"
+
 def exits(response, target, row):
     raise SystemExit("no more")
 
@@ -135,6 +141,8 @@ def program(tmp_path: Path) -> Iterator[Callable[[str], Program]]:
         ("nothing", ["scored", None, None]),
         ("endless", ["failed", "inf is no score"]),
         ("unspeakable", ["failed", "Mute"]),
+        ("surrogate", ["failed", "ValueError: ?"]),
+        ("says_surrogate", ["scored", 1.0, "?"]),
         ("exits", ["failed", "SystemExit: no more"]),
     ],
 )

@@ -79,6 +79,14 @@ def test_a_sample_has_prompt_answer_usage_and_scores(run: EvalBench, tmp_path: P
     assert failed["error"]["message"].startswith("rejected (rejected): Invalid")
 
 
+def test_a_list_of_right_answers_is_a_list_in_the_log(evaluated: EvalBench, tmp_path: Path) -> None:
+    evaluated.write_said([{"said": "it is 2", "answer": answer} for answer in (["2", "two"], ["2"], [])])
+    evaluated.run()
+    evaluated.evaluate()
+    [log], _ = inspect_logs(evaluated, tmp_path / "log.json")
+    assert [sample["target"] for sample in log["samples"]] == [["2", "two"], ["2"], ""]
+
+
 def test_the_harness_gets_a_line_for_each_row(run: EvalBench, tmp_path: Path) -> None:
     count, paths = write_lm_eval_files(exchanged_run(run.out), tmp_path / "out", None)
     assert count == 16
