@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchmix.cli.tables import cell, in_columns
 from batchmix.formats.amounts import counted
+from batchmix.formats.display import group_names
 
 if TYPE_CHECKING:
     from batchmix.comparison.alarms import Alarm
@@ -57,7 +58,7 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
     return (
         comparison.verdict,
         cell(comparison.model),
-        metric_name(comparison) + "".join(f" of {cell(f'{name}={value}')}" for name, value in comparison.group.items()),
+        metric_name(comparison) + "".join(f" of {cell(name)}" for name in group_names(comparison.group)),
         *found[:4],
         found.p if comparison.adjusted_p is None else tested,
         *found[5:],

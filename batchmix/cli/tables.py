@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batchmix.formats.amounts import counted, usd
+from batchmix.formats.display import group_names
 
 if TYPE_CHECKING:
     from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics
@@ -47,7 +48,7 @@ _MODEL_HEAD = ("model", "answered", "failed", "refused", "empty", "tokens in", "
 
 def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
     score = scored.score
-    group = ", ".join(f"{name}={cell(value, 24)}" for name, value in scored.group.items()) or "all"
+    group = ", ".join(cell(name, 60) for name in group_names(scored.group)) or "all"
     interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
     return (
         cell(scored.model),

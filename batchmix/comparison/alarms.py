@@ -10,6 +10,7 @@ import msgspec
 from batchmix.comparison.metric_text import metric_name, metric_value, named_metric
 from batchmix.evaluation.measure import Metrics, ScoreMetrics, model_value
 from batchmix.formats.amounts import counted
+from batchmix.formats.display import group_names
 from batchmix.job.guards import OF_SCORERS, Guard
 from batchmix.scorers.indirect import Judge
 
@@ -134,4 +135,4 @@ def _worse(compared: Comparison) -> str:
 
 
 def _of_group(compared: Comparison) -> str:
-    return "".join(f" of {column} = {value}" for column, value in compared.group.items())
+    return "".join(f" of {name}" for name in group_names(compared.group))

@@ -10,6 +10,7 @@ import msgspec
 
 from batchmix.comparison.metric_text import metric_value
 from batchmix.formats.amounts import counted
+from batchmix.formats.display import group_names
 from batchmix.job.guards import LATENCY_POINTS, LESS_IS_BETTER, SHARES, Guard, guarded
 from batchmix.statistics.multiple import FamilyTest, adjusted_in_families
 from batchmix.statistics.paired import Paired
@@ -232,7 +233,7 @@ def left_out_groups(groups: Sequence[Comparison]) -> Iterator[str]:
         ("at the worst score in the earlier run, and can't fall", [group for group in untested if is_at_worst(group)]),
         ("too small to be compared", [group for group in untested if group.rows and not is_at_worst(group)]),
     ):
-        names = dict.fromkeys(f"{column} = {value}" for group in chosen for column, value in group.group.items())
+        names = dict.fromkeys(name for one in chosen for name in group_names(one.group))
         if names:
             yield f"{len(names):,} {'group is' if len(names) == 1 else 'groups are'} {what}: {', '.join(names)}"
 

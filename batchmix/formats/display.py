@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _MAX_COLUMNS = 30
@@ -41,3 +41,8 @@ def kind_of(value: Any) -> str:
     """Return the name of a JSON value's type, for a message."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def group_names(group: Mapping[str, str | None]) -> list[str]:
+    """Return what the rows of a group have in common, for each column. This tells null from the text "None"."""
+    return [f"{column} is null" if value is None else f"{column} = {value}" for column, value in group.items()]

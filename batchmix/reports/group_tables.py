@@ -42,7 +42,7 @@ def group_tables(metrics: Metrics, compared: Sequence[Comparison]) -> Iterator[G
     for (scorer, column), by_value in cells.items():
         rows: list[dict[str, Any]] = [
             {
-                "value": "null" if value is None else clean(value, 60),
+                "value": "is null" if value is None else clean(value, 60),
                 "cells": [by_model.get(model, {"score": "", "before": "", "verdict": ""}) for model in models],
             }
             for value, by_model in by_value.items()

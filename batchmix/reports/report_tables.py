@@ -9,7 +9,7 @@ from batchmix.comparison.metric_text import figures, least_found, metric_name
 from batchmix.comparison.verdicts import Comparison
 from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
 from batchmix.formats.amounts import usd
-from batchmix.formats.display import clean
+from batchmix.formats.display import clean, group_names
 from batchmix.store.answer_totals import shown_path
 from batchmix.verdict.verdict_file import ScoreTrend
 
@@ -19,7 +19,7 @@ TONES = {"worse": "bad", "not compared": "bad", "better": "good"}
 
 def group_name(group: Mapping[str, str | None]) -> str:
     """Return the name of a group of rows, such as ` of topic = algebra`. Empty for all rows."""
-    return "".join(f" of {column} = {value}" for column, value in group.items())
+    return "".join(f" of {name}" for name in group_names(group))
 
 
 def score_row(scored: ScoreMetrics) -> dict[str, str]:

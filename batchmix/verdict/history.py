@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from batchmix.errors import RunError, disk_errors
 from batchmix.evaluation.measure import Metrics, ModelMetrics, model_value, read_metrics
+from batchmix.formats.display import group_names
 from batchmix.store.filesystem import PRIVATE, atomic_replacement, is_ours
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout, RunFile, run_folders
@@ -154,7 +155,7 @@ def _rows(root: Path, past: PastRun, metrics: Metrics) -> Iterator[tuple[Any, ..
             metrics.complete,
             scored.model,
             scored.scorer,
-            ", ".join(f"{column}={value}" for column, value in scored.group.items()),
+            ", ".join(group_names(scored.group)),
             score.n,
             score.mean,
             score.stderr,

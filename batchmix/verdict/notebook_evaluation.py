@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchmix.comparison.notebook_tables import PAGE, diff_html, notebook_table
 from batchmix.formats.amounts import counted
-from batchmix.formats.display import clean
+from batchmix.formats.display import clean, group_names
 from batchmix.formats.html import Html, tag
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
     return (
         scored.model,
         scored.scorer,
-        ", ".join(f"{name} = {value}" for name, value in scored.group.items()) or "all",
+        ", ".join(group_names(scored.group)) or "all",
         "" if score.mean is None else f"{score.mean:.3f}",
         "" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}",
         f"{score.n:,}",
