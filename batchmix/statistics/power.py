@@ -15,8 +15,8 @@ POWER = 0.8
 class _Hurdle(NamedTuple):
     """What a worsening must pass so that it is found."""
 
-    results: int
-    """Their number."""
+    results: float
+    """Their number, of equal weight."""
     df: float
     level: float
     """That of the one-sided test."""
@@ -35,8 +35,10 @@ def detectable(paired: Paired, level: float, margin: float = 0.0) -> float | Non
         return None
     # Where most results stay as they are, a worsening is more results that change, and their number varies. Where all
     # change, it is a shift of all of them.
-    per_change = paired.change / paired.n * paired.ties / paired.n
-    return _smallest(paired.stderr**2, per_change, _Hurdle(paired.n, paired.df, level, margin)) or None
+    # Rows of uneven weight count as fewer equal ones: it may be few heavy ones that get worse.
+    equal = max(1.0, paired.n * paired.can_change / paired.rows)
+    per_change = paired.change / equal * paired.ties / paired.n
+    return _smallest(paired.stderr**2, per_change, _Hurdle(equal, paired.df, level, margin)) or None
 
 
 def detectable_in_rows(rows: int, level: float, stderr: float | None = None, margin: float = 0.0) -> float | None:

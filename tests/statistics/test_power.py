@@ -75,3 +75,14 @@ def test_rows_without_any_change_still_need_a_few_that_get_worse() -> None:
     assert 0.05 <= smallest <= 0.12
     assert sign_flip_p(np.array([-1.0] * round(100 * smallest))) <= 0.05
     assert detectable(compare(np.ones(1), np.ones(1), np.arange(1)), 0.05) is None
+
+
+def test_rows_of_uneven_weight_find_less() -> None:
+    same, heaviest = np.ones(40), np.repeat([0.0, 1.0], [3, 37])
+    weights = np.repeat([30.0, 1.0], [3, 37])
+    for after in (same, heaviest):  # a fall of 0.71 that is not found
+        compared = compare(same, after, np.arange(40), weights)
+        assert compared.p_fall > 0.1
+        assert detectable(compared, 0.025) > 0.71
+    evenly = compare(same, same, np.arange(40), np.full(40, 7.0))
+    assert detectable(evenly, 0.025) == pytest.approx(detectable(compare(same, same, np.arange(40)), 0.025))
