@@ -12,6 +12,7 @@ from batchmix.comparison.pairing import ComparedRun, ModelPairs, ScoredResults
 from batchmix.comparison.verdicts import Comparison
 from batchmix.evaluation.measure import sorted_groups
 from batchmix.evaluation.row_design import RowDesign
+from batchmix.job.guards import SHARES
 from batchmix.records import Key
 from batchmix.statistics.metrics import Bools, Floats, Ints
 from batchmix.statistics.paired import compare, compare_percentile
@@ -208,4 +209,12 @@ def compared_values(
     else:
         weights = None if design.weights is None else design.weights[both]
         paired = compare(before[both], after[both], clusters, weights)
+        if paired and paired.low is not None and paired.high is not None and _are_shares(compared, values):
+            paired = msgspec.structs.replace(paired, low=max(-1.0, paired.low), high=min(1.0, paired.high))
     return msgspec.structs.replace(compared, paired=paired, reason=why)
+
+
+def _are_shares(compared: Comparison, values: Sequence[Floats]) -> bool:
+    """Return whether values are from 0 to 1, so that no difference of their means is larger than 1."""
+    is_score = compared.metric == "score" and all(np.nanmin(side) >= 0 and np.nanmax(side) <= 1 for side in values)
+    return is_score or compared.metric in SHARES

@@ -13,9 +13,11 @@ from batchmix.cli.tables import metrics_lines
 from batchmix.comparison.alarms import comparison_alarms, missed_thresholds
 from batchmix.comparison.examples import examples
 from batchmix.comparison.metric_text import metric_name
+from batchmix.comparison.pair_comparisons import compared_values
 from batchmix.comparison.run_diff import Diff, compare_runs
 from batchmix.comparison.verdicts import Comparison, left_out_groups, with_verdicts
 from batchmix.errors import RunError
+from batchmix.evaluation.row_design import RowDesign
 from batchmix.job.guards import OF_SCORERS, Guard, Metric, guarded, with_default_guards
 from batchmix.statistics.paired import compare, compare_percentile
 from batchmix.verdict.history import HISTORY_SCHEMA, past_runs, write_history
@@ -483,3 +485,13 @@ def test_past_runs_are_found_by_name_and_stored_in_one_file(evaluated: EvalBench
         {"name": "bench", "run": "first", "score": 0.5},
         {"name": "bench", "run": "second", "score": 1.0},
     ]
+
+
+@pytest.mark.parametrize(("metric", "is_share"), [("score", True), ("answered", True), ("latency_s", False)])
+def test_the_interval_of_a_share_ends_where_the_share_does(metric: Metric, *, is_share: bool) -> None:
+    values = [np.ones(6), np.repeat([0.0, 1.0], [3, 3])]
+    design = RowDesign(np.arange(6), np.repeat([9.0, 1.0], 3))
+    paired = compared_values(Comparison("m", metric, "", None), values, design).paired
+    assert paired is not None
+    assert paired.low is not None
+    assert paired.low == -1 if is_share else paired.low < -1
