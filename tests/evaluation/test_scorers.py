@@ -329,6 +329,13 @@ def _is_there(group: int) -> bool:
     return True
 
 
+def test_a_module_that_hangs_when_it_is_imported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchmix.evaluation.custom_scorer._IMPORT_S", 0.3)
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)")
+    with pytest.raises(JobError, match="own: can't import hanging:score: took longer than 0"):
+        CustomScorer(Custom(name="own", python="hanging:score"), tmp_path)
+
+
 def test_no_code_is_imported_from_a_run_folder() -> None:
     with pytest.raises(JobError, match="give the job file"):
         scored(Custom(python="os:getcwd"), "x")
