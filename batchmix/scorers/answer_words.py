@@ -32,7 +32,7 @@ OPTIONS = (
 """Nouns for one of the things to choose from."""
 CORRECT = (
     r"correct|right|true|best|proper|valid|appropriate|accurate|richtige?[rns]?|korrekte?[rns]?|beste|wahr|correcte?|bonne|juste|exacte?|vraie?"
-    r"|correct[ao]s?|verdader[ao]|cert[ao]|corrett[ao]|giust[ao]|esatt[ao]|juiste?|rätt|riktiga?|oikea|poprawn[ay]|prawidłow[ay]|správn[áýě]"
+    r"|correct[ao]s?|verdader[ao]|cert[ao]|corrett?[ao]s?|giust[ao]|esatt[ao]|juiste?|rätt|riktiga?|oikea|poprawn[ay]|prawidłow[ay]|správn[áýě]"
     r"|helyes|corectă?|σωστή|doğru|benar|tepat|правильн(?:ый|ая|о|а)|верн(?:ый|ая|о)|вірн[аи]й?|đúng|chính xác|الصحيحة?|صحيحة?|صحیح|درست"
     r"|הנכונה|נכונה|सही|সঠিক|சரியான|ถูกต้อง|正确|正確|正しい|对的|옳은|올바른|맞는"
 )
@@ -46,12 +46,12 @@ FINAL = (
 _COPULAS = (
     r"is|are|was|be|being|equals?|would|will|should|must|has|have|to|can only|can|could only|ist|sind|lautet|wäre|heißt|muss|sein|est|sont|sera|serait"
     r"|es|son|sería|será|é|è|sarebbe|sono|zijn|luidt|är|er|on|to|jest|je|az|este|είναι|dir|adalah|ialah|yaitu|это|является|будет|là|هي|هو|است|היא|הוא|है"
-    r"|हैं|হল|হলো|คือ|是|为|為|は|が|은|는|이|가|应该|应当|應該|应|就|则"
+    r"|हैं|হল|হলো|คือ|才?是|为|為|は|が|은|는|이|가|应该|应当|應該|应|就|则"
 )
 _FILLERS = (
     r"therefore|thus|hence|so|clearly|obviously|definitely|simply|most|likely|probably|indeed|then|the|an|my|our|your|its|in|one|only|that"
     r"|given|you|question|this|problem|to|of|for|die|der|das|somit|also|daher|klar|eindeutig|la|le|el|il|los|las|les|lo|l|o|os|donc|bien"
-    r"|pues|entonces|portanto|quindi|het|de|det|den|yang|η|το|που|следующий|такой|под|буквой|номером"
+    r"|pues|entonces|portanto|quindi|het|de|det|den|yang|η|το|που|следующий|такой|под|буквой|номером|[应應该該]?[选選]"
 )
 LINKS = f"{_COPULAS}|{_FILLERS}|{CORRECT}|{ANSWERS}|{OPTIONS}"
 """What may stand between the announcement and the result, beside signs."""
@@ -127,8 +127,8 @@ WEIGHED = (
 )
 """Words with which an option is looked at, not chosen."""
 CHOOSE = (
-    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|leaving|leaves|left with|corresponds to|matches|i'd say|i would say|i'll say|vote for|mark|tick|circle|settle on|i conclude|i believe|i think|my choice"
-    r"|wähle|entscheide mich für|tippe auf|je choisis|je dirais|je pense que c'est|elijo|escojo|elegiría|diría|creo que es|escolho|diria|scelgo|direi|kies|väljer|wybieram|vybírám|választom"
+    r"choose|chose|choosing|select|selecting|selected|pick|picking|opt for|go(?:ing)? (?:for|with)|leaving|leaves|left with|corresponds to|matches|i'd say|i would say|i'll say|vote for|mark|tick|circle|settle on|lean(?:ing)? (?:more )?towards?|i conclude|i believe|i think|my (?:(?:first|top|best) )?choice(?! was)"
+    r"|wähle|entscheide mich für|würde mich für|tendiere zu|tippe auf|je choisis|je dirais|je pense que c'est|elijo|escojo|elegiría|diría|creo que es|escolho|diria|scelgo|direi|kies|väljer|wybieram|vybírám|választom"
     r"|seçiyorum|saya (?:memilih|pilih)|выбираю|вибираю|думаю,? что|tôi chọn|chọn|أختار|选择?|選擇?|应选|應選|故选|選びます|選ぶ"
 )
 """Words with which an option is chosen."""

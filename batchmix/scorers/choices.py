@@ -28,6 +28,7 @@ from batchmix.scorers.contrasts import without_denied
 from batchmix.scorers.fields import field_texts, read_fields
 from batchmix.scorers.letter_forms import AND, ASIAN_AND, CHOSEN, CLOSE, IS, JUNK, ONE, OPEN, OPTION, letter_pattern
 from batchmix.scorers.letter_marks import CAPITAL, MARK, letter_of, marked, readable, same_letter
+from batchmix.scorers.option_verdicts import option_verdicts
 from batchmix.scorers.own_words import own_words
 from batchmix.scorers.settings import Score, ScorerSettings
 from batchmix.scorers.statements import (
@@ -160,6 +161,9 @@ def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
     yield [ReadPlace(match.start(), (match[1],)) for match in _IN_BRACKETS.finditer(text)]
     for places in statements(text, _ANNOUNCED):
         yield [reading for place in places if (reading := _read(place))]
+    options = option_verdicts(text)
+    if options.right:
+        yield [ReadPlace(options.right[0], (options.right[1],))]
     yield [
         ReadPlace(match.start(), (match[1],), _is_concluded(text, match))
         for pattern in CHOSEN
@@ -169,7 +173,7 @@ def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
     if len(text) < _FEW_CHARS and _BROKEN_OFF.search(text):
         return
     head = _HEAD.match(text)
-    if head and len(set(_NAMED_FIRST.findall(text))) > 1:  # as in `Option A: … Option B: …`
+    if head and (options.judged > 1 or len(set(_NAMED_FIRST.findall(text))) > 1):  # as in `Option A: … Option B: …`
         return
     if head and not _DENIED_IN_LINE.match(text, head.end()) and not _DENIED.match(text, head.end()):
         yield [ReadPlace(head.start(), (head[1] or head[2],))]

@@ -52,6 +52,9 @@ _COMPARED = tuple(
         (rf"(?<!\w)(?:all|every(?:thing| \w+))\b{_NO_MARK}{{0,30}}?\s(?:except|but|save)(?: for)?\s{_OPEN}{_OPTION}{_OPEN}({MARK}){_CLOSE}\s(?:is|are|can be|have been|has been)\s(?:clearly\s)?{any_word(WRONG)}", r"\1 is correct"),
         (rf"\A\W*{_OPTION}({MARK})[ \t]?>{{1,2}}[ \t]?{MARK}\W*\Z", r"\1"),
         (rf"\A\W*{_OPTION}{MARK}[ \t]?<{{1,2}}[ \t]?({MARK})\W*\Z", r"\1"),
+        (rf"{MARK}{_CLOSE}\s{_NO_MARK}{{0,80}}?(?:doesn't|does not|isn't|is not){_NO_MARK}{{0,60}}[.;,]\s(?:(?:only|but|while|whereas|and)\s)?{_OPTION}({MARK}){_CLOSE}\s(?:does|is)(?=[.!;]|\s*\Z)", r"\1 is correct"),
+        (rf"{MARK}{_CLOSE}\s(?:looks|seems|appears|sounds|may be|is)\s{_NO_COMMA}{{1,40}},?\s(?:but|yet|though)\s(?:only\s)?{_OPTION}({MARK}){_CLOSE}\s(?:does|is)(?=[.!;]|\s*\Z)", r"\1 is correct"),
+        (rf"{MARK}{_CLOSE}\s(?:{COPULAS}|looks|seems|sounds)\s{_NO_COMMA}{{1,40}},?\s(?:but|yet|though)\s(?:it|that|this)\s(?:(?:does not|doesn't|fails to)\s(?:answer|address)|(?:is not|isn't)\s(?:what|relevant|the question))", "§"),
         (rf"({MARK})[ \t]?比[ \t]?{MARK}[ \t]?(?:更|要|回答得?)?[ \t]?(?:好|优|准确|合适|强|佳)", r"\1 is better"),
     )
 )  # fmt: skip

@@ -58,7 +58,7 @@ DENIES = re.compile(
 SUPPOSES = re.compile(
     r"\b(?:if|unless|might|could|may|maybe|perhaps|possibly|either|between|somewhere|whether|depending)\b"
     r"|\bha[ds] (?:it|the)\b|\bwere (?:it|the)\b|\bwould have\b|\b[i']'?d have\b|(?<!\bi )\bwould\b"
-    r"|(?:\bwould\b|'d\b).*\bbut\b",
+    r"|(?:\bwould\b|'d\b)(?:(?:(?!\bbecause\b).)*|.*,\s)\bbut\b",
     re.IGNORECASE | re.DOTALL,
 )
 """Says that a grade is no verdict but a possibility."""

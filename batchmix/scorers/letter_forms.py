@@ -20,6 +20,7 @@ from batchmix.scorers.answer_words import (
     NOT,
     OPTIONS,
     SUPPOSED,
+    WRONG,
     any_word,
 )
 from batchmix.scorers.late_pattern import late_pattern
@@ -72,6 +73,10 @@ _SUPERLATIVE = (
 )
 CHOSEN = (
     letter_pattern(rf"[→⇒]\s?{OPTION}{OPEN}({CAPITAL}){CLOSE}[.!]?\s*\Z"),
+    letter_pattern(
+        rf"(?<!\w)(?:only|nur|(?:seule?|sólo|solo|somente|apenas|soltanto)(?:\s(?:la|l'|a|le|el|il|o))?)\s{OPTION}{OPEN}({CAPITAL}){CLOSE}"
+        rf"\s(?:is|has|can|gives|contains|meets|describes|makes|ist|hat|est|es|é|è|{FITS})\s(?!(?:[^\W\d]+\s){{0,2}}?{any_word(WRONG)})(?![^\n]{{0,40}}\?)"
+    ),
     letter_pattern(rf"(?:只有|唯有)\s?({CAPITAL})(?![和、与]|项?(?:错|不))"),
     letter_pattern(rf"(?m:^)[^\w\n\ue000-\ue1ff]{{0,3}}{_CHECKED}[ \t]{{0,3}}{OPTION}{OPEN}({CAPITAL})"),
     letter_pattern(

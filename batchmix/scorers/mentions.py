@@ -100,6 +100,10 @@ _OR_BEFORE = _pattern(
     rf"|\b(?:(?:candidates|options|choices|possibilities|possible (?:answers|solutions))(?:\s(?:are|include|were))?(?=[:\s])|one of|between|either|among|any of|zwischen|entweder|entre|soit)(?!\s(?:its|our|my|his|their|those|these)\b|\sthe\s\w+\s(?:\w+\s)?(?:in|of)\b)"
     rf"[:\s]{{1,2}}(?:{_TERM}(?:,\s?|\s))*(?:(?:and|und|et|y|e|&)\s)?{_OPEN})\Z"
 )
+_PORTUGUESE = _pattern(any_word(r"é|são|não|foi|foram|será|seria|uma?|em|ao|do|pelo|ou|os|as|\w+ção"))
+_O = _pattern(r"(?<!\w)o\s")
+_ARTICLE_O = _pattern(r"(?:\A\W*|(?<=\bera\s)|(?<=\beram\s)|(?<=\bser\s)|(?<=\bsido\s)|(?<=\bcom\s))o\s")
+"""The Portuguese article, which is `or` in Spanish and Italian."""
 _SLASHED_BEFORE, _SLASHED_AFTER = (
     _pattern(rf"\W*(?:{_TERM}\s?/\s?)*\W*"),
     _pattern(rf"\W*(?:\s?/\s?{_TERM})*\W*"),
@@ -200,6 +204,9 @@ def _is_asked(before: str, mention: str, after: str) -> bool:
 
 
 def _is_one_of_several(before: str, after: str) -> bool:
+    if _PORTUGUESE.search(f"{before} {after}"):
+        before, after = _O.sub("", before), _O.sub("", after)
+    before = _ARTICLE_O.sub("", before)
     if _OR_AFTER.match(after) or _OR_BEFORE.search(before):
         return True
     if "/" in before + after and _SLASHED_BEFORE.fullmatch(before) and _SLASHED_AFTER.fullmatch(after):

@@ -63,6 +63,10 @@ _NOT_ALONE = re.compile(
 """What makes a number a part of another one: `2π`, `2√3`, `5!`, `3x = …`."""
 
 
+_WON = re.compile(r"\s?[원명개]")
+"""Counters behind a number whose parts Korean puts a space between, as in `3만 5000원`."""
+
+
 class FoundNumber(NamedTuple):
     """A number in a text."""
 
@@ -105,7 +109,7 @@ def _continues(text: str, one: FoundNumber, other: FoundNumber) -> bool:
     if sign not in _LARGE_SIGNS or between.strip(" ") or other.value < 0:
         return False
     is_below = other.value < _LARGE_SIGNS[sign]
-    return is_below and (not between or text[other.end - 1] in _LARGE_SIGNS)
+    return is_below and (not between or text[other.end - 1] in _LARGE_SIGNS or _WON.match(text, other.end) is not None)
 
 
 def _factor(magnitude: re.Match[str]) -> float:

@@ -69,6 +69,8 @@ _ONLY_SUPPOSED = re.compile(
     r"|(?:ist|sind|est-ce|est|es|wie|was|warum|combien|cuánto|quanto)\b.*\?\s*\Z|.*\bwould\b.*\bif\b|if\b.*\bwould\b)",
     re.IGNORECASE | re.DOTALL,
 )
+_FACT = re.compile(r"[;,—]\s(?:but\s)?(?:as it is|in fact|in reality|actually)\b(?=.*\d)", re.IGNORECASE | re.DOTALL)
+"""Stands between what is supposed and what is so."""
 _CANNOT = re.compile(CANNOT, re.IGNORECASE)
 _BROKEN_OFF = re.compile(
     r"(?:[+×*÷/=:：(]|(?<!\.)[–-]|[^\W\d][,，、]|其中|所以|因此|以及"
@@ -96,9 +98,17 @@ def main_clauses(text: str) -> str:
 
 def asserted(text: str) -> str:
     """Return a text without sentences that ask or suppose, and unless nothing is left then, without checks and sources."""
-    sentences = [one for one in _SENTENCE.findall(_SOURCE.sub("", text)) if not _ONLY_SUPPOSED.match(one)]
+    sentences = [_without_supposed(one) for one in _SENTENCE.findall(_SOURCE.sub("", text))]
     unchecked = "".join(one for one in sentences if not _CHECK.match(one))
     return unchecked if any(map(str.isalnum, unchecked)) else "".join(sentences)
+
+
+def _without_supposed(sentence: str) -> str:
+    """Return a sentence, or of one that asks or supposes, only what it says is so."""
+    if not _ONLY_SUPPOSED.match(sentence):
+        return sentence
+    fact = _FACT.search(sentence)
+    return sentence[fact.end() :] if fact else ""
 
 
 def gives_up(text: str) -> bool:

@@ -32,10 +32,12 @@ _CHINESE = re.compile(
     r"(?:(?<![\u4e00-\u9fff])|(?<=[是为為有共]))[负負]?([〇零一二三四五六七八九两十百千万萬億亿]+)(?=[个個名人元円歳岁%年本匹枚只件]?(?:[\s.,)!]|\Z|です|。))"
 )
 _COUNTED = re.compile(
-    r"([一二三四五六七八九两]?[十百千万][一二三四五六七八九十百千万]*)[岁歳个個名元円块天本只件](?=\W*\Z)"
+    r"([一二三四五六七八九两]?[十百千万][一二三四五六七八九十百千万]*)[岁歳个個名人元円块天本只件枚匹冊台]"
+    r"(?=(?:です|でした|だ|になります|あります|います)?\W*\Z)"
 )
+_THERE_ARE = "were|waren|war|gibt|gab|étaient|était|avait|eran|hay|había|erano|há|havia|eram|foram"
 _SAID = re.compile(
-    rf".*{any_word(COPULAS)}\s(?:{any_word('also|thus|therefore|donc|quindi|portanto')}\s)?((?:[^\W\d]+\s){{0,2}}[^\W\d]+)\W*\Z",
+    rf".*{any_word(f'{COPULAS}|{_THERE_ARE}')}\s(?:{any_word('also|thus|therefore|donc|quindi|portanto')}\s)?((?:[^\W\d]+\s){{0,2}}[^\W\d]+)\W*\Z",
     re.DOTALL | re.IGNORECASE,
 )
 _CHINESE_DIGITS = {**{digit: value for value, digit in enumerate("〇一二三四五六七八九")}, "零": 0, "两": 2}

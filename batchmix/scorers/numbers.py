@@ -126,12 +126,13 @@ def given_number(text: str, take: str, *, is_cut_off: bool = False) -> Found[flo
     if fields := field_texts(answered_text(text)):
         return read_fields(fields, lambda field: given_number(field, take))
     try:
-        text = asserted(own_words(final_text(text)))
+        whole = final_text(text)
+        text = asserted(own_words(whole))
     except RefusedTextError as error:
         return Found(None, str(error), is_unclear=is_cut_off)
     if _FACTORIAL.fullmatch(text):
         return Found(None, "a factorial, or a number")
-    found = settled(text, _levels(text, take, is_cut_off=is_cut_off), _same)
+    found = settled(text, _levels(text, take, whole if is_cut_off else ""), _same)
     if found:
         return found
     if is_cut_off:
@@ -143,16 +144,17 @@ def _same(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=_ROUNDING)
 
 
-def _levels(text: str, take: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[float]]]:
-    is_cut_off = is_cut_off or is_broken_off(text)
+def _levels(text: str, take: str, cut_off: str) -> Iterator[list[ReadPlace[float]]]:
+    """Yield the readings of what an answer asserts. `cut_off` is all of it if it was cut off, checks included."""
+    cut_off = cut_off or (text if is_broken_off(text) else "")
+    is_cut_off = bool(cut_off)
     if not is_cut_off:
         yield _whole(text)
-    ends = [len(text.rstrip())] if is_cut_off else []
     for places in statements(text, ANSWER):
         yield [
             ReadPlace(place.start, values, place.is_final)
             for place in places
-            if (values := _stated(place, is_cut_off=bool(ends and _touches(place, text))))
+            if (values := _stated(place, is_cut_off=is_cut_off and _touches(place, cut_off)))
         ]
     if is_cut_off:
         return

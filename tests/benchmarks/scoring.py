@@ -36,6 +36,7 @@ FILES = (
     CORPORA / "text_answers.jsonl",
     CORPORA / "structured_answers.jsonl",
     CORPORA / "led_astray.jsonl",
+    CORPORA / "settled_answers.jsonl",
     CORPORA / "labelled_verdicts.jsonl",
     CORPORA / "more_verdicts.jsonl",
 )

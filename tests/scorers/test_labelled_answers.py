@@ -10,12 +10,16 @@ import pytest
 from batchmix.scorers.choices import Choice
 from batchmix.scorers.numbers import Number
 from batchmix.scorers.settings import ScorerSettings
-from tests.benchmarks.scoring import FILES, Verdict, broken_promises, verdicts
+from tests.benchmarks.scoring import CORPORA, FILES, Verdict, broken_promises, verdicts
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_scorers_agree_with_the_labels(path: Path) -> None:
     assert broken_promises(verdicts(path)) == []
+
+
+def test_no_settled_answer_is_read_otherwise_again() -> None:
+    assert [verdict.text for verdict in verdicts(CORPORA / "settled_answers.jsonl") if not verdict.agrees] == []
 
 
 def test_a_broken_promise_is_told() -> None:
@@ -33,7 +37,7 @@ def test_a_broken_promise_is_told() -> None:
     [
         *["[", "{", "1,", "((A", "-", "```\n", "1.234,", "1/", "1 ", "answer is ", "A ", "(A) ", "A, ", "answer: ", "is "],
         *["\\boxed{", "\\boxed{1}", "<answer>", '"answer": "', "####", "#### 1\n", " ", "\n", "not ", "B is ", "wait, no. "],
-        *["A) x\n", "\\frac{1}{2}", "1.", "123 456 ", "2^", "1e5", "1万", "one hundred and ", "一二三百千", "x = ", "1(", "$"],
+        *["A) x\n", "A. Wrong – x\n", "A is x, but ", "\\frac{1}{2}", "1.", "123 456 ", "2^", "1e5", "1万", "one hundred and ", "一二三百千", "x = ", "1(", "$"],
         *["1 x 10^", "5 ± ", "3 to ", "1:", "½", "10⁵", "<think>", "</think>", '"', "-1", "a-", "_", "\\", "\\(", "**1** "],
     ],
 )  # fmt: skip
