@@ -168,7 +168,7 @@ def test_the_readme_is_short_and_its_two_commands_are_found() -> None:
     lines = [line for block in blocks(page("README.md"), "sh") for line in block.splitlines()]
     first = [next(line for line in lines if text in line) for text in ("jobs/quickstart.toml", "pytest")]
     assert first[0].endswith(".venv/bin/batchmix run jobs/quickstart.toml")
-    assert first[1].endswith(".venv/bin/pytest -q -n 3")
+    assert first[1].endswith(".venv/bin/pytest -q -n 4")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
