@@ -40,13 +40,11 @@ def _total_lines(view: View) -> list[str]:
     for status in (Status.OK, Status.FAILED, Status.REJECTED):
         count = getattr(totals, status)
         if count or status == Status.OK:
-            lines.append(
-                summary_row("answered" if status == Status.OK else status, f"{count:,} of {view.run.results:,}")
-            )
+            lines.append(summary_row("answered" if status == Status.OK else status, f"{count:,} of {view.asked:,}"))
     if totals.reused:
         lines.append(summary_row("reused", f"{counted(totals.reused, 'answer')} reused at no cost"))
     if view.unanswered:
-        lines.append(summary_row("unanswered", f"{view.unanswered:,}"))
+        lines.append(summary_row("left out" if view.is_finished else "unanswered", f"{view.unanswered:,}"))
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
         lines.append(
             summary_row("", f"{example.count:,} {kind}, such as row {example.row}: {short_message(example.message)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -17,15 +19,16 @@ from batchmix.scorers.indirect import Judge
 if TYPE_CHECKING:
     from batchmix.comparison.verdicts import Comparison
 
-AlarmKind = Literal["missed", "worse", "not compared", "trend"]
+AlarmKind = Literal["incomplete", "missed", "worse", "not compared", "trend"]
 
 
 class Alarm(msgspec.Struct, frozen=True):
     """A reason why a run does not pass."""
 
     kind: AlarmKind
-    """`missed` (a threshold), `worse`, `not compared`, or `trend` (over several runs)."""
+    """`incomplete`, `missed` (a threshold), `worse`, `not compared`, or `trend` (over several runs)."""
     model: str
+    """The model. Empty if the alarm is about the whole run."""
     metric: str
     scorer: str
     """The name of the scorer. Empty if the metric does not come from a scorer, or if several do."""
@@ -33,6 +36,19 @@ class Alarm(msgspec.Struct, frozen=True):
     """The column and its value if the alarm is about a group of rows. Empty for all rows."""
     text: str
     """What is wrong, in words. It begins with the name of the model."""
+
+
+def run_alarms(folder: Path, metrics: Metrics) -> list[Alarm]:
+    """Return why a run does not pass by itself: results that are missing, and thresholds that it misses."""
+    return [*_incomplete(folder, metrics), *missed_thresholds(metrics)]
+
+
+def _incomplete(folder: Path, metrics: Metrics) -> Iterator[Alarm]:
+    if missing := metrics.missing:
+        are = "is" if missing == 1 else "are"
+        count = f"{missing:,} of {counted(metrics.results + missing, 'result')} {are} missing"
+        command = shlex.join(["batchmix", "resume", str(folder)])
+        yield Alarm("incomplete", "", "", "", {}, f"{count}: the run is not finished; go on with {command}")
 
 
 def missed_thresholds(metrics: Metrics) -> list[Alarm]:

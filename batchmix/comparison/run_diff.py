@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from batchmix.comparison.alarms import Alarm, comparison_alarms, missed_thresholds
+from batchmix.comparison.alarms import Alarm, comparison_alarms, run_alarms
 from batchmix.comparison.drifts import Drifts
 from batchmix.comparison.judged_pairs import judged_pairs
 from batchmix.comparison.matching import Match, matched
@@ -82,7 +82,7 @@ class Diff(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether every guarded metric was compared and none is worse, and no threshold is missed."""
+        """Whether the later run is finished and meets its thresholds, and no guarded metric is worse or untested."""
         return not self.alarms
 
     @property
@@ -172,7 +172,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
     whole = [compared for compared in [*tested, *_gone(match, old)] if not compared.group]
     shown = tuple(compared for compared in whole if compared.paired or compared.verdict)
     groups = tuple(compared for compared in tested if compared.group)
-    missed = missed_thresholds(new.metrics)
+    found = run_alarms(after, new.metrics)
     changed = [one for pair in pairs for one in rewritten(pair, old, new)]
     return Diff(
         before=str(before),
@@ -183,7 +183,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
         unpaired=sum(pair.unpaired for pair in pairs),
         left_out=(*match.left_out, *other_row_notes(pairs), *left_out_groups(groups)),
         comparisons=shown,
-        missed=tuple(alarm.text for alarm in missed),
+        missed=tuple(alarm.text for alarm in found if alarm.kind == "missed"),
         moved=tuple(sorted(scores.changes, key=lambda change: (change.after - change.before, change.row))),
         groups=groups,
         level=level,
@@ -193,7 +193,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
         request_changes=tuple(request_changes(old, new, pairs)),
         rewritten=tuple(changed[:_MAX_REWRITTEN]),
         rewritten_count=len(changed),
-        alarms=(*missed, *comparison_alarms([*shown, *groups])),
+        alarms=(*found, *comparison_alarms([*shown, *groups])),
     )
 
 
@@ -210,7 +210,7 @@ def compare_judged_pairs(folder: Path, metrics: Metrics, level: float = LEVEL) -
     pairs = list(judged_pairs(new, new.models))
     tested = list(with_verdicts(pairs, settings.all_guards, settings.min_paired, level))
     groups = tuple(one for one in tested if one.group)
-    missed = missed_thresholds(new.metrics)
+    found = run_alarms(folder, new.metrics)
     return Diff(
         before=", ".join(str(folder.resolve().parent / opponent) for opponent in opponents),
         after=str(folder),
@@ -219,12 +219,12 @@ def compare_judged_pairs(folder: Path, metrics: Metrics, level: float = LEVEL) -
         unpaired=0,
         left_out=tuple(left_out_groups(groups)),
         comparisons=tuple(one for one in tested if not one.group),
-        missed=tuple(alarm.text for alarm in missed),
+        missed=tuple(alarm.text for alarm in found if alarm.kind == "missed"),
         moved=(),
         groups=groups,
         level=level,
         paired_by="row" if new.is_numbered else "custom_id",
-        alarms=(*missed, *comparison_alarms(tested)),
+        alarms=(*found, *comparison_alarms(tested)),
     )
 
 

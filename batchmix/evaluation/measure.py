@@ -94,6 +94,7 @@ class Metrics(msgspec.Struct, frozen=True):
     started_at: str
     evaluated_at: str
     complete: bool
+    """Whether the run has each result that was asked for. A try leaves results out on purpose."""
     results: int
     settings: Eval = msgspec.field(name="asked")
     """The `[eval]` with which the run was evaluated."""
@@ -102,6 +103,8 @@ class Metrics(msgspec.Struct, frozen=True):
     judges: tuple[JudgeUsage, ...] = ()
     left_out: tuple[str, ...] = ()
     """The models of the job that a try left out. There is no verdict on them."""
+    missing: int = 0
+    """The number of results that were asked for and are not there."""
     code: dict[str, str] = {}
     """A digest of the code of each scorer that is the user's own function, by its name."""
     version: int = 1
@@ -156,13 +159,14 @@ def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> M
         name=run.name,
         started_at=run.starts[0].at if run.starts else "",
         evaluated_at=now_text(),
-        complete=results.count == run.results,
+        complete=run.is_ended_try or results.count == run.results,
         results=results.count,
         settings=settings,
         models=models,
         scores=tuple(_score_metrics(settings, results, layout)) if settings.scorers else (),
         judges=judges,
         left_out=tuple(name for name in run.models if name not in measured),
+        missing=0 if run.is_ended_try else max(0, run.results - results.count),
     )
 
 

@@ -14,18 +14,18 @@ _MAX_MESSAGE = 240
 
 def headline(view: View) -> str:
     """Return whether a run is finished."""
-    if view.unanswered:
+    if not view.is_finished:
         return "not finished"
-    return "finished" if view.totals.ok == view.run.results else "finished, some rows have no answer"
+    return "finished" if view.totals.ok == view.asked else "finished, some rows have no answer"
 
 
 def state_of(view: View) -> str:
     """Return whether a run is running, finished or stopped, and why it stopped."""
     if view.holder is not None:
         return f"running ({view.holder})"
-    if not view.unanswered:
-        return headline(view)
     last = view.run.starts[-1] if view.run.starts else None
+    if view.is_finished and not (view.unanswered and last and last.reason):  # a canary says that it was only that
+        return headline(view)
     if last is None or last.ended_at is None:
         return "not finished; the last process was killed; the same command resumes it"
     reason = f": {last.reason}" if last.reason else ""

@@ -19,6 +19,7 @@ from batchmix.store.run_folder import Layout
 from batchmix.verdict.outcome import Evaluation
 from batchmix.verdict.verdict_file import ScoreTrend
 
+_COMPLETE = "the run is complete"
 _Key = tuple[str, str, str, tuple[tuple[str, str | None], ...]]
 
 
@@ -31,7 +32,7 @@ class Check(msgspec.Struct, frozen=True):
     failure: str = ""
     """Why the run does not fulfil it, in words. Empty if it does."""
     kind: str = ""
-    """The kind of failure: `missed`, `worse`, `not compared`, `trend`, `rows` or `stopped`."""
+    """The kind of failure: `incomplete`, `missed`, `worse`, `not compared`, `trend`, `rows` or `stopped`."""
 
 
 class CheckedRun(msgspec.Struct, frozen=True):
@@ -94,7 +95,7 @@ def compared_run_checks(diff: Diff) -> CheckedRun:
 
 def stopped_check(why: str) -> Check:
     """Return the check that a run fails because it, or its evaluation, was stopped."""
-    return Check("", "the run is complete", why, "stopped")
+    return Check("", _COMPLETE, why, "stopped")
 
 
 def answered_check(unanswered: int) -> Check:
@@ -150,4 +151,5 @@ def _further(alarms: Iterable[Alarm], diff: Diff | None) -> Iterator[Check]:
         if alarm.kind == "not compared" and alarm.model in untested:
             continue
         what = named_metric(alarm.metric, alarm.scorer) if alarm.metric else alarm.kind
-        yield Check(alarm.model, f"{alarm.kind}: {what}", alarm.text, alarm.kind)
+        name = _COMPLETE if alarm.kind == "incomplete" else f"{alarm.kind}: {what}"
+        yield Check(alarm.model, name, alarm.text, alarm.kind)

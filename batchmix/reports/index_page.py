@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from batchmix.comparison.alarms import missed_thresholds
+from batchmix.comparison.alarms import run_alarms
 from batchmix.comparison.metric_text import named_metric
 from batchmix.engine import reader
 from batchmix.errors import RunError
@@ -197,7 +197,7 @@ def _alarms(one: PastRun) -> list[str]:
     verdict = one.valid_verdict
     return [
         f"{alarm.kind.capitalize()}: {alarm.text}"
-        for alarm in (verdict.alarms if verdict else missed_thresholds(one.metrics))
+        for alarm in (verdict.alarms if verdict else run_alarms(one.folder, one.metrics))
     ]
 
 

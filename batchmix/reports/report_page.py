@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.comparison.alarms import Alarm, missed_thresholds
+from batchmix.comparison.alarms import Alarm, run_alarms
 from batchmix.comparison.metric_text import least_found
 from batchmix.comparison.run_diff import Diff, compare_judged_pairs, compare_runs
 from batchmix.comparison.verdicts import LEVEL
@@ -67,7 +67,7 @@ def _values(layout: Layout, baseline: Path | None) -> dict[str, Any]:
     past = _until(view, past_runs(folder.resolve().parent, metrics.name))
     verdict = next((one.valid_verdict for one in past if one.folder.resolve() == folder.resolve()), None)
     compared = _compared(folder, metrics, baseline, verdict)
-    alarms = _alarms(metrics, verdict, compared)
+    alarms = _alarms(folder, metrics, verdict, compared)
     times = panels.read_response_times(folder, view.run)
     return {
         "name": clean(metrics.name, 100),
@@ -119,10 +119,10 @@ def _compared(folder: Path, metrics: Metrics, baseline: Path | None, verdict: Ve
     return compare_runs(baseline, folder, level=level_of(Layout(folder), baseline))
 
 
-def _alarms(metrics: Metrics, verdict: Verdict | None, compared: Diff | None) -> list[Alarm]:
+def _alarms(folder: Path, metrics: Metrics, verdict: Verdict | None, compared: Diff | None) -> list[Alarm]:
     """Return why the run does not pass: by this comparison, by its thresholds, and by its trends."""
     trends = [alarm for alarm in verdict.alarms if alarm.kind == "trend"] if verdict else []
-    return [*(compared.alarms if compared else missed_thresholds(metrics)), *trends]
+    return [*(compared.alarms if compared else run_alarms(folder, metrics)), *trends]
 
 
 def _alarm_text(alarm: Alarm) -> str:
@@ -174,14 +174,14 @@ def _verdict_tiles(compared: Diff | None, alarms: Sequence[Alarm]) -> Iterator[d
     note = (
         f"{guarded.count('worse'):,} worse, {guarded.count('not compared'):,} not compared of {len(guarded):,} guarded"
     )
-    yield _tile("Alarms", f"{len(alarms):,}", note if compared else "missed thresholds", tone)
+    yield _tile("Alarms", f"{len(alarms):,}", note if compared else "of this run by itself", tone)
 
 
 def _tiles(view: View, metrics: Metrics, times: panels.ResponseTimes) -> Iterator[dict[str, str]]:
     """Yield the tiles at the top of the page, which show the main figures."""
     totals, timeline = view.totals, times.timeline
     unanswered = totals.failed + totals.rejected
-    yield _tile("Answered", f"{totals.ok:,}", f"of {view.run.results:,}; {unanswered:,} without an answer")
+    yield _tile("Answered", f"{totals.ok:,}", f"of {view.asked:,}; {unanswered:,} without an answer")
     judged = [one.cost_usd for one in metrics.judges if one.cost_usd is not None]
     if totals.cost_usd is not None or judged:
         spent = sum([totals.cost_usd or 0.0, *judged])

@@ -125,6 +125,11 @@ class RunFile(msgspec.Struct):
         return bool(self.starts) and self.starts[-1].is_try
 
     @property
+    def is_ended_try(self) -> bool:
+        """Whether the last start was a try that ended by itself. What it left out was not asked for."""
+        return self.is_try and self.starts[-1].exit_code in {0, 1}
+
+    @property
     def is_scheduled(self) -> bool:
         """Whether the scheduler started the run, or may have: older versions of batchmix did not record it."""
         return any(start.scheduled is not False for start in self.starts)

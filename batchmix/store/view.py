@@ -56,6 +56,16 @@ class View(msgspec.Struct):
         return max(0, self.run.results - self.totals.finished)
 
     @property
+    def asked(self) -> int:
+        """The number of results that were asked for: those of the whole run, or of a try that ended by itself."""
+        return self.totals.finished if self.run.is_ended_try else self.run.results
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is each result that was asked for."""
+        return self.totals.finished >= self.asked
+
+    @property
     def surplus_answers(self) -> int:
         """How often the provider sent more than one response to a request, summed over all starts."""
         return sum(start.surplus_answers for start in self.run.starts)

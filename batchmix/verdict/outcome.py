@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.comparison.alarms import Alarm, missed_thresholds
+from batchmix.comparison.alarms import Alarm, run_alarms
 from batchmix.comparison.run_diff import Diff, compare_judged_pairs, compare_runs
 from batchmix.engine import reader
 from batchmix.engine.prepare import Options
@@ -81,15 +81,15 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether no threshold is missed, and every guarded metric could be compared, and is not worse or falling."""
+        """Whether the run is finished, meets its thresholds, and each guarded metric was compared and is not worse."""
         return self.verdict.passed
 
     @property
     def may_be_accepted(self) -> bool:
         """Whether there are alarms that end once the run is the new baseline. A try can't be one."""
         run = Layout(self.folder).read_run()
-        compared = any(alarm.kind != "missed" for alarm in self.alarms)
-        return compared and run is not None and not run.is_try
+        compared = any(alarm.kind not in {"incomplete", "missed"} for alarm in self.alarms)
+        return compared and self.metrics.complete and run is not None and not run.is_try
 
     def _repr_html_(self) -> str:
         """Return the evaluation as HTML, which a notebook shows at the end of a cell."""
@@ -167,11 +167,11 @@ def evaluated(prepared: PreparedEvaluation) -> Evaluation:
     earlier = baseline.folder(root) if baseline else None
     level = comparison_level(job)
     compared = compare_runs(earlier, root, level=level) if earlier else compare_judged_pairs(root, metrics, level)
-    missed = missed_thresholds(metrics)
     verdict = verdict_on(layout, job, metrics, baseline, compared)
+    missed = tuple(alarm.text for alarm in verdict.alarms if alarm.kind == "missed")
     write_verdict(layout, verdict)
     write_history(root.resolve().parent, layout.file_mode)
-    return Evaluation(root, metrics, tuple(alarm.text for alarm in missed), compared, verdict)
+    return Evaluation(root, metrics, missed, compared, verdict)
 
 
 def verdict_on(
@@ -182,7 +182,7 @@ def verdict_on(
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
     settings, comparisons = job.eval or Eval(), (*compared.comparisons, *compared.groups) if compared else ()
-    alarms = compared.alarms if compared else tuple(missed_thresholds(metrics))
+    alarms = compared.alarms if compared else tuple(run_alarms(layout.root, metrics))
     verdict = Verdict(
         passed=not alarms,
         alarms=alarms,
