@@ -168,7 +168,9 @@ def _levels(text: str, *, is_cut_off: bool) -> Iterator[list[ReadPlace[str]]]:
         ReadPlace(match.start(), (match[1],), _is_concluded(text, match))
         for pattern in CHOSEN
         for match in pattern.finditer(text)
-        if _is_meant(text, match) and not (is_cut_off and match.end(1) == len(text))
+        if match.start(1) not in options.repeated
+        and _is_meant(text, match)
+        and not (is_cut_off and match.end(1) == len(text))
     ]
     if len(text) < _FEW_CHARS and _BROKEN_OFF.search(text):
         return
