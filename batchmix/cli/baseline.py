@@ -17,10 +17,11 @@ from batchmix.errors import RunError
 @click.option("--clear", is_flag=True, help="Take the pin off the job of this run.")
 @verbose_option
 def command(folder: Path, **options: Any) -> int:
-    """Pin a run as the baseline of its job: from now on, its runs are compared with this one.
+    """Pin a run as the baseline of its job: its later runs are compared with this one, until one is better.
 
     This accepts the level of a run, such as after a change that was meant. The pin is kept in baselines.json, beside
     the run folders. It goes before the earlier run that eval.against would choose, but not before one that it names.
+    Once a good run is significantly better than the pinned one, eval.against chooses again, from that run on.
 
     \b
     Examples:

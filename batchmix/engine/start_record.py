@@ -14,7 +14,7 @@ from batchmix.engine.run_status import RunStatus
 from batchmix.engine.signals import SignalExit
 from batchmix.errors import BatchmixError, NoSpace
 from batchmix.store.answer_totals import AnswerTotals
-from batchmix.store.run_folder import Start, start_text
+from batchmix.store.run_folder import Start, precise_now_text
 from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class StartRecord:
         self._run_status = run_status
         options = prepared.options
         self._start = Start(
-            start_text(), os.getpid(), socket.gethostname(), scheduled=options.scheduled, is_try=options.is_try
+            precise_now_text(), os.getpid(), socket.gethostname(), scheduled=options.scheduled, is_try=options.is_try
         )
 
     def begin(self) -> None:

@@ -20,7 +20,7 @@ from batchmix.job.guards import LATENCY_POINTS, Guard, guarded
 from batchmix.statistics.metrics import Bools, Estimate, Floats, Ints, estimate, percentiles
 from batchmix.statistics.sample_metrics import majority_at, pass_all, pass_at
 from batchmix.store.filesystem import replace_file
-from batchmix.store.run_folder import Layout, now_text
+from batchmix.store.run_folder import Layout, precise_now_text
 
 _FIELDS = (*DESIGN_FIELDS, "ok", "refused", "empty", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
@@ -158,7 +158,7 @@ def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> M
     return Metrics(
         name=run.name,
         started_at=run.starts[0].at if run.starts else "",
-        evaluated_at=now_text(),
+        evaluated_at=precise_now_text(),
         complete=run.is_ended_try or results.count == run.results,
         results=results.count,
         settings=settings,

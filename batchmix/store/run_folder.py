@@ -288,8 +288,8 @@ def now_text() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def start_text() -> str:
-    """Return the current time as that of a start, in milliseconds: runs are in the order in which they began."""
+def precise_now_text() -> str:
+    """Return the current time in milliseconds, for what is put in order by it, such as starts and evaluations."""
     return text_of_ms(int(time.time() * 1000))
 
 

@@ -1,7 +1,9 @@
 """Chooses the run that a run is compared with: its baseline, as `eval.against` says, or a run that the user has pinned.
 
 The default among nights is the last good one. A night with failures, or one that alarmed, is never the measure of the
-next: so a lasting fall alarms until it is over, or until `batchmix baseline` accepts it.
+next: so a lasting fall alarms until it is over, or until `batchmix baseline` accepts it. A pinned run is overtaken by
+the first good run that is significantly better. Otherwise, once a fall was accepted, the nights that follow could rise
+and fall back to that level unseen.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -44,11 +47,16 @@ def baseline_of(root: Path, job: CheckedJob) -> Baseline | None:
     home = root.resolve().parent
     if (path := named_run(settings.against)) is not None:
         return Baseline(shown_run(_evaluated_run(path, "eval.against"), home), "path")
-    if pinned := _pinned(root, run):
+    earlier = earlier_runs(root, run)
+    if (pinned := _pinned(root, run)) is None:
+        return None if settings.against is None else _chosen(root, run, job, settings.against, earlier)
+    better = _better_run(pinned, earlier, job)
+    if better is None:
         return Baseline(shown_run(pinned, home), "pinned")
-    if settings.against is None:
-        return None
-    return _chosen(root, run, job, settings.against)
+    since = [past for past in earlier if past.started_at >= better.started_at]
+    chosen = _chosen(root, run, job, settings.against or "last-good", since)
+    note = f"{better.folder.name} was significantly better than the pinned {pinned.name}"
+    return msgspec.structs.replace(chosen, note="; ".join(filter(None, (note, chosen.note))))
 
 
 def judged_against(root: Path, job: CheckedJob) -> Path | None:
@@ -62,10 +70,11 @@ def judged_against(root: Path, job: CheckedJob) -> Path | None:
         return None
     if (path := named_run(settings.against)) is not None:
         return _evaluated_run(path, "eval.against")
-    if pinned := _pinned(root, run):
+    earlier = earlier_runs(root, run)
+    if (pinned := _pinned(root, run)) and _better_run(pinned, earlier, job) is None:
         return pinned
     is_good = _is_no_try if settings.against == "previous" else lambda past: not why_not_good(past, job)
-    return next((past.folder for past in reversed(earlier_runs(root, run)) if is_good(past)), None)
+    return next((past.folder for past in reversed(earlier) if is_good(past)), None)
 
 
 def _is_no_try(past: PastRun) -> bool:
@@ -139,10 +148,25 @@ def _pinned(root: Path, run: RunFile) -> Path | None:
     return None if later else folder
 
 
-def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str) -> Baseline:
-    """Return the baseline among the earlier runs of the job, the latest that will do."""
+def _better_run(pinned: Path, earlier: Sequence[PastRun], job: CheckedJob) -> PastRun | None:
+    """Return the first good run that was found to be better than the pinned one since that was pinned."""
+    since = read_pins(pinned.parent, job.name).since
+    return next((past for past in earlier if _is_better(past, pinned, since) and not why_not_good(past, job)), None)
+
+
+def _is_better(past: PastRun, pinned: Path, since: str) -> bool:
+    """Return whether the verdict on a run, since that time, is that a guarded score is better than in a pinned run."""
+    verdict = past.verdict
+    if verdict is None or verdict.baseline is None or verdict.evaluated_at < since:
+        return False
+    if verdict.baseline.how != "pinned" or verdict.baseline.folder(past.folder) != pinned:
+        return False
+    return any((one.metric, one.verdict, one.group) == ("score", "better", {}) for one in verdict.comparisons)
+
+
+def _chosen(root: Path, run: RunFile, job: CheckedJob, against: str, earlier: Sequence[PastRun]) -> Baseline:
+    """Return the baseline among earlier runs of the job, the latest that will do."""
     home = root.resolve().parent
-    earlier = earlier_runs(root, run)
     if against == "previous":
         last = next((past for past in reversed(earlier) if not past.run.is_try), None)
         if last is None:

@@ -1,7 +1,7 @@
 """Keeps the runs that a user has pinned as baselines in `baselines.json`, beside the run folders.
 
-A pinned run is the baseline of its job until the pin is taken off. That it was pinned stays on record: from then on its
-level was the accepted one.
+A pinned run is the baseline of its job until a later run is better, or the pin is taken off. That it was pinned stays
+on record: from then on its level was the accepted one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from batchmix.errors import RunError
 from batchmix.formats.text import json_file
 from batchmix.store.filesystem import PRIVATE, is_ours, replace_file
+from batchmix.store.run_folder import precise_now_text
 
 FILE = "baselines.json"
 _VERSION = 1
@@ -24,6 +25,8 @@ class Pins(msgspec.Struct):
 
     pinned: str | None = None
     """The run that is pinned now, as a path relative to the folder of the run folders. None if none is."""
+    since: str = ""
+    """When it was pinned. Only a run that is evaluated after that can take its place."""
     accepted: list[str] = []
     """All runs that ever were pinned, the latest last."""
 
@@ -63,7 +66,7 @@ def pin(root: Path, name: str, run: str | None, mode: int = PRIVATE) -> str | No
         raise RunError(f"{path}: was not written by batchmix; move it away")
     content = _read(path)
     pins = content.jobs.setdefault(name, Pins())
-    before, pins.pinned = pins.pinned, run
+    before, pins.pinned, pins.since = pins.pinned, run, precise_now_text()
     if run is not None:
         pins.accepted = [*(one for one in pins.accepted if one != run), run]
     replace_file(path, json_file(msgspec.to_builtins(content)), mode)

@@ -92,7 +92,7 @@ def test_a_signal_between_start_and_sending_is_recorded(tmp_path: Path) -> None:
     assert (start["exit_code"], start["reason"]) == (129, "interrupted by SIGHUP")
 
 
-@pytest.mark.parametrize("broken", ["read_view", "start_text"])
+@pytest.mark.parametrize("broken", ["read_view", "precise_now_text"])
 def test_an_error_at_the_end_does_not_hide_why_a_run_ended(
     broken: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,27 @@ def test_a_lasting_fall_alarms_every_night_until_it_is_accepted(nights: Nights) 
     assert compared_with(nights.night("2026-01-06", right=12)) == "2026-01-05"
 
 
+def test_an_accepted_fall_is_the_baseline_only_until_a_night_is_better(nights: Nights) -> None:
+    home = nights.root / "nights"
+    nights.night("2026-01-01")
+    nights.night("2026-01-02", right=0)
+    pin(home, "bench", "2026-01-02")
+    recovered = nights.night("2026-01-03")
+    assert (compared_with(recovered), recovered.passed) == ("2026-01-02", True)
+    fallen = nights.night("2026-01-04", right=0)
+    assert (compared_with(fallen), fallen.passed) == ("2026-01-03", False)
+    assert fallen.baseline is not None
+    assert fallen.baseline.shown == (
+        "baseline: 2026-01-03 (last-good); 2026-01-03 was significantly better than the pinned 2026-01-02"
+    )
+    pin(home, "bench", None)
+    assert compared_with(nights.judge()) == "2026-01-03"
+    pin(home, "bench", "2026-01-02")  # pinned anew, it is the baseline again
+    assert compared_with(nights.judge()) == "2026-01-02"
+    del nights.settings["eval"]["against"]
+    assert compared_with(nights.judge()) == "2026-01-02"
+
+
 def test_a_try_a_run_by_hand_and_a_night_with_failures_are_no_baseline(nights: Nights) -> None:
     nights.night("2026-01-01")
     nights.night("2026-01-02", scheduled=False)
