@@ -207,7 +207,10 @@ def cluster_lines(root: Path, pairs: int, draw: np.random.Generator) -> Iterator
 
 
 def pace_lines(root: Path, pairs: int, draw: np.random.Generator) -> Iterator[Line]:
-    guards = [{"metric": metric} for metric in ("latency_s", "latency_p50", "latency_p90")]
+    guards = [
+        {"no_worse_by": 1.0},  # the stand-in's answers are all wrong, which is not compared otherwise
+        *({"metric": metric} for metric in ("latency_s", "latency_p50", "latency_p90")),
+    ]
     runs = two_runs(root, "paced", guards=guards)
     yield Line(
         "all 10 % slower: alarms",
