@@ -138,6 +138,26 @@ def _shown(comparison: Comparison) -> str:
     return f"{what} {comparison.paired.difference:+.3g}" if comparison.paired else what
 
 
+def _compared(
+    pairs: list[ModelPairs], scores: _Scores, match: Match, runs: tuple[ComparedRun, ComparedRun]
+) -> list[Comparison]:
+    """Return the comparison of each metric, also of those that can't be compared, and of judged pairs in groups."""
+    old, new = runs
+    settings = new.metrics.settings
+    drifts = Drifts(pairs, old, new, {guard.metric for guard in settings.all_guards})
+    comparisons: list[Comparison] = []
+    for pair in pairs:
+        comparisons += scores.comparisons[pair.model]
+        comparisons += [*drifts.of(pair.model), *_of_scorers(pair.model, match.other_scorers)]
+    comparisons += _untested(match.only_after, [*match.scorers, *match.other_scorers])
+    models = [*match.models, *match.only_after]
+    guards = [guard for guard in settings.all_guards if guard.model not in new.metrics.left_out]
+    comparisons += without_comparison(
+        comparisons, guards, [scorer.name for scorer in settings.scorers if not scorer.compares], models
+    )
+    return [*comparisons, *judged_pairs(new, models)]
+
+
 def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, level: float = LEVEL) -> Diff:
     """Compare two runs, with all tests together at a significance level.
 
@@ -156,18 +176,7 @@ def compare_runs(before: Path, after: Path, pairing: Pairing | None = None, leve
     for scorer in match.scorers:
         scores.add(scorer, old, new)
     settings = new.metrics.settings
-    drifts = Drifts(pairs, old, new, {guard.metric for guard in settings.all_guards})
-    comparisons: list[Comparison] = []
-    for pair in pairs:
-        comparisons += scores.comparisons[pair.model]
-        comparisons += [*drifts.of(pair.model), *_of_scorers(pair.model, match.other_scorers)]
-    comparisons += _untested(match.only_after, [*match.scorers, *match.other_scorers])
-    models = [*match.models, *match.only_after]
-    guards = [guard for guard in settings.all_guards if guard.model not in new.metrics.left_out]
-    comparisons += without_comparison(
-        comparisons, guards, [scorer.name for scorer in settings.scorers if not scorer.compares], models
-    )
-    comparisons += judged_pairs(new, models)
+    comparisons = _compared(pairs, scores, match, (old, new))
     tested = list(with_verdicts([*comparisons, *scores.groups], settings.all_guards, settings.min_paired, level))
     whole = [compared for compared in [*tested, *_gone(match, old)] if not compared.group]
     shown = tuple(compared for compared in whole if compared.paired or compared.verdict)
