@@ -53,11 +53,20 @@ def fetch(url: str, what: str, data: str | None = None) -> Any:
         return json.load(response)
 
 
-def write_rows(path: Path, count: int, first: int = 0) -> None:
-    """Write rows with different prompts. If `first` is not 0, append them to the file."""
+def words(size: int) -> str:
+    """Return text of about so many bytes."""
+    return " word" * (size // 5)
+
+
+def write_rows(path: Path, count: int, first: int = 0, *, prompt_bytes: int = 0) -> None:
+    """Write rows with different prompts, `prompt_bytes` longer than a few words.
+
+    If `first` is not 0, append them to the file.
+    """
     with path.open("a" if first else "w") as file:
         for number in range(first, first + count):
-            file.write(json.dumps({"id": f"r{number}", "text": f"question {number}", "n": number}) + "\n")
+            text = f"question {number}{words(prompt_bytes)}"
+            file.write(json.dumps({"id": f"r{number}", "text": text, "n": number}) + "\n")
 
 
 def command(url: str, source: Path, out: Path, *more: str) -> list[str]:

@@ -2,9 +2,9 @@
 
 nginx, and for answers that take a while a stand-in, run on core 0, the clients on core 1. The rows are batchmix beside
 a bare aiohttp loop under uvloop (fixed workers, bodies ready as bytes, answers parsed), as it comes and with the garbage
-collector set as batchmix sets it; beside the openai package where it is installed (pip install -e '.[bench]'); and its
-start beside the imports that it can't do without. It takes about five minutes, with --quick one and a half; the ratios
-are what to look at.
+collector set as batchmix sets it; beside the openai package where it is installed (pip install -e '.[bench]'); with long
+prompts and answers; and its start beside the imports that it can't do without. It takes about ten minutes, with --quick
+three; the ratios are what to look at.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks import servers, speed, start
+from tests.benchmarks import servers, sizes, speed, start
 from tests.benchmarks.table import COLUMNS, Line, conditions, in_columns, markdown
 
-PARTS = ("throughput", "latency", "start")
+PARTS = ("throughput", "latency", "sizes", "start")
 
 
 def measure(part: str, *, quick: bool) -> Iterator[Line]:
     """Measure one part."""
     if part == "start":
         yield from start.measure(7 if quick else 11)
+        return
+    if part == "sizes":
+        for load in sizes.loads(quick=quick):
+            yield from speed.measure(load)
+        yield from sizes.memory(quick=quick)
         return
     for load in speed.loads(quick=quick)[PARTS.index(part)]:
         yield from speed.measure(load)

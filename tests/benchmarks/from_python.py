@@ -79,7 +79,7 @@ def measure(
     rates, starts = {}, {}
     for which in ways:
         seconds = [
-            batchmix(server.url, source, out, WORKERS)[0]
+            batchmix(server.url, source, out, WORKERS).wall_s
             if which == "shell"
             else called(which, server.url, source, out)
             for source in sources

@@ -1,7 +1,8 @@
 """The servers of the benchmarks: nginx, which answers at once, and a stand-in that answers after a while.
 
-Both send the same fixed completion of 1 KB and have a core to themselves. The stand-in exists because a stock nginx
-can't wait; how busy a server was is measured each time, since a figure means nothing where the server is the limit.
+Both send the same fixed completion of 1 KB, nginx also one of another size or a stream of it, and have a core to
+themselves. The stand-in exists because a stock nginx can't wait; how busy a server was is measured each time, since a
+figure means nothing where the server is the limit.
 """
 
 from __future__ import annotations
@@ -20,16 +21,31 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-ANSWER = json.dumps(
-    {
-        "id": "chatcmpl-benchmark",
-        "object": "chat.completion",
-        "created": 1700000000,
-        "model": "gpt-4o-mini",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "word " * 130}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 20, "completion_tokens": 130, "total_tokens": 150},
-    }
-)
+_EVENT_CHARS = 40
+"""The characters of an answer in each event of a stream. Providers send one token, or what has come since."""
+_FRAME = {"id": "chatcmpl-benchmark", "object": "chat.completion", "created": 1700000000, "model": "gpt-4o-mini"}
+_USAGE = {"prompt_tokens": 20, "completion_tokens": 130, "total_tokens": 150}
+
+
+def answer(text: str) -> str:
+    """Return a completion with this text."""
+    message = {"role": "assistant", "content": text}
+    return json.dumps(
+        {**_FRAME, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": _USAGE}
+    )
+
+
+def stream(text: str) -> str:
+    """Return the same completion as server-sent events."""
+    frame = {**_FRAME, "object": "chat.completion.chunk"}
+    pieces = [text[at : at + _EVENT_CHARS] for at in range(0, len(text), _EVENT_CHARS)]
+    choices = [{"index": 0, "delta": {"content": piece}, "finish_reason": None} for piece in pieces]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    events = [*({**frame, "choices": [choice]} for choice in choices), {**frame, "choices": [], "usage": _USAGE}]
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+
+
+ANSWER = answer("word " * 130)
 CORES = (0, 1)
 """The servers' core and the clients' core."""
 _CONF = """
@@ -39,9 +55,15 @@ http {{
   access_log off; keepalive_requests 100000000; client_body_buffer_size 64k; client_body_temp_path {root};
   proxy_temp_path {root}; fastcgi_temp_path {root}; uwsgi_temp_path {root}; scgi_temp_path {root};
   server {{ listen 127.0.0.1:{port} backlog=4096;
-    location / {{ default_type application/json; return 200 '{answer}'; }} }}
+    {places} }}
 }}
 """
+
+
+_ONE_PLACE = f"location / {{ default_type application/json; return 200 '{ANSWER}'; }}"
+# A value in nginx's configuration has at most 4 KB. Its files are not for POST, but an error page may be one.
+_FROM_FILE = """location / {{ error_page 405 =200 /answer; return 405; }}
+    location = /answer {{ default_type {type}; root {root}; }}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +97,19 @@ def _nginx_program() -> str:
 
 
 @contextlib.contextmanager
-def nginx() -> Iterator[Server]:
-    """Run nginx on the servers' core; it answers at once."""
+def nginx(text: str = "", *, streamed: bool = False) -> Iterator[Server]:
+    """Run nginx on the servers' core; it answers at once: with `ANSWER`, or with a completion or stream of a text."""
     program = _nginx_program()
     with tempfile.TemporaryDirectory() as root:
+        places = _ONE_PLACE
+        if text:
+            Path(root, "answer").write_text(stream(text) if streamed else answer(text))
+            places = _FROM_FILE.format(root=root, type="text/event-stream" if streamed else "application/json")
+            Path(root).chmod(0o755)  # where nginx is started by root, another user reads the file
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        Path(root, "nginx.conf").write_text(_CONF.format(root=root, port=port, answer=ANSWER))
+        Path(root, "nginx.conf").write_text(_CONF.format(root=root, port=port, places=places))
         call = [program, "-c", f"{root}/nginx.conf", "-p", root]
         with _running(call) as process:
             url = f"http://127.0.0.1:{port}/v1"
