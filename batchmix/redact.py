@@ -22,6 +22,7 @@ whole or masked."""
 _BARE_TAIL = 6
 """The number of last characters of a secret that are searched for in answers. An error message may show them alone."""
 _BACKSLASH, _PERCENT = b"\\%"
+_UNICODE = b"\\u00"
 _UTF16_BYTES = 64
 """The number of first bytes that are searched for a zero byte, which reveals UTF-16 text."""
 _SCHEME = re.compile(r"^(?:bearer|basic|token|key|apikey)\s+", re.IGNORECASE)
@@ -58,19 +59,22 @@ class Secrets:
         self._tails = sorted({value[-_TAIL:].replace("\\", "") for value in self._values})
         chars = set("".join(self._values))  # in a header, only quote and backslash need a backslash
         self._text_ends = sorted({value[-_BARE_TAIL:].replace("\\", "") for value in self._values})
-        self._ends = [re.compile(re.escape(end).encode()).search for end in self._text_ends]
+        self._ends = [end.encode() for end in self._text_ends]
         self._escapes = (*[b"\\/"] * ("/" in chars), *[b"\\"] * bool(chars & {'"', "\\"}))
         codes = _any_hex(chars)
-        self._unicode, self._percent = (re.compile(f"{start}({codes})".encode()) for start in (r"\\u00", "%"))
+        self._unicode, self._percent = (
+            re.compile(re.escape(start) + f"({codes})".encode()) for start in (_UNICODE, b"%")
+        )
 
     def __repr__(self) -> str:
         return f"Secrets({MASK})"
 
     def redacted(self, data: bytes, *, refusal: bool = False) -> bytes:
         """Return the data with each secret replaced."""
-        # Regular expressions find several bytes faster than `in` does; nothing finds one byte faster than `in`.
+        # In a text without what is searched for, `rfind` takes a tenth of the time of `in`, and a fifth of that of a
+        # regular expression. Nothing finds one byte faster than `in`.
         for end in self._ends:
-            if end(data):
+            if data.rfind(end) >= 0:
                 break
         else:
             may_hold = (_BACKSLASH in data or _PERCENT in data or 0 in data[:_UTF16_BYTES]) and self._is_escaped(data)
@@ -96,21 +100,22 @@ class Secrets:
         This fast check decides whether `redacted_text` is needed.
         """
         for end in self._text_ends:  # noqa: SIM110 - a generator would cost more than it saves
-            if end in text:
+            if text.rfind(end) >= 0:
                 return True
         return False
 
     def _is_escaped(self, data: bytes) -> bool:
         """Return whether the data contains the last characters of a secret, some of them escaped."""
         in_json = _BACKSLASH in data and (
-            self._unicode.search(data) or (self._escapes and any(escape in data for escape in self._escapes))
+            (data.rfind(_UNICODE) >= 0 and self._unicode.search(data))
+            or any(escape in data for escape in self._escapes)
         )
         if not (in_json or (_PERCENT in data and self._percent.search(data)) or 0 in data[:_UTF16_BYTES]):
             return False
         for escaped in (self._unicode, self._percent):
             data = escaped.sub(_unescaped, data)
         data = data.replace(b"\\", b"").replace(b"\0", b"")
-        return any(end(data) for end in self._ends)
+        return any(data.rfind(end) >= 0 for end in self._ends)
 
     @functools.cached_property
     def _plain_patterns(self) -> list[re.Pattern[str]]:

@@ -91,8 +91,8 @@ def decode_row(line: bytes) -> dict[str, Any]:
         row = decode_value(line)
         if type(row) is not dict:
             raise BadLineError(f"is {kind_of(row)}, not an object") from None
-    if line.find(b"\\u") >= 0 and (odd := next((name for name in row if not is_utf8(name)), None)) is not None:
-        raise BadLineError(f"has a column whose name can't be written in UTF-8: {quoted(odd)}")
+        if (odd := next((name for name in row if not is_utf8(name)), None)) is not None:  # msgspec refuses such a name
+            raise BadLineError(f"has a column whose name can't be written in UTF-8: {quoted(odd)}") from None
     return row
 
 
