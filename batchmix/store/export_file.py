@@ -21,7 +21,8 @@ from batchmix.formats.text import json_text
 from batchmix.records import RUN_FOLDER_NAMES
 from batchmix.store.filesystem import atomic_replacement, is_regular_or_missing
 from batchmix.store.parts import list_parts, part_path, read_part_of, row_groups, write_rows
-from batchmix.store.result_rows import Price, ResultRows, by_row
+from batchmix.store.result_rows import Price, ResultRows
+from batchmix.store.row_slots import by_row
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Shard

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ SLICE_ROWS = 256
 """The number of rows per batch. The event loop waits while a column is built, which takes less than 0.1 ms at this
 size.
 """
+_SLICE_BYTES = 4 << 20
+"""The number of bytes of texts after which a batch ends early, so that long answers take no more memory."""
+_LONG_TEXTS = POSITIONS["response"], POSITIONS["reasoning"], POSITIONS["raw"]
 
 
 class ResultRows:
@@ -100,17 +103,37 @@ class ResultRows:
         row, beginning with the row `first`.
         """
         for block in carried:
-            for start in range(0, block.num_rows, SLICE_ROWS):
-                piece = block.slice(start, SLICE_ROWS)
-                keys_of_rows = [keys.get(row, ()) for row in range(first, first + piece.num_rows)]
-                rows = [self.row(key) for same_row in keys_of_rows for key in same_row]
+            start = 0
+            for keys_of_rows, rows in self._slices(range(first, first + block.num_rows), keys):
+                piece = block.slice(start, len(keys_of_rows))
                 columns = by_column(rows)
                 self.totals.add_columns(columns)
-                first += piece.num_rows
+                start += piece.num_rows
                 if set(map(len, keys_of_rows)) != {1}:
                     picked = [i for i, same_row in enumerate(keys_of_rows) for _ in same_row]
                     piece = piece.take(self._array(picked, pa.int64()))
                 yield self._batch(schema, piece, columns, [row[ANSWER_AT] for row in rows])
+            first += block.num_rows
+
+    def _slices(
+        self, of_input: range, keys: dict[int, list[Key]]
+    ) -> Iterator[tuple[list[Sequence[Key]], list[ResultRow]]]:
+        """Yield the keys of each row of the input, and their result rows, for a batch at a time."""
+        keys_of_rows: list[Sequence[Key]] = []
+        rows: list[ResultRow] = []
+        size = 0
+        for number in of_input:
+            same_row = keys.get(number, ())
+            for key in same_row:
+                row = self.row(key)
+                rows.append(row)
+                size += sum(len(row[at]) for at in _LONG_TEXTS if row[at])
+            keys_of_rows.append(same_row)
+            if len(keys_of_rows) == SLICE_ROWS or size > _SLICE_BYTES:
+                yield keys_of_rows, rows
+                keys_of_rows, rows, size = [], [], 0
+        if keys_of_rows:
+            yield keys_of_rows, rows
 
     def _batch(
         self, schema: pa.Schema, carried: pa.RecordBatch, columns: dict[str, tuple[Any, ...]], answers: list[Any]
@@ -231,19 +254,6 @@ def _updated(row: ResultRow, state: RowState) -> ResultRow:
     values[POSITIONS["attempts"]] = state.attempts
     values[POSITIONS["maybe_billed"]] = state.maybe_billed
     return tuple(values)
-
-
-def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
-    """Group keys by input row, each group in the order of models and samples. Keys of other models are left out."""
-    order = {model: position for position, model in enumerate(models)}
-    groups: dict[int, list[Key]] = {}
-    for key in keys:
-        if key[1] in order:
-            groups.setdefault(key[0], []).append(key)
-    for same_row in groups.values():
-        if len(same_row) > 1:
-            same_row.sort(key=lambda key: (order[key[1]], key[2]))
-    return groups
 
 
 def _array(values: tuple[Any, ...], type_: pa.DataType, make: MakeArray) -> pa.Array:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from batchmix.records import Completion, Status, Usage
+from batchmix.records import Completion, Key, Status, Usage
 from batchmix.store.result_columns import COLUMNS, check_columns
 from batchmix.store.totals import Totals
 
@@ -65,6 +66,19 @@ Copying all of them takes less time than reading those that have a column.
 def named(row: ResultRow) -> dict[str, Any]:
     """Return a result row's values by column name."""
     return {name: row[position] for name, position in POSITIONS.items()}
+
+
+def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
+    """Group keys by input row, each group in the order of models and samples. Keys of other models are left out."""
+    order = {model: position for position, model in enumerate(models)}
+    groups: dict[int, list[Key]] = {}
+    for key in keys:
+        if key[1] in order:
+            groups.setdefault(key[0], []).append(key)
+    for same_row in groups.values():
+        if len(same_row) > 1:
+            same_row.sort(key=lambda key: (order[key[1]], key[2]))
+    return groups
 
 
 def finished_since(rows: list[ResultRow], ms: int) -> Counter[str]:

@@ -11,7 +11,8 @@ from batchmix.answers.typed import TypedAnswers
 from batchmix.store.events import JournalHeader
 from batchmix.store.ledger import ShardLeftOpen, ShardSealed
 from batchmix.store.parts import SealHooks, part_path, seal_part
-from batchmix.store.result_rows import Price, ResultRows, by_row
+from batchmix.store.result_rows import Price, ResultRows
+from batchmix.store.row_slots import by_row
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
 from batchmix.store.shard import Shard

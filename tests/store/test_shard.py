@@ -7,6 +7,7 @@ import contextlib
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from batchmix.errors import FailureAction
@@ -15,6 +16,7 @@ from batchmix.store.lane_log import LaneLog, RowCounts
 from batchmix.store.result_rows import ResultRows
 from batchmix.store.row_slots import named
 from batchmix.store.row_state import CacheMemory
+from batchmix.store.schema import part_schema
 from batchmix.store.shard import Shard
 
 REJECTED = Failure(FailureAction.REJECT, "rejected", "no")
@@ -215,6 +217,21 @@ def test_an_answer_that_is_rejected_at_sealing_is_stored_as_a_failure(opened, mo
     assert (row["status"], row["error_type"], row["error_message"], row["raw"], row["latency_s"]) == (
         "failed", "bad_answer", "no", good().body.decode(), 0.1
     )  # fmt: skip
+
+
+def test_long_answers_are_stored_in_small_batches(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchmix.store.result_rows._SLICE_BYTES", 2000)
+    shard = opened()
+    texts = ["a", "b" * 500, "c" * 900, "d", "e"]
+    for row, text in enumerate(texts):
+        needs(shard, request(row))
+        shard.answer(request(row), text)
+    schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), "job", None)
+    carried = pa.record_batch([pa.array(list("vwxyz"))], names=["custom_id"])
+    keys = {row: [(row, "m", 0)] for row in range(5) if row != 3}
+    found = list(ResultRows(shard.shard, lambda *_: None, raw=True).batches(schema, iter([carried]), 0, keys))
+    rows = [[(row["row"], row["custom_id"], row["response"]) for row in batch.to_pylist()] for batch in found]
+    assert rows == [[(0, "v", "a"), (1, "w", texts[1]), (2, "x", texts[2])], [(4, "z", "e")]]
 
 
 def test_a_shard_that_can_not_be_read_leaves_no_file_open(opened, monkeypatch: pytest.MonkeyPatch) -> None:
