@@ -260,6 +260,8 @@ class Bottleneck(enum.StrEnum):
     BUDGET = "budget"
     CONCURRENCY = "concurrency"
     """As many requests are in flight as the job allows."""
+    CACHE = "prompt cache"
+    """All rows that were read wait for the first answer with their long prefix."""
     LAST_ROWS = "last rows"
     DISK = "disk"
 

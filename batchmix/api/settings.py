@@ -74,6 +74,7 @@ class JobKeywords(TypedDict, total=False):
     budget: Table
     """Caps for the whole run, over all its starts: `{"max_usd": 5.0}`."""
     reuse: Table
+    cache: Table
     """Answers that need not be paid for again: `{"from": ["runs/yesterday"], "dedupe": True}`."""
     prices: Mapping[str, Table]
     """Prices in USD per 1M tokens, by model: `{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`."""

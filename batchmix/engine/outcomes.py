@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from batchmix.answers.typed import INVALID
+from batchmix.engine.prefixes import PrefixTree
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
@@ -80,6 +81,10 @@ class SendingRules(msgspec.Struct, frozen=True):
     """Called when this start turns streaming off for the model, because the model's streams break off."""
     has_paths: bool = False
     """Whether a lane sends to several paths of the API. Otherwise a missing path stops the lane."""
+    prefixes: PrefixTree | None = None
+    """Where the long prefixes of the lane's requests are found. None if they do not matter."""
+    cache_wait_s: float = 0.0
+    """How long a request may wait for the answer to another one with the same long prefix."""
 
 
 def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:

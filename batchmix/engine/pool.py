@@ -55,7 +55,7 @@ class Pool:
         self._streaming = StreamFallback(rules.on_unstreamed, is_off=rules.unstreamed)
         self._outcomes = Outcomes(log, shutdown, status, rules)
         self._retries = RetryQueue(status, self._idle.hand_out)
-        self._ahead = ReadAhead()
+        self._ahead = ReadAhead(rules.prefixes, rules.cache_wait_s, self._idle.hand_out)
         self._outcome_event = asyncio.Event()
         self._closed = self._is_cut = False  # whether no more requests are sent, and those in flight were cut off
         self._working: asyncio.Future[list[None]]
@@ -144,24 +144,23 @@ class Pool:
         """Return the next request to send, retries first. If none may be sent now, record why and return None."""
         if self._closed or self._idle.waiting or self._shutdown.reason is not None:
             return None
-        ahead = self._ahead
-        queue = self._retries.due or ahead.queue
+        ahead, now = self._ahead, self._loop.time()
+        queue = self._retries.due or ahead.ready(now)
         if not queue or (queue is ahead.queue and self._status.retrying and self._too_many_wait()):
-            self._status.limit(Bottleneck.RETRIES if queue else Bottleneck.NONE if ahead.is_over else Bottleneck.INPUT)
+            self._status.limit(Bottleneck.RETRIES if queue else ahead.lacks)
             return None
         if self._outcomes.held and self._outcomes.decided_by(self._status.in_flight):
             self._status.limit(Bottleneck.REFUSALS)
             return None
         item = queue[0]
-        wait_s = self._admission.admit(self._loop.time(), item)
+        wait_s = self._admission.admit(now, item)
         if wait_s > 0:
             self._idle.hand_out_in(wait_s)
             return None
         queue.popleft()
         if self._streaming.is_off:
             item.request = self._streaming.as_sent(item.request)
-        if len(ahead.queue) < ahead.FEW:
-            ahead.room.set()
+        ahead.sent(now, item)
         return item
 
     def _too_many_wait(self) -> bool:
@@ -173,6 +172,7 @@ class Pool:
     def _returned(self, item: OpenRequest, exchange: Exchange | None, outcome: Outcome | None) -> None:
         """Handle a request that has returned. `outcome` is None if the request was cut off."""
         del self._in_flight[item]
+        self._ahead.returned(self._loop.time(), item, outcome)
         if outcome is None or exchange is None:
             self._admission.abandon(item, exchange)
             return

@@ -1,4 +1,7 @@
-"""The requests of one lane that are read before they can be sent, so that sending never waits for the input."""
+"""The requests of one lane that are read before they can be sent, so that sending never waits for the input.
+
+Some of them are held back until another one is answered (`warm_up.py`).
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,31 @@ import asyncio
 import collections
 from collections.abc import AsyncIterator, Callable
 
+from batchmix.engine.prefixes import PrefixTree
 from batchmix.engine.retries import OpenRequest
-from batchmix.records import Request
+from batchmix.engine.warm_up import WarmUp
+from batchmix.records import Bottleneck, Outcome, Request
 
 
 class ReadAhead:
-    """The queue of requests that were read and not sent yet, in the order of the feed."""
+    """The queue of requests that were read and not sent yet, in the order of the feed.
+
+    With a `tree`, requests wait up to `wait_s` seconds for the answer to another one that has the same long prefix.
+    `on_released` is called after they have waited that long.
+    """
 
     MOST = 512
-    """No more requests are read while this many are in the queue."""
+    """No more requests are read while this many are in the queue, or while this many are held back."""
     FEW = MOST // 2
 
-    def __init__(self) -> None:
+    def __init__(self, tree: PrefixTree | None, wait_s: float, on_released: Callable[[], None]) -> None:
         self.queue: collections.deque[OpenRequest] = collections.deque()
         self.is_over = False
         """Whether the whole feed has been read."""
         self.room = asyncio.Event()
-        """To be set when fewer than `FEW` requests are in the queue."""
+        """Set when more requests may be read."""
+        self._warm_up = WarmUp(tree, wait_s, self._release)
+        self._on_released = on_released
 
     async def read(
         self, feed: AsyncIterator[list[Request]], begin: Callable[[list[Request]], list[Request]]
@@ -32,16 +43,51 @@ class ReadAhead:
         `begin` is given each batch, and returns the requests to send.
         """
         async for batch in feed:
-            self.queue.extend(map(OpenRequest, begin(batch)))
+            self.queue.extend(map(self._warm_up.add, map(OpenRequest, begin(batch))))
             yield
-            while len(self.queue) >= self.MOST:
+            while len(self.queue) >= self.MOST or self._warm_up.held >= self.MOST:
                 self.room.clear()
                 await self.room.wait()
         self.is_over = True
         yield
 
+    @property
+    def lacks(self) -> Bottleneck:
+        """What an empty queue waits for."""
+        if self._warm_up.held:
+            return Bottleneck.CACHE
+        return Bottleneck.NONE if self.is_over else Bottleneck.INPUT
+
+    def ready(self, now: float) -> collections.deque[OpenRequest]:
+        """Return the queue, after holding back requests at its front that must wait for another one."""
+        queue = self.queue
+        while queue and queue[0].prefix is not None and self._warm_up.holds(now, queue[0]):
+            queue.popleft()
+            self._make_room()
+        return queue
+
+    def sent(self, now: float, item: OpenRequest) -> None:
+        """Note that a request, from this queue or not, is sent now."""
+        if item.prefix is not None:
+            self._warm_up.sent(now, item)
+        self._make_room()
+
+    def returned(self, now: float, item: OpenRequest, outcome: Outcome | None) -> None:
+        """Release the requests that waited for another one, whose outcome is None if it was cut off."""
+        if item.prefix is not None:
+            self.queue.extendleft(reversed(self._warm_up.returned(now, item, outcome)))
+
+    def _release(self, items: list[OpenRequest]) -> None:
+        self.queue.extendleft(reversed(items))
+        self._on_released()
+
+    def _make_room(self) -> None:
+        if len(self.queue) < self.FEW:
+            self.room.set()
+
     def drop(self, path: str) -> list[Request]:
         """Remove the requests to a path from the queue, and return them."""
+        self.queue.extendleft(reversed(self._warm_up.all()))
         dropped = [item.request for item in self.queue if item.request.path == path]
         self.queue = collections.deque(item for item in self.queue if item.request.path != path)
         return dropped

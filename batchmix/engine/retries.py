@@ -16,6 +16,7 @@ from typing import TypeGuard
 import msgspec
 import tenacity
 
+from batchmix.engine.prefixes import Prefix
 from batchmix.engine.run_status import LaneStatus
 from batchmix.engine.wait_limit import limited_wait_s, requested_wait_s
 from batchmix.errors import FailureAction
@@ -140,6 +141,12 @@ class OpenRequest(msgspec.Struct, eq=False):
     """The failed attempts; None if there are none."""
     is_follow_up: bool = False
     """Whether an earlier answer to the row was invalid."""
+    prefix: Prefix | None = None
+    """The longest prefix that it shares with others, or may share. None if it is too short for a prompt cache."""
+    held_until: float = math.inf
+    """When it is sent even if it would have to wait for another request. Infinity before it was held back."""
+    is_held: bool = False
+    """Whether it is held back."""
 
 
 class RetryQueue:

@@ -18,6 +18,7 @@ from batchmix.engine.bottlenecks import bottlenecks_recorded
 from batchmix.engine.interpreter import tuned_interpreter
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import SendingRules
+from batchmix.engine.prefixes import PrefixTree
 from batchmix.engine.prepare import PreparedRun
 from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_server
 from batchmix.engine.resume import drop_stale
@@ -174,7 +175,7 @@ class _Sending:
 
     def _rules_of(self) -> Callable[[Model], SendingRules]:
         """Return a function that returns the sending rules for a model."""
-        retry, row_s = self._job.retry, self._job.timeouts.row_s
+        retry, row_s, wait_s = self._job.retry, self._job.timeouts.row_s, self._job.cache.wait_s
         dataset, budget, prices = self._prepared.dataset, self._budget, self._prepared.prices
 
         def rules_of(model: Model) -> SendingRules:
@@ -186,6 +187,7 @@ class _Sending:
                 on_unstreamed=functools.partial(self._unstreamed.add, model.name),
                 place=lambda request, parameter: dataset.place_of(request, model, parameter),
                 budget=LaneBudget(budget, model.name, prices) if budget else None,
+                prefixes=PrefixTree(model.id) if wait_s else None, cache_wait_s=wait_s,
             )  # fmt: skip
 
         return rules_of

@@ -165,6 +165,13 @@ class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
     """Whether identical requests of several rows are sent only once."""
 
 
+class Cache(msgspec.Struct, frozen=True):
+    """The job file's `[cache]`: how the run uses the provider's prompt cache."""
+
+    wait_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 8.0
+    """How many seconds a row may wait for the first answer to a prompt that begins like its own. 0: none waits."""
+
+
 class Output(msgspec.Struct, frozen=True):
     """The job file's `[output]`: the run folder and its parts."""
 
@@ -198,6 +205,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     budget: Budget = Budget()
     reuse: Reuse = Reuse()
+    cache: Cache = Cache()
     prices: dict[str, Price] = {}
     schedule: Schedule | None = None
     eval: Eval | None = None

@@ -22,7 +22,7 @@ REFUSED = "refused"
 """The value of `Outage.kind` for refused connections. This is not a kind of reply, because no reply is sent."""
 _PER_MODEL = {
     "latency", "speed", "words", "rpm", "tpm", "burst_s", "concurrency", "price", "successor", "needs_tokens",
-    "structured_outputs",
+    "structured_outputs", "cache", "cache_s", "cache_lag_s",
 }  # fmt: skip
 """The options that can also be set for a single model."""
 
@@ -88,7 +88,14 @@ class Behaviour:
     models: tuple[str, ...] = ()
     """The ids of the models that are served, comma-separated. If empty, any model is served."""
     price: tuple[float, float] = (0.15, 0.6)
-    """USD per 1M tokens of prompt and of completion, such as `0.15-0.6`. A cached token costs half."""
+    """USD per 1M tokens of prompt and of completion, such as `0.15-0.6`. A cached token costs half, or a tenth if
+    `cache=marked`, where writing it costs 1.25 times as much as the prompt."""
+    cache: str = ""
+    """The prompt cache: `automatic`, as OpenAI has it, or `marked`, as Claude has it. Empty for none."""
+    cache_s: float = 300.0
+    """For how many seconds after its last use a prompt stays in the cache."""
+    cache_lag_s: float = 0.0
+    """How many seconds after the end of its answer a prompt can first be read from the cache."""
     successor: str = "rehearsal-2"
     """The id of the model that the kind `404_retired` recommends instead."""
     balance: int = -1
@@ -115,6 +122,8 @@ class Behaviour:
         for name, minimum in _MINIMUM.items():
             if not minimum <= getattr(self, name) < math.inf:
                 raise ValueError(f"rehearsal's {name} must be {minimum} or more")
+        if self.cache not in {"", "automatic", "marked"}:
+            raise ValueError("rehearsal's cache is automatic or marked")
         if not 0 <= self.latency[0] <= self.latency[1] < math.inf:
             raise ValueError("rehearsal's latency is a number of seconds or a range, such as 0.05-0.2")
         for name in (*self.faults, self.broke, *(outage.kind for outage in self.outage if outage.kind != REFUSED)):
@@ -240,7 +249,7 @@ def _outage(start_s: str, length_s: str = "", *kind: str) -> Outage:
 
 _MINIMUM = {
     "rpm": 0, "tpm": 0, "burst_s": 0, "concurrency": 0, "max_faults": 0, "words": 1, "speed": 0, "slow_s": 0,
-    "needs_tokens": 1,
+    "needs_tokens": 1, "cache_s": 0, "cache_lag_s": 0,
 }  # fmt: skip
 """The minimum of each numeric option."""
 _TYPE_PARSERS: dict[str, Callable[[str], Any]] = {

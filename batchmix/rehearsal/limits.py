@@ -86,15 +86,16 @@ class RehearsalBalance:
         """Subtract one from the balance in answers."""
         self._answers += 1
 
-    def charge(self, usage: Json, behaviour: Behaviour) -> None:
+    def charge(self, usage: Json, behaviour: Behaviour, saved_tokens: float) -> None:
         """Subtract the cost of an answer from the balance in USD.
 
-        `usage` has the token counts of the answer, and `behaviour` has the prices of its model.
+        `usage` has the token counts of the answer, and `behaviour` has the prices of its model. `saved_tokens` says how
+        many prompt tokens less are billed because of the prompt cache.
         """
         prompt_usd, completion_usd = behaviour.price
         prompt_tokens = usage["prompt_tokens"] if "prompt_tokens" in usage else usage["input_tokens"]
         completion_tokens = usage["total_tokens"] - prompt_tokens
-        self.spent_usd += (prompt_tokens * prompt_usd + completion_tokens * completion_usd) / 1e6
+        self.spent_usd += ((prompt_tokens - saved_tokens) * prompt_usd + completion_tokens * completion_usd) / 1e6
 
     def subscription(self) -> Json:
         """Return the body of `GET /v1/dashboard/billing/subscription`: the original balance in USD."""

@@ -10,6 +10,7 @@ import msgspec
 from batchmix.rehearsal import bodies
 from batchmix.rehearsal.behaviour import Behaviour
 from batchmix.rehearsal.delivery import RehearsalReply
+from batchmix.rehearsal.prompt_cache import cache_prices
 from batchmix.rehearsal.provider import RehearsalProvider
 from batchmix.rehearsal.reply_kind import ErrorBody
 from batchmix.rehearsal.reply_table import REPLY_KINDS
@@ -97,7 +98,7 @@ def _catalogue_entry(name: str, behaviour: Behaviour) -> Json:
         "endpoints": "chat_completions,responses",
         "context_length": 128_000,
         "max_output": 16_384,
-        "pricing": {"input": prompt, "output": completion, "cache_read": prompt / 2},
+        "pricing": {"input": prompt, "output": completion, **cache_prices(behaviour)},
         "retire_stage": "retired" if retired else "",
         "successor_model": behaviour.successor if retired else "",
     }

@@ -20,6 +20,7 @@ from batchmix.rehearsal.asked_schema import SchemaWay, prompt_schema
 from batchmix.rehearsal.behaviour import REFUSED, Behaviour
 from batchmix.rehearsal.delivery import RehearsalReply
 from batchmix.rehearsal.limits import RehearsalBalance, RehearsalLimits
+from batchmix.rehearsal.prompt_cache import CacheUse, PromptCache, saved_tokens, usage_with
 from batchmix.rehearsal.reply_kind import Delivery, ErrorBody, ReplyKind, RetryHint
 from batchmix.rehearsal.reply_table import REPLY_KINDS
 from batchmix.rehearsal.request import Json, RehearsalRequest, read_request
@@ -31,11 +32,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ModelState:
-    """The limits and the load of one model that has its own behaviour, or of all other models together."""
+    """The limits, the cache and the load of one model that has its own behaviour, or of all other models together."""
 
     def __init__(self, behaviour: Behaviour, now: float) -> None:
         self.behaviour = behaviour
         self.limits = RehearsalLimits(behaviour, now)
+        self.cache = PromptCache(behaviour)
         self.in_flight = 0
         """The number of requests that have been read and have no reply yet."""
 
@@ -65,6 +67,8 @@ class PlannedReply:
     """The seconds to wait that the headers ask for, if the request is throttled."""
     delay_s: float
     """The seconds before the reply starts."""
+    cache_use: CacheUse | None = None
+    """What an answer reads from the prompt cache and writes to it. None if there is no cache, or no answer."""
 
 
 class RehearsalProvider:
@@ -108,6 +112,8 @@ class RehearsalProvider:
         self.log.totals[record.kind] += 1
         if plan.kind.answer:
             self.balance.count_answer()
+            if request and state.behaviour.cache:
+                plan.cache_use = state.cache.use(request, now)
         if plan.kind.delayed:
             plan.delay_s = state.behaviour.latency_s(digest, record.attempt)
         return plan
@@ -165,6 +171,13 @@ class RehearsalProvider:
         plan.record.status = reply.status
         return reply
 
+    def close(self, plan: PlannedReply) -> None:
+        """Log that the whole reply was sent, and let an answer's prompt be in the cache from now on."""
+        now = time.monotonic()
+        self.log.close(plan.record, now)
+        if plan.cache_use is not None and plan.record.answered:
+            plan.model_state.cache.answered(plan.cache_use, now)
+
     def _reply(self, plan: PlannedReply) -> RehearsalReply:
         kind = plan.kind
         tid = bodies.trace_id()
@@ -194,7 +207,9 @@ class RehearsalProvider:
     ) -> RehearsalReply:
         kind, behaviour = plan.kind, plan.model_state.behaviour
         body = bodies.answer(request, behaviour, kind, tid)
-        self.balance.charge(body["usage"], behaviour)
+        self.balance.charge(body["usage"], behaviour, saved_tokens(plan.cache_use, behaviour) if plan.cache_use else 0)
+        if plan.cache_use is not None:
+            body["usage"] = usage_with(body["usage"], plan.cache_use, behaviour)
         if kind is _PLAIN and not request.streams and not behaviour.speed:  # the fast path: nearly all replies
             return RehearsalReply(200, _encode(body), kind.content_type, headers)
         if kind.edit_body is not None:

@@ -132,7 +132,7 @@ class Rehearsal:
                 return await send_nothing(request, plan.kind.delivery)
             response = await self._send(request, plan.kind.delivery, provider.reply(plan))
             if await wait_until_sent(request):
-                provider.log.close(plan.record, time.monotonic())
+                provider.close(plan)
             return response
         finally:
             plan.model_state.finish()
