@@ -134,8 +134,8 @@ class Quota(msgspec.Struct, frozen=True, gc=False):
 
     limit: float
     remaining: float
-    reset_s: float
-    """Seconds until `remaining` is back at `limit`."""
+    reset_s: float | None
+    """Seconds until `remaining` is back at `limit`. None if the headers do not say."""
 
 
 class Exchange(msgspec.Struct, frozen=True, gc=False):

@@ -232,6 +232,8 @@ class Bucket:
         that time. It is updated with what was refilled and taken since then. If the provider allows more than the job
         states, the job's limit stays.
         """
+        if quota.reset_s is None:
+            return
         per_s = quota.limit / 60
         if per_s > self._job_per_s or not self._check.agrees(now, quota) or sent_at < self._reported_at:
             return  # the job allows less, the report is not trusted, or a newer report was adopted already
@@ -277,6 +279,7 @@ class _QuotaCheck:
         """Check a report; return whether it can be trusted."""
         if self.is_trusted:
             return True
+        assert quota.reset_s is not None
         per_s, used = quota.limit / 60, quota.limit - quota.remaining
         if used <= _MIN_USED * quota.limit or abs(used - per_s * quota.reset_s) >= max(_RESET_ERROR * used, per_s):
             self._since = None

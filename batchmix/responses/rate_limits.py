@@ -155,10 +155,10 @@ def _quota(headers: Mapping[str, str], remaining_name: str, limit_name: str, res
     if remaining is None:
         return None
     limit = _seconds(headers.get(limit_name))
-    reset_s = _go_duration(headers.get(reset_name))
-    if not limit or reset_s is None or reset_s >= _UNIX_S:
+    if not limit:
         return None
-    return Quota(limit, remaining, reset_s)
+    reset_s = _go_duration(headers.get(reset_name))
+    return Quota(limit, remaining, None if reset_s is None or reset_s >= _UNIX_S else reset_s)
 
 
 def _seconds(value: str | None, unit: float = 1.0) -> float | None:

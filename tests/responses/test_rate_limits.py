@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.engine.wait_limit import requested_wait_s
-from batchmix.records import Failure
+from batchmix.records import Failure, Quota
 from batchmix.responses.classify import classify
-from batchmix.responses.rate_limits import wait_in_body
+from batchmix.responses.rate_limits import quotas, wait_in_body
 from tests.conftest import Bench
 from tests.odd_provider import Provider
 from tests.wire import GOOD, Wire, reply
@@ -161,3 +161,24 @@ def test_a_run_waits_as_long_as_the_message_says(bench: Bench, provider: Provide
     assert bench.run().totals.ok == 1
     assert len(at) == 2
     assert at[1] - at[0] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"limit": "60", "remaining": "12", "reset": "1m30s"}, Quota(60, 12, 90)),
+        ({"limit": "60", "remaining": "12", "reset": "1.5"}, Quota(60, 12, 1.5)),
+        ({"limit": "60", "remaining": "12"}, Quota(60, 12, None)),
+        ({"limit": "60", "remaining": "12", "reset": "soon"}, Quota(60, 12, None)),
+        ({"limit": "60", "remaining": "12", "reset": "1445412500"}, Quota(60, 12, None)),
+        ({"limit": "0", "remaining": "0"}, None),
+        ({"limit": "60", "remaining": "-1"}, None),
+        ({"limit": "60", "reset": "1s"}, None),
+        ({"remaining": "12", "reset": "1s"}, None),
+    ],
+)
+def test_a_reported_limit_is_read_with_and_without_its_reset(headers: dict[str, str], expected: Quota | None) -> None:
+    for number, of in enumerate(("requests", "tokens")):
+        found = quotas({f"x-ratelimit-{name}-{of}": value for name, value in headers.items()})
+        assert found[number] == expected
+        assert found[1 - number] is None

@@ -1,0 +1,138 @@
+"""How well the pacing does with simulated providers of many kinds: python -m tests.benchmarks.pacing.
+
+Each case is played with 20 seeds (--seeds; --quick: 3). A line has the median and the worst seed of each figure that has
+a bound, and says which bounds are missed, and with how many seeds. `used` is the share of the possible requests that
+were let in, `refused` the share of those sent that were not, `reached` the seconds until the rate came to 90 % of the
+limit, `again` those after a change. Of a job that ends: its `time` beside the least possible one, and its `requests`
+beside its rows. Of two clients: the smaller `share`, and what each had of the limit in any `minute`.
+
+--profile SUBSTRING plays some of the cases. --without NAME switches a mechanism off and shows what that costs; with
+`all`, one mechanism after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from batchmix.pacing.random_throttles import RandomThrottles
+from tests.pacing.cases import AT_LEAST, Case, holds, play
+from tests.pacing.profiles import CASES
+
+MECHANISMS: dict[str, tuple[tuple[type, str, Any], ...]] = {
+    "strays": ((RandomThrottles, "is_expected", lambda self, number, *, far: False),),
+}
+"""What can be switched off: attributes of classes, and what takes their place."""
+SHORT = {"row refused": "row"}
+
+
+@contextlib.contextmanager
+def switched_off(name: str) -> Iterator[None]:
+    """Play without a mechanism; with all if the name is empty."""
+    changes = MECHANISMS[name] if name else ()
+    before = [owner.__dict__[attribute] for owner, attribute, _ in changes]
+    for owner, attribute, replacement in changes:
+        setattr(owner, attribute, replacement)
+    try:
+        yield
+    finally:
+        for (owner, attribute, _), value in zip(changes, before, strict=True):
+            setattr(owner, attribute, value)
+
+
+def measured(task: tuple[int, int, str]) -> list[dict[str, float]]:
+    """Return the figures of a case with each seed."""
+    number, seeds, without = task
+    with switched_off(without):
+        return [play(CASES[number], seed) for seed in range(1, seeds + 1)]
+
+
+def summary(case: Case, figures: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return the median and the worst of each figure with a bound, and how many seeds miss it."""
+    found: dict[str, Any] = {"name": case.name, "bounds": {}}
+    for name, bound in case.bounds.items():
+        values = [one[name] for one in figures]
+        worst: Callable[[list[float]], float] = min if name in AT_LEAST else max
+        found["bounds"][name] = {
+            "median": statistics.median(values),
+            "worst": worst(values),
+            "bound": bound,
+            "missed": sum(not holds(name, value, bound) for value in values),
+        }
+    return found
+
+
+def line(found: dict[str, Any]) -> str:
+    """Return a summary as one line."""
+    cells, missed = [], []
+    for name, of in found["bounds"].items():
+        cells.append(f"{SHORT.get(name, name)} {_number(name, of['median'])} {_number(name, of['worst'])}")
+        if of["missed"]:
+            sign = ">=" if name in AT_LEAST else "<="
+            missed.append(f"{name} {sign} {_number(name, of['bound']).strip()} ({of['missed']})")
+    figures = "  ".join(f"{cell:<18}" for cell in cells)
+    return f"{found['name']:<54} {figures:<78} {'MISSED ' + ', '.join(missed) if missed else 'kept'}"
+
+
+def _number(figure: str, value: float) -> str:
+    if figure == "refused":
+        return f"{value:5.1%}"
+    if figure in {"used", "share", "minute", "time", "requests"}:
+        return f"{value:5.3f}"
+    return f"{value:4.0f}"
+
+
+def table(numbers: Sequence[int], seeds: int, without: str, pool: Any) -> Iterator[dict[str, Any]]:
+    """Yield the summary of each case."""
+    for number, figures in zip(numbers, pool.imap(measured, [(n, seeds, without) for n in numbers]), strict=True):
+        yield summary(CASES[number], figures)
+
+
+def costs(full: Sequence[dict[str, Any]], less: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield what is worse without a mechanism: cases that miss bounds in more seeds, and the figures."""
+    for before, after in zip(full, less, strict=True):
+        for name, of in after["bounds"].items():
+            was = before["bounds"][name]
+            if of["missed"] > was["missed"]:
+                yield (
+                    f"    {after['name']:<54} {name:8} {_number(name, was['median'])} {_number(name, was['worst'])} ->"
+                    f" {_number(name, of['median'])} {_number(name, of['worst'])}, missed {was['missed']} -> {of['missed']}"
+                )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="three seeds")
+    parser.add_argument("--profile", action="append", default=[], metavar="SUBSTRING", help="only these cases")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--without", choices=[*MECHANISMS, "all"], help="switch a mechanism off")
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    args = parser.parse_args()
+    seeds = 3 if args.quick else args.seeds
+    numbers = [n for n, case in enumerate(CASES) if not args.profile or any(part in case.name for part in args.profile)]
+    full = []
+    with multiprocessing.Pool(args.jobs) as pool:
+        for found in table(numbers, seeds, "", pool):
+            full.append(found)
+            print(json.dumps(found) if args.json else line(found), flush=True)
+        kept = sum(not any(of["missed"] for of in found["bounds"].values()) for found in full)
+        print(
+            f"{kept} of {len(full)} cases keep their bounds with all of {seeds} seeds",
+            file=sys.stderr if args.json else None,
+        )
+        for name in [] if not args.without else [*MECHANISMS] if args.without == "all" else [args.without]:
+            print(f"without {name}:", flush=True)
+            for text in costs(full, list(table(numbers, seeds, name, pool))):
+                print(text, flush=True)
+    return 0 if kept == len(full) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

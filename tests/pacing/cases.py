@@ -1,0 +1,88 @@
+"""The simulated cases: a provider, how long and by how many clients it is used, and the bounds of what is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping
+
+from tests.pacing.provider import Profile
+from tests.pacing.simulation import Simulation
+
+AT_LEAST = frozenset({"used", "share", "minute"})
+"""The figures that must not be smaller than their bound. All others must not be larger."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is simulated, and the bounds of its figures."""
+
+    profile: Profile
+    bounds: Mapping[str, float]
+    seconds: float = 600.0
+    since_s: float = 60.0
+    """The time from which on `used` and `refused` are measured, until the end."""
+    clients: int = 1
+    apart_s: float = 0.01
+    """Seconds between the starts of the clients."""
+    changed_s: float | None = None
+    """When the limits change."""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.profile.name)
+
+    @property
+    def is_job(self) -> bool:
+        """Whether the requests come to an end."""
+        return self.profile.rows is not None
+
+    def missed(self, figures: Mapping[str, float]) -> list[str]:
+        """Return the figures that miss their bounds."""
+        return [name for name, bound in self.bounds.items() if not holds(name, figures[name], bound)]
+
+
+def holds(figure: str, value: float, bound: float) -> bool:
+    """Return whether a figure keeps its bound."""
+    return value >= bound if figure in AT_LEAST else value <= bound
+
+
+def play(case: Case, seed: int) -> dict[str, float]:
+    """Simulate a case with a seed; return all its figures."""
+    simulation = Simulation(case.profile, seed, case.clients)
+    simulation.run(case.seconds, case.apart_s)
+    return dict(_figures(case, simulation))
+
+
+def _figures(case: Case, simulation: Simulation) -> Iterator[tuple[str, float]]:
+    start, end = case.since_s, case.seconds
+    clients = simulation.clients
+    if rows := case.profile.rows:
+        sent = sum(client.sent for client in clients)
+        done = sum(client.answered + client.failed_rows for client in clients)
+        end = max(client.finished_s for client in clients)
+        yield "time", end / simulation.best.finished_s if done == rows else math.inf
+        yield "requests", sent / rows
+        yield "refusals", sum(len(client.refused) for client in clients)
+    else:
+        yield "used", simulation.used(start, end)
+        yield "reached", simulation.reached_s(0.0, case.changed_s or end)
+    yield "refused", simulation.refused(start, end)
+    yield "failed", sum(client.failed_rows for client in clients)
+    yield "row refused", max(client.most_refused for client in clients)
+    if case.changed_s is not None:
+        yield "again", simulation.reached_s(case.changed_s, end)
+    if case.clients > 1:
+        yield from _shares(case, simulation)
+
+
+def _shares(case: Case, simulation: Simulation) -> Iterator[tuple[str, float]]:
+    """Yield the smallest share of a client: of what all were given, and in any minute of what was possible."""
+    start, end = case.since_s, case.seconds
+    clients = range(case.clients)
+    both = simulation.accepted(start, end)
+    yield "share", min(simulation.accepted(start, end, client) for client in clients) / both
+    minutes = [start + 60 * number for number in range(int((end - start) // 60))]
+    used = functools.partial(simulation.used)
+    yield "minute", min(used(begin, begin + 60, client) for client in clients for begin in minutes)
