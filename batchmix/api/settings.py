@@ -74,8 +74,9 @@ class JobKeywords(TypedDict, total=False):
     budget: Table
     """Caps for the whole run, over all its starts: `{"max_usd": 5.0}`."""
     reuse: Table
-    cache: Table
     """Answers that need not be paid for again: `{"from": ["runs/yesterday"], "dedupe": True}`."""
+    cache: Table
+    """How the provider's prompt cache is used: `{"wait_s": 0}`."""
     prices: Mapping[str, Table]
     """Prices in USD per 1M tokens, by model: `{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`."""
     output: Table

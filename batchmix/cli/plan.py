@@ -103,6 +103,19 @@ def _cost_lines(run_plan: Any) -> list[str]:
     return [f"  {'cost' if number == 0 else '':<12} {text}" for number, text in enumerate(texts)]
 
 
+def _cache_lines(run_plan: Any) -> list[str]:
+    """Return lines that say how much of the prompts could come from a prompt cache, and what that would cost."""
+    cached = sum(lane.cached_tokens for lane in run_plan.lanes)
+    if not cached:
+        return []
+    share = cached / max(1, run_plan.prompt_tokens)
+    lines = [f"  cache        about {cached:,} tokens ({share:.0%}) begin prompts like an earlier one"]
+    if run_plan.least_cached_usd is not None:
+        cost = _range(run_plan.least_cached_usd, run_plan.most_cached_usd).partition(":")[0]
+        lines.append(f"               {cost} if they are read from the provider's cache")
+    return lines
+
+
 def _range(least_usd: float | None, most_usd: float | None) -> str:
     if least_usd is None:
         return "unknown: no price is known for"
@@ -166,7 +179,7 @@ def _lines(run_plan: Any, evaluating: list[str]) -> list[str]:
         rejected = counted(run_plan.rejected, "result")
         lines.append(f"  rejected     {rejected} without a request, such as {run_plan.rejected_example}")
     if run_plan.requests:
-        lines += [*_schema_lines(run_plan), _token_line(run_plan), *_cost_lines(run_plan)]
+        lines += [*_schema_lines(run_plan), _token_line(run_plan), *_cost_lines(run_plan), *_cache_lines(run_plan)]
     lines += evaluating
     if run_plan.balance_usd is not None:
         lines.append(f"  balance      {usd(run_plan.balance_usd)}")

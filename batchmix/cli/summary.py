@@ -51,7 +51,7 @@ def _total_lines(view: View) -> list[str]:
         )
     lines += _checked_lines(view.answers) if view.answers else []
     lines.append(summary_row("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
-    lines += [*_cost_lines(totals), *_judge_lines(view)]
+    lines += [*_cache_lines(view), *_cost_lines(totals), *_judge_lines(view)]
     if totals.billed_retries:
         cost = _after("", totals.billed_retries_usd)
         missing = "an answer" if view.answers is None else "a valid answer"
@@ -96,6 +96,16 @@ def _repairs(answers: dict[str, Any]) -> str:
 
 def _after(certainty: str, cost_usd: float | None) -> str:
     return "" if cost_usd is None else f": {certainty}{usd(cost_usd)} more"
+
+
+def _cache_lines(view: View) -> list[str]:
+    """Return a line with the tokens that were read from a prompt cache, and what that saved. Empty if none were."""
+    totals, saved_usd = view.totals, view.cache_saved_usd
+    if not totals.cached_tokens and not totals.cache_write_tokens:
+        return []
+    written = f", {totals.cache_write_tokens:,} written to it" if totals.cache_write_tokens else ""
+    money = "" if saved_usd is None else f": {usd(abs(saved_usd))} {'saved' if saved_usd >= 0 else 'more was paid'}"
+    return [summary_row("cache", f"{totals.cached_tokens:,} tokens read{written}{money}")]
 
 
 def _cost_lines(totals: Totals) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
+from batchmix.engine.prefixes import Prefix
 from batchmix.job import Limits, Price
 from batchmix.records import Request
 
@@ -32,6 +35,17 @@ class LanePlan(msgspec.Struct):
     allows. None if the price is unknown or a request sets no maximum."""
     most_without_repairs_usd: float | None = None
     """Upper bound on the cost if each first answer is valid. None as in `most_usd`."""
+    cached_tokens: int = 0
+    """Number of prompt tokens that could be read from a prompt cache, because earlier requests begin in the same way.
+    Like `prompt_tokens`, it is estimated."""
+    cache_write_tokens: int = 0
+    """Number of prompt tokens that must be in the cache for that, each counted once."""
+    needs_mark: bool = False
+    """Whether the model caches only what is marked, and these requests have no marks."""
+    least_cached_usd: float | None = None
+    """The lower bound on the cost if all these tokens are read from the cache. None if they cost no less there."""
+    most_cached_usd: float | None = None
+    """The upper bound on the cost in that case. None as in `most_usd`, or as `least_cached_usd`."""
     least_s: float | None = None
     """Lower bound on the duration in seconds, from the job's limits per minute. None without such limits."""
 
@@ -43,6 +57,18 @@ class LanePlan(msgspec.Struct):
             self.max_tokens = None if request.max_tokens is None else self.max_tokens + request.max_tokens
         if request.max_tokens is not None:
             self.largest_cap = max(self.largest_cap or 0, request.max_tokens)
+
+    def count_prefix(self, request: Request, prefix: Prefix | None) -> None:
+        """Add what a request could read from a prompt cache. `prefix` is its longest prefix, None if it is short."""
+        shared = prefix and prefix.shared
+        if shared is None:
+            return
+        per_byte = request.prompt_tokens / len(request.body)
+        self.cached_tokens += round(len(shared.text) * per_byte)
+        if not shared.warm_until:
+            shared.warm_until = math.inf
+            above = shared.parent.text if shared.parent is not None else b""
+            self.cache_write_tokens += round((len(shared.text) - len(above)) * per_byte)
 
     def finish(self, price: Price | None, limits: Limits, repair: int) -> None:
         """Set the bounds on cost and duration, once all requests are counted.
@@ -56,12 +82,25 @@ class LanePlan(msgspec.Struct):
             if self.max_tokens is not None:
                 self.most_without_repairs_usd = (long * price.input + self.max_tokens * price.output) / 1e6
                 self.most_usd = self.most_without_repairs_usd + self._most_repairs_usd(price, repair)
+            self._set_cached_usd(price)
         times = []
         if limits.requests_per_minute:
             times.append(self.requests / limits.requests_per_minute * 60)
         if limits.tokens_per_minute:
             times.append((short + self.requests) / limits.tokens_per_minute * 60)
         self.least_s = max(times, default=None)
+
+    def _set_cached_usd(self, price: Price) -> None:
+        """Set the bounds on the cost with a prompt cache, whose prices apply to the same estimates."""
+        if price.cache_read is None or not self.cached_tokens or self.least_usd is None:
+            return
+        written = 0.0 if price.cache_write is None else price.cache_write - price.input
+        saved_usd = (self.cached_tokens * (price.input - price.cache_read) - self.cache_write_tokens * written) / 1e6
+        if saved_usd <= 0:
+            return
+        self.least_cached_usd = self.least_usd - saved_usd * _PROMPTS[0]
+        if self.most_usd is not None:
+            self.most_cached_usd = self.most_usd - saved_usd * _PROMPTS[1]
 
     def _most_repairs_usd(self, price: Price, repair: int) -> float:
         """Return the cost if each answer is cut off, requested again with twice the limit, and then never valid.

@@ -16,6 +16,7 @@ from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.eval_plan import DetectableFall, JudgePlan
 from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.lane_plan import LanePlan
+from batchmix.engine.prefixes import PrefixTree
 from batchmix.engine.prepare import Options, PreparedRun, prepare
 from batchmix.engine.run_status import RunStatus
 from batchmix.formats.amounts import counted, usd
@@ -126,6 +127,23 @@ class Plan(msgspec.Struct):
         return _sum([lane.most_without_repairs_usd for lane in self.lanes])
 
     @property
+    def least_cached_usd(self) -> float | None:
+        """Lower bound on the cost if requests that begin alike are read from a prompt cache; None if it is the same."""
+        return self._with_cache("least")
+
+    @property
+    def most_cached_usd(self) -> float | None:
+        """Upper bound on the cost in that case. None as in `most_usd` and `least_cached_usd`."""
+        return self._with_cache("most")
+
+    def _with_cache(self, bound: str) -> float | None:
+        cached = [getattr(lane, f"{bound}_cached_usd") for lane in self.lanes]
+        if cached.count(None) == len(cached):
+            return None
+        full = [getattr(lane, f"{bound}_usd") for lane in self.lanes]
+        return _sum([one if usd is None else usd for usd, one in zip(cached, full, strict=True)])
+
+    @property
     def least_s(self) -> float | None:
         """Lower bound on the duration in seconds: that of the slowest model. None if the job sets no limits."""
         return max((lane.least_s for lane in self.lanes if lane.least_s is not None), default=None)
@@ -133,7 +151,10 @@ class Plan(msgspec.Struct):
     def as_json(self) -> dict[str, Any]:
         """Return the plan for `--json`."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
-        whole = ("prompt_tokens", "max_tokens", "least_usd", "most_usd", "most_without_repairs_usd", "least_s")
+        whole = (
+            "prompt_tokens", "max_tokens", "least_usd", "most_usd", "most_without_repairs_usd", "least_cached_usd",
+            "most_cached_usd", "least_s",
+        )  # fmt: skip
         return fields | {name: getattr(self, name) for name in whole}
 
 
@@ -226,6 +247,7 @@ class _Counting:
         self._firsts = firsts
         self._retry_rejected = retry_rejected
         self._hashes = DistinctCounter()
+        self._trees = {model.name: PrefixTree(model.id) for model in prepared.dataset.models}
 
     @property
     def different(self) -> int:
@@ -257,6 +279,7 @@ class _Counting:
                 plan.repeated += 1
             else:
                 lane.count(request)
+                lane.count_prefix(request, self._trees[request.model].add(request.body))
                 plan.requests += 1
                 self._hashes.add(request.hash)
 

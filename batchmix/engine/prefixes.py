@@ -46,6 +46,12 @@ class Prefix:
         self.tries = self.failed = 0
         """How many leaders were answered without a sign of the cache, and how many failed."""
 
+    @property
+    def shared(self) -> Prefix | None:
+        """The longest prefix, this one or one above it, that other requests have had too. None if there is none."""
+        node = self if self.is_used else self.parent
+        return node if node is not None and node.text else None
+
     def split(self, size: int) -> Prefix:
         """Return a prefix between this one and its parent, of `size` bytes. What is known of this one holds for it."""
         upper = Prefix(self.text[:size], self.parent)

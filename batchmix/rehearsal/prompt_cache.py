@@ -44,7 +44,7 @@ class CacheUse:
 
 
 class PromptCache:
-    """The cache of one model."""
+    """The cache of one model, or of several, none of which reads what another one has written."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
@@ -56,7 +56,7 @@ class PromptCache:
         found = CacheUse()
         is_marked = self._behaviour.cache == "marked"
         longest = 0
-        for key, size, is_hour in _marked(request.content) if is_marked else _blocks(request.canonical):
+        for key, size, is_hour in _marked(request) if is_marked else _blocks(request):
             tokens = min(size // BYTES_PER_TOKEN, request.prompt_tokens)
             if tokens < LEAST_TOKENS:
                 continue
@@ -106,19 +106,19 @@ def cache_prices(behaviour: Behaviour) -> Json:
     return {"cache_read": prompt_usd * read, "cache_write": prompt_usd * written}
 
 
-def _blocks(canonical: bytes) -> Iterator[tuple[bytes, int, bool]]:
+def _blocks(request: RehearsalRequest) -> Iterator[tuple[bytes, int, bool]]:
     """Yield a key and the size in bytes for each prefix of whole blocks."""
-    digest = hashlib.blake2b(digest_size=12)
+    canonical, digest = request.canonical, _digest_of(request)
     for end in range(_BLOCK_BYTES, len(canonical) + 1, _BLOCK_BYTES):
         digest.update(canonical[end - _BLOCK_BYTES : end])
         yield digest.digest(), end, False
 
 
-def _marked(content: Any) -> Iterator[tuple[bytes, int, bool]]:
+def _marked(request: RehearsalRequest) -> Iterator[tuple[bytes, int, bool]]:
     """Yield a key and the size in bytes for each prefix that ends with a mark, and whether it is to stay an hour."""
-    digest, size = hashlib.blake2b(digest_size=12), 0
+    content, digest, size = request.content, _digest_of(request), 0
     for message in content if isinstance(content, list) else ():
-        parts = message.get("content") if isinstance(message, dict) else None
+        parts: Any = message.get("content") if isinstance(message, dict) else None
         for part in parts if isinstance(parts, list) else [{"type": "text", "text": parts}]:
             mark = part.get("cache_control") if isinstance(part, dict) else None
             bare = {name: part[name] for name in part if name != "cache_control"} if mark else part
@@ -127,3 +127,7 @@ def _marked(content: Any) -> Iterator[tuple[bytes, int, bool]]:
             size += len(text)
             if isinstance(mark, dict):
                 yield digest.digest(), size, mark.get("ttl") == "1h"
+
+
+def _digest_of(request: RehearsalRequest) -> hashlib.blake2b:
+    return hashlib.blake2b(request.model.encode("utf-8", "replace"), digest_size=12)

@@ -26,7 +26,7 @@ from batchmix.records import (
 from batchmix.store.answer_totals import Fared
 from batchmix.store.events import AttemptSent, Event, LinePosition, ResponseReceived, RowFailed
 from batchmix.store.repair_chain import InvalidTurn, RepairChain
-from batchmix.store.totals import EstimatedUsage
+from batchmix.store.usage_totals import EstimatedUsage
 
 _FINAL = frozenset({Status.OK, Status.REJECTED})
 """The statuses after which the same request is not sent again, unless rejected rows are to be retried."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from batchmix.records import Completion, Status, Tokens, Usage
+from batchmix.records import Status, Tokens, Usage
 from batchmix.store.answer_totals import AnswerTotals, checked_rows
+from batchmix.store.usage_totals import CacheTotals, EstimatedUsage, cache_totals
 
 
 class FailureCount(msgspec.Struct):
@@ -19,25 +20,6 @@ class FailureCount(msgspec.Struct):
     count: int
     row: int
     message: str
-
-
-class EstimatedUsage(msgspec.Struct, frozen=True, gc=False):
-    """The estimated usage of answers whose cost is not known exactly. Estimates can be added."""
-
-    answers: int = 0
-    tokens: Tokens = Tokens()
-    beside: int = 0
-    """How many of the tokens are not included in a reported `total_tokens`."""
-
-    @staticmethod
-    def of(answer: Completion, prompt_tokens: int) -> EstimatedUsage:
-        """Return the estimate for an answer without a complete usage."""
-        tokens = answer.tokens(prompt_tokens)
-        return EstimatedUsage(1, tokens, tokens.prompt + tokens.completion - (answer.usage.total_tokens or 0))
-
-    def __add__(self, other: EstimatedUsage) -> EstimatedUsage:
-        """Return the sum of two estimates."""
-        return EstimatedUsage(self.answers + other.answers, self.tokens + other.tokens, self.beside + other.beside)
 
 
 class Cost(msgspec.Struct):
@@ -65,6 +47,8 @@ class Cost(msgspec.Struct):
     """The usage of answers with a complete usage whose price is unknown."""
     lost: Tokens = Tokens()
     """The estimated tokens of attempts that may have been billed in addition to the answers."""
+    cache: CacheTotals = CacheTotals()
+    """The answers that used a prompt cache."""
 
     @property
     def billed_retries_usd(self) -> float | None:
@@ -234,6 +218,8 @@ class Totals(msgspec.Struct):
             for model, usd, lost, run in zip(*(columns[name] for name in _COSTLY), strict=True):
                 if (run is None and usd is not None) or lost:
                     self.cost(model).add_row(usd if run is None else None, lost)
+        for model, used in cache_totals(paid).items():
+            self.cost(model).cache += used
         if self.answers is not None:
             for model, rows in checked_rows(columns).items():
                 self.checked(model).add_rows(rows)

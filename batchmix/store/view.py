@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import time
 from collections import Counter
 from pathlib import Path
@@ -49,6 +50,9 @@ class View(msgspec.Struct):
     """Whether parts are missing or can't be read."""
     recent: Counter[str] = msgspec.field(default_factory=Counter)
     """The approximate number of results of each model in the last minute."""
+    cache_saved_usd: float | None = None
+    """How much the prompt cache has saved. None if no answer with a price has used it. Negative if writing to it cost
+    more than reading has saved."""
 
     @property
     def unanswered(self) -> int:
@@ -113,6 +117,7 @@ class View(msgspec.Struct):
             "maybe_billed": totals.maybe_billed,
             **{name: getattr(totals, name) for name in COUNTS},
             "cost_usd": totals.cost_usd,
+            "cache_saved_usd": self.cache_saved_usd,
             "billed_retries_usd": totals.billed_retries_usd,
             "maybe_billed_usd": totals.maybe_billed_usd,
             "unpriced": totals.unpriced,
@@ -206,7 +211,14 @@ def read_view(layout: Layout, price: Price, own: RunFile | None = None) -> View:
         except FileNotFoundError:
             if index in layout.ledger.sealed_shards():  # otherwise it was dropped meanwhile
                 view.lose(f"{part}: is missing")
+    view.cache_saved_usd = _cache_saved_usd(totals, price)
     return view
+
+
+def _cache_saved_usd(totals: Totals, price: Price) -> float | None:
+    each = (cost.cache.saved_usd(functools.partial(price, model, None)) for model, cost in totals.costs.items())
+    saved = [usd for usd in each if usd is not None]
+    return sum(saved) if saved else None
 
 
 def _add_part(view: View, index: int, part: Path, last: LastState) -> None:
