@@ -29,6 +29,16 @@ _NO_FINISH_REASON = (None, "", "null", False)
 _Node = dict[str, Any]
 
 
+class TextPlace(msgspec.Struct, frozen=True):
+    """A text in the `delta` of a choice, and what else the chunks bring that continue it."""
+
+    index: int
+    key: str
+    role: Any
+    rest: _Node
+    """The values beside the choices."""
+
+
 class PartialAnswer:
     """The part of an answer that has arrived so far. `choices` is the number of choices requested."""
 
@@ -64,6 +74,25 @@ class PartialAnswer:
                 self._replace(self._rest, key, value)
         if self._holds_more:
             self.size += event_bytes
+
+    def place_of(self, index: int, key: str) -> TextPlace:
+        """Return the place of a text to which the last chunk has added."""
+        return TextPlace(index, key, self._choices[index]["delta"].get("role"), self._rest.copy())
+
+    def text_at(self, place: TextPlace) -> bytearray | None:
+        """Return the text at a place so far. None if a chunk has changed what else the chunks of this text bring."""
+        delta = self._choices[place.index].get("delta")
+        if self._rest != place.rest or not isinstance(delta, dict) or delta.get("role") != place.role:
+            return None
+        text = delta.get(place.key)
+        return text if isinstance(text, bytearray) else None
+
+    def add_text(self, so_far: bytearray, text: str) -> None:
+        """Add the next piece to a text, from chunks that bring nothing else that is new."""
+        so_far += text.encode()
+        self.size += len(text)
+        self.has_text |= bool(text)
+        self.is_closed = False
 
     @property
     def has_begun(self) -> bool:
@@ -158,7 +187,8 @@ class PartialAnswer:
     def _text(self, old: Any, value: str) -> Any:
         self.has_text |= bool(value)
         if isinstance(old, _Items):  # plain text after a list of parts
-            old.append(value)
+            if value:
+                old.append(value)
             return old
         text = old if isinstance(old, bytearray) else bytearray()
         text += value.encode("utf-8", "surrogatepass")  # a surrogate pair may be split between two pieces

@@ -16,6 +16,7 @@ from batchmix.responses.choices import has_content
 from batchmix.responses.deltas import PartialAnswer
 from batchmix.responses.error_body import BLOCKED, find_error
 from batchmix.responses.sse import EventDecoder
+from batchmix.responses.text_events import TextEvents
 
 _DONE = b"[DONE]"
 _FIELDS = (b"data", b"event", b"id", b"retry")
@@ -64,6 +65,7 @@ class AnswerStream:
         """Everything that arrived, as long as the body may be an ordinary one. None once it is known to be a stream."""
         self._events = EventDecoder()
         self._deltas = PartialAnswer(choices)
+        self._texts = TextEvents(self._deltas)
         self._error: bytes | None = None
         self._unreadable = False
         self._is_over = False
@@ -84,12 +86,16 @@ class AnswerStream:
         if self._plain is not None:
             self._plain += piece
             piece = self._undecided(piece)
-        for data in self._events.feed(piece):
-            self._add(data)
+        events = self._events.feed(piece)
+        at = 0
+        while (at := self._texts.add(events, at)) < len(events):
+            self._add(events[at])
+            at += 1
         size = len(self._plain or b"") + self._events.size + self._deltas.size
         if size > self._max_bytes:
             self.is_too_large = True
             self._plain, self._events, self._deltas = None, EventDecoder(), PartialAnswer(1)
+            self._texts = TextEvents(self._deltas)
 
     def give_up(self, silent_s: float) -> None:
         """Record that nothing came for `silent_s` seconds, and that nothing more is waited for."""
@@ -142,6 +148,7 @@ class AnswerStream:
         data = data.strip()
         if data == _DONE:
             self._is_over = True
+            self._texts.forget()
             return
         chunk = read_json(data) if data.startswith(b"{") else None
         if not isinstance(chunk, dict):  # plain text keeps the connection alive, but an unreadable chunk is a gap
@@ -149,11 +156,14 @@ class AnswerStream:
         elif has_content(chunk.get("error")) or _is_error(chunk, data):
             if not self._deltas.is_whole:  # a complete answer was billed, so it counts despite a later error
                 self._error = data
+                self._texts.forget()
         else:
             try:
                 self._deltas.add(chunk, len(data))
             except RecursionError:
                 self._unreadable = True
+            else:
+                self._texts.learn(data, chunk)
 
 
 def _is_error(chunk: dict[str, Any], data: bytes) -> bool:

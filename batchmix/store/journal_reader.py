@@ -35,8 +35,9 @@ def decode_line(line: bytes) -> Event | JournalHeader | None:
 def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded | None:
     """Decode a line that `journal.encode_line` returned. None if the line is damaged or written by another version."""
     line = line.rstrip(b"\n")
-    text, trailer = line[:-_TRAILER_BYTES], line[-_TRAILER_BYTES:]
-    if trailer != b',"crc":"%08x"}' % zlib.crc32(text):
+    with memoryview(line) as view:  # a long answer is not copied
+        crc = zlib.crc32(view[:-_TRAILER_BYTES])
+    if not line.endswith(b',"crc":"%08x"}' % crc):
         return None
     try:
         return decoder.decode(line)
