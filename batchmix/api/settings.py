@@ -76,7 +76,7 @@ class JobKeywords(TypedDict, total=False):
     reuse: Table
     """Answers that need not be paid for again: `{"from": ["runs/yesterday"], "dedupe": True}`."""
     cache: Table
-    """How the provider's prompt cache is used: `{"wait_s": 0}`."""
+    """How the provider's prompt cache is used: `{"mark": "5m"}`."""
     prices: Mapping[str, Table]
     """Prices in USD per 1M tokens, by model: `{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`."""
     output: Table

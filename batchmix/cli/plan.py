@@ -113,6 +113,9 @@ def _cache_lines(run_plan: Any) -> list[str]:
     if run_plan.least_cached_usd is not None:
         cost = _range(run_plan.least_cached_usd, run_plan.most_cached_usd).partition(":")[0]
         lines.append(f"               {cost} if they are read from the provider's cache")
+    lacking = [lane.model for lane in run_plan.lanes if lane.cached_tokens and lane.lacks_marks]
+    if lacking:
+        lines.append(f"               {', '.join(lacking)}: only with marks for Claude's cache (--set cache.mark=5m)")
     return lines
 
 

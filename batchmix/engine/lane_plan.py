@@ -40,8 +40,8 @@ class LanePlan(msgspec.Struct):
     Like `prompt_tokens`, it is estimated."""
     cache_write_tokens: int = 0
     """Number of prompt tokens that must be in the cache for that, each counted once."""
-    needs_mark: bool = False
-    """Whether the model caches only what is marked, and these requests have no marks."""
+    lacks_marks: bool = False
+    """Whether the model caches only what is marked, and these requests would be sent without marks."""
     least_cached_usd: float | None = None
     """The lower bound on the cost if all these tokens are read from the cache. None if they cost no less there."""
     most_cached_usd: float | None = None

@@ -16,7 +16,7 @@ from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
-from batchmix.job import Limits
+from batchmix.job import Cache, Limits
 from batchmix.prices.budget import LaneBudget
 from batchmix.records import Exchange, Failure, InvalidAnswer, Outcome, Request
 from batchmix.responses.error_rules import JOB_FAILURES
@@ -83,8 +83,8 @@ class SendingRules(msgspec.Struct, frozen=True):
     """Whether a lane sends to several paths of the API. Otherwise a missing path stops the lane."""
     prefixes: PrefixTree | None = None
     """Where the long prefixes of the lane's requests are found. None if they do not matter."""
-    cache_wait_s: float = 0.0
-    """How long a request may wait for the answer to another one with the same long prefix."""
+    cache: Cache = Cache()
+    """How the lane uses the provider's prompt cache, if the prefixes are looked for."""
 
 
 def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:

@@ -64,7 +64,11 @@ class Prefix:
 class PrefixTree:
     """The prefixes of the requests to one model."""
 
-    def __init__(self, model_id: str) -> None:
+    def __init__(self, model_id: str, *, is_marked: bool = False) -> None:
+        """`is_marked` says whether prefixes are marked when requests are sent, for a model that needs that."""
+        self.needs_marks = "claude" in model_id.lower()
+        """Whether the model caches only what is marked."""
+        self._is_marked = is_marked or not self.needs_marks
         self._least_bytes = least_tokens(model_id) * BYTES_PER_TOKEN
         self._root = Prefix(b"", None)
         self._bytes = 0
@@ -72,10 +76,12 @@ class PrefixTree:
         self._nodes: collections.deque[tuple[dict[bytes, Prefix], bytes, Prefix]] = collections.deque()
 
     def add(self, body: bytes) -> Prefix | None:
-        """Add a request's body, and return its longest prefix. None if it is too short for any cache.
+        """Add a request's body, and return its longest prefix. None if it is too short for any cache, or not marked.
 
         The prefix may be that of this request alone so far, and become shorter when others share a part of it.
         """
+        if not self._is_marked and not has_marks(body):
+            return None
         node, step = self._root, self._least_bytes
         while len(body) >= (end := len(node.text) + step):
             key = body[len(node.text) : end]
@@ -120,6 +126,11 @@ def least_tokens(model_id: str) -> int:
     """Return the fewest tokens of a prompt that a model's provider caches, as far as is known."""
     name = model_id.lower().replace(".", "-")
     return next((tokens for part, tokens in _LEAST_TOKENS_OF if part in name), _LEAST_TOKENS)
+
+
+def has_marks(body: bytes) -> bool:
+    """Return whether a row or the job has put marks for a prompt cache into a body."""
+    return body.find(b'"cache_control"') >= 0
 
 
 def common_size(one: bytes, other: bytes) -> int:

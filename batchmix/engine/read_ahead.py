@@ -9,30 +9,37 @@ import asyncio
 import collections
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
+
+from batchmix.engine.cache_marks import with_cache_marks
 from batchmix.engine.prefixes import PrefixTree
 from batchmix.engine.retries import OpenRequest
 from batchmix.engine.warm_up import WarmUp
+from batchmix.job import Cache
 from batchmix.records import Bottleneck, Outcome, Request
 
 
 class ReadAhead:
     """The queue of requests that were read and not sent yet, in the order of the feed.
 
-    With a `tree`, requests wait up to `wait_s` seconds for the answer to another one that has the same long prefix.
-    `on_released` is called after they have waited that long.
+    Requests may wait for the answer to another one with the same long prefix, as `cache` says. `on_released` is called
+    after they have waited for the longest time.
     """
 
     MOST = 512
     """No more requests are read while this many are in the queue, or while this many are held back."""
     FEW = MOST // 2
 
-    def __init__(self, tree: PrefixTree | None, wait_s: float, on_released: Callable[[], None]) -> None:
+    def __init__(self, prefixes: PrefixTree | None, cache: Cache, on_released: Callable[[], None]) -> None:
+        """Look for no prefixes if `prefixes` is None."""
         self.queue: collections.deque[OpenRequest] = collections.deque()
         self.is_over = False
         """Whether the whole feed has been read."""
         self.room = asyncio.Event()
         """Set when more requests may be read."""
-        self._warm_up = WarmUp(tree, wait_s, self._release)
+        self._warm_up = WarmUp(cache.wait_s if prefixes else 0.0, self._release)
+        self._prefixes = prefixes
+        self._mark = cache.mark if prefixes and prefixes.needs_marks else None
         self._on_released = on_released
 
     async def read(
@@ -43,13 +50,26 @@ class ReadAhead:
         `begin` is given each batch, and returns the requests to send.
         """
         async for batch in feed:
-            self.queue.extend(map(self._warm_up.add, map(OpenRequest, begin(batch))))
+            self.queue.extend(map(self._opened, begin(batch)))
             yield
             while len(self.queue) >= self.MOST or self._warm_up.held >= self.MOST:
                 self.room.clear()
                 await self.room.wait()
         self.is_over = True
         yield
+
+    def _opened(self, request: Request) -> OpenRequest:
+        item = OpenRequest(request)
+        if self._prefixes and not request.inputs and (self._mark or not self._warm_up.is_off):
+            item.prefix = self._prefixes.add(request.body)
+        return item
+
+    def as_sent(self, item: OpenRequest) -> Request:
+        """Return a request as it must be sent: with the marks for the prompt cache that the job asks for."""
+        request = item.request
+        if self._mark is None or item.prefix is None:
+            return request
+        return msgspec.structs.replace(request, body=with_cache_marks(request.body, item.prefix, self._mark))
 
     @property
     def lacks(self) -> Bottleneck:

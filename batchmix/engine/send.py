@@ -175,7 +175,7 @@ class _Sending:
 
     def _rules_of(self) -> Callable[[Model], SendingRules]:
         """Return a function that returns the sending rules for a model."""
-        retry, row_s, wait_s = self._job.retry, self._job.timeouts.row_s, self._job.cache.wait_s
+        retry, row_s, cache = self._job.retry, self._job.timeouts.row_s, self._job.cache
         dataset, budget, prices = self._prepared.dataset, self._budget, self._prepared.prices
 
         def rules_of(model: Model) -> SendingRules:
@@ -187,7 +187,7 @@ class _Sending:
                 on_unstreamed=functools.partial(self._unstreamed.add, model.name),
                 place=lambda request, parameter: dataset.place_of(request, model, parameter),
                 budget=LaneBudget(budget, model.name, prices) if budget else None,
-                prefixes=PrefixTree(model.id) if wait_s else None, cache_wait_s=wait_s,
+                prefixes=PrefixTree(model.id, is_marked=cache.mark is not None), cache=cache,
             )  # fmt: skip
 
         return rules_of

@@ -13,7 +13,7 @@ import collections
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-from batchmix.engine.prefixes import Prefix, PrefixTree
+from batchmix.engine.prefixes import Prefix
 from batchmix.engine.retries import OpenRequest
 from batchmix.records import Failure, InvalidAnswer, Outcome, Usage
 
@@ -34,11 +34,12 @@ class WarmUp:
     `release` is called with requests that have waited long enough. Others are returned by the call that releases them.
     """
 
-    def __init__(self, tree: PrefixTree | None, wait_s: float, release: Callable[[list[OpenRequest]], None]) -> None:
-        """Hold nothing back if there is no `tree`."""
+    def __init__(self, wait_s: float, release: Callable[[list[OpenRequest]], None]) -> None:
+        """Hold requests back for up to `wait_s` seconds each. If this is 0, hold nothing back."""
+        self.is_off = wait_s == 0
+        """Whether nothing is held back, or nothing any more."""
         self.held = 0
         """The number of requests that are held back."""
-        self._tree = tree
         self._wait_s = wait_s
         self._release = release
         self._followers: dict[OpenRequest, list[OpenRequest]] = {}  # by the leader that they wait for
@@ -50,15 +51,9 @@ class WarmUp:
         """Whether a prefix was once not in the cache yet when the first answer with it had ended."""
         self._misses = 0
 
-    def add(self, item: OpenRequest) -> OpenRequest:
-        """Find the prefix of a new request, and return the request."""
-        if self._tree is not None and not item.request.inputs:
-            item.prefix = self._tree.add(item.request.body)
-        return item
-
     def holds(self, now: float, item: OpenRequest) -> bool:
         """Hold a request back and return True, or return False if it may be sent."""
-        if item.prefix is None or self._tree is None or now >= item.held_until:
+        if item.prefix is None or self.is_off or now >= item.held_until:
             return False
         for prefix in _chain(item):
             leader = prefix.leader
@@ -77,7 +72,7 @@ class WarmUp:
 
     def sent(self, now: float, item: OpenRequest) -> None:
         """Let a request that is sent lead the others with its prefixes, where these are not in the cache."""
-        if self._tree is None:
+        if self.is_off:
             return
         for prefix in _chain(item):
             if prefix.leader is None and now >= prefix.warm_until:
@@ -85,7 +80,7 @@ class WarmUp:
 
     def returned(self, now: float, item: OpenRequest, outcome: Outcome | None) -> list[OpenRequest]:
         """Learn from the outcome of a request, which is None if it was cut off. Return the requests to release."""
-        if self._tree is None:
+        if self.is_off:
             return []
         if isinstance(outcome, InvalidAnswer):
             outcome = outcome.completion
@@ -93,7 +88,7 @@ class WarmUp:
             self._failed(now, item)
         else:
             self._answered(now, item, outcome.usage)
-        return self._freed(self._followers.pop(item, [])) if self._tree is not None else self.all()
+        return self.all() if self.is_off else self._freed(self._followers.pop(item, []))
 
     def all(self) -> list[OpenRequest]:
         """Return all requests that are held back, to release them."""
@@ -111,7 +106,7 @@ class WarmUp:
     def _answered(self, now: float, item: OpenRequest, usage: Usage) -> None:
         self._works = self._works or bool(usage.cached_tokens)
         if not self._works and self._is_useless(now, item, usage):
-            self._tree = None
+            self.is_off = True
             return
         for prefix in _chain(item):
             has_read = _has_read(usage, prefix, item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -170,6 +170,8 @@ class Cache(msgspec.Struct, frozen=True):
 
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 8.0
     """How many seconds a row may wait for the first answer to a prompt that begins like its own. 0: none waits."""
+    mark: Literal["5m", "1h"] | None = None
+    """For how long Claude is to keep what prompts have in common, by marks in the requests. None for no marks."""
 
 
 class Output(msgspec.Struct, frozen=True):

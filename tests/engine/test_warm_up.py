@@ -11,6 +11,7 @@ import pytest
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.prefixes import PrefixTree
 from batchmix.errors import FailureAction, Interrupted
+from batchmix.job import Cache as CacheSettings
 from batchmix.records import Bottleneck, Completion, Exchange, Failure, InvalidAnswer, Outcome, Request, Usage
 from tests.engine.test_pool import Scene
 from tests.virtual_time import until
@@ -33,7 +34,7 @@ class Cache(Scene):
         latency_s: float = 1.0,
         lag_s: float = 0.0,
     ) -> None:
-        rules = SendingRules(3, prefixes=PrefixTree("m") if wait_s else None, cache_wait_s=wait_s)
+        rules = SendingRules(3, prefixes=PrefixTree("m"), cache=CacheSettings(wait_s=wait_s))
         super().__init__(lambda row, attempt: outcome(row, attempt, self.usage(row)), concurrency=64, rules=rules)
         self.latency_s = latency_s
         self.prefix_of = prefix_of
