@@ -21,7 +21,7 @@ from batchmix.formats.display import clean, quoted
 from batchmix.formats.text import text_of
 from batchmix.load.carried_columns import CarriedColumns, ColumnMaker, Make
 from batchmix.load.column_types import ColumnType
-from batchmix.load.files import Source, shown, stamp
+from batchmix.load.files import Source, shown
 from batchmix.load.jsonl import decode_cell
 from batchmix.load.messages import no_prompt
 from batchmix.load.parquet import Cursor, ParquetInput
@@ -93,9 +93,7 @@ class ParquetReader:
 
     def is_unchanged(self, shard: ShardRange, scan: Scan) -> bool:
         """Return whether a shard is unchanged: by the status of its files, or else by its bytes."""
-        files = self._files.files_of(shard.first, shard.stop)
-        stamps = [(scan.stamps[file], scan.paths[file]) for file in files]
-        if all(old_stamp is not None and old_stamp.proves(stamp(path)) for old_stamp, path in stamps):
+        if scan.is_current(self._files.files_of(shard.first, shard.stop)):
             return True
         return self._files.digests([(shard.first, shard.stop)])[0] == shard.digest
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from batchmix.errors import InputError
-from batchmix.load.files import Source, Stamp
+from batchmix.load.files import Source, Stamp, stamp
 from batchmix.load.jsonl import NOT_UTF8, Segment
 from batchmix.load.prompts import Mode, PromptSource
 
@@ -85,6 +85,11 @@ class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
     """The columns with request parameters, whose values were checked in every row."""
     proven: dict[str, str] = {}
     """The carried columns whose values were all converted once, to check that they fit, with the resulting types."""
+
+    def is_current(self, files: Iterable[int]) -> bool:
+        """Return whether the status of some files proves that they still have the bytes that were scanned."""
+        stamps = [(self.stamps[file], self.paths[file]) for file in files]
+        return all(scanned is not None and scanned.proves(stamp(path)) for scanned, path in stamps)
 
 
 class RowChecker:

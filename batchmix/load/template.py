@@ -15,6 +15,9 @@ from batchmix.load.template_limits import FUEL, MAX_INT_BITS, ShieldedDict, chec
 from batchmix.load.template_names import ROW, RowAccess, columns_in, misspelt, row_access, unquoted_column
 
 _TAG_START = re.compile(r"\{[{%#]")
+_COLUMN = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}", re.ASCII)
+_CONSTANTS = frozenset({"true", "True", "false", "False", "none", "None", ROW})
+"""What stands for itself in a template, even if a column has the name."""
 _OF_UNDEFINED = re.compile(r"unsupported types [\w ]*\bundefined\b")
 
 Render = Callable[[dict[str, Any]], str]
@@ -129,8 +132,15 @@ class Template:
         self._columns |= columns
         self._access |= access
         render = self._environment.render_template
+        pieces = _pieces(text)
+        named = pieces[1::2]
 
         def rendered(given: dict[str, Any]) -> str:
+            values = [given[column] for column in named if type(given.get(column)) is str]
+            if values and len(values) == len(named):  # minijinja would copy long texts several times
+                filled = pieces.copy()
+                filled[1::2] = values
+                return "".join(filled)
             try:
                 return render(name, **given)
             except _NullError:
@@ -145,6 +155,16 @@ class Template:
                 raise BadRowError(f"{setting}: {clean(str(error) or type(error).__name__)}") from None
 
         return rendered
+
+
+def _pieces(text: str) -> list[str]:
+    """Return the pieces of a template around its columns, and at the odd places the columns.
+
+    Empty if the template has more than columns by their plain names.
+    """
+    pieces = _COLUMN.split(text)
+    is_plain = not _CONSTANTS.intersection(pieces[1::2]) and not any(map(_TAG_START.search, pieces[::2]))
+    return pieces if is_plain else []
 
 
 def _is_text(message: Any) -> bool:

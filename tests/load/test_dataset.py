@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputChanged, InputError
+from batchmix.load.jsonl import digest_text
 from tests.load.conftest import all_requests, carried_rows, jsonl, make_job, open_rows, requests_of
 
 ROWS = [{"prompt": f"p{i}", "n": i} for i in range(9)]
@@ -34,6 +35,33 @@ def test_a_change_during_the_run_is_detected(changed: bytes | None, rows_file: A
     path.unlink() if changed is None else path.write_bytes(changed)
     with pytest.raises(InputChanged, match="the answers so far are kept; give the same command again"):
         list(dataset.carried(1))
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile", "touched", "never"])
+@pytest.mark.usefixtures("settled")
+def test_an_unchanged_file_is_not_hashed_again(
+    when: str, rows_file: Any, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status says that it is unchanged; a change is detected all the same."""
+    path = rows_file(ROWS)
+    dataset = open_rows(make_job(path), spool)
+    hashed: list[Any] = []
+    monkeypatch.setattr("batchmix.load.jsonl_rows._CARRIED_ROWS", 1)
+    monkeypatch.setattr(
+        "batchmix.load.jsonl_rows.digest_text", lambda digest: hashed.append(digest) or digest_text(digest)
+    )
+    batches = dataset.carried(0)
+    if when == "meanwhile":
+        next(batches)
+    if when in ("before", "meanwhile"):
+        path.write_bytes(jsonl(ROWS).replace(b"p2", b"P2"))
+        with pytest.raises(InputChanged):
+            list(batches)
+    else:
+        if when == "touched":
+            path.touch()
+        assert len(list(batches)) == 3
+    assert bool(hashed) == (when in ("before", "touched"))
 
 
 def test_a_row_that_can_no_longer_be_read_is_a_change(rows_file: Any, spool: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.load.requests import encode_body, output_cap, request_hash
+from batchmix.load.requests import encode_body, output_cap, request_hash, with_encoded_texts
 from batchmix.load.template import BadRowError
 from tests.load.conftest import MODEL, all_requests, make_job, open_rows
 
@@ -48,6 +48,19 @@ def test_the_hash_is_that_of_path_and_canonical_body(rows_file: Any, spool: Path
     )
     assert first.hash == second.hash == hashlib.sha256(canonical.encode()).hexdigest()[:32]
     assert [r.key for r in (first, second)] == [(0, MODEL, 0), (0, MODEL, 1)]
+
+
+@pytest.mark.parametrize("text", ["a", "é\n", '\\"', "\ud83d\ude00", "\ud800", "€\x00\u2028"])
+@pytest.mark.parametrize("more", [{}, {"seed": 10**30}, {"user": "\udc00"}, {"x": None}])
+def test_a_long_message_is_sent_and_hashed_as_a_short_one(text: str, more: dict[str, Any]) -> None:
+    """Also in a body that msgspec can't encode."""
+    messages = [{"role": "system", "content": "b"}, {"role": "user", "content": text * 3000, "name": "c"}]
+    body = {"model": "m", "messages": messages, **more}
+    encodable = with_encoded_texts(body)
+    assert encode_body(encodable) == encode_body(body)
+    assert request_hash("/v1/x", encodable) == request_hash("/v1/x", body)
+    assert body["messages"] is messages
+    assert messages[1]["content"] == text * 3000
 
 
 def test_lone_surrogates_can_be_sent() -> None:

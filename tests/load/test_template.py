@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,6 +48,25 @@ def _render(template: str, row: dict[str, Any]) -> Any:
 def test_a_template_renders_its_text_unchanged(source: str, row: dict[str, Any], text: str) -> None:
     """Nothing is escaped, line breaks are kept, and numbers keep their form."""
     assert _render(source, row) == text
+
+
+@pytest.mark.parametrize("value", ["x", "<é> & {{ b }}\r\n", "", 7, True, ["x"], None])
+@pytest.mark.parametrize(
+    "source",
+    ["{{ a }}", "{{a}}\r\n", "{ {{ a }} }} {{b}}", "{{ true }} {{ a }}", "{{ a }}{# c #}", "{{ loop }}{{ a }}"],
+)
+def test_texts_in_plain_places_are_filled_in_as_minijinja_does(source: str, value: Any) -> None:
+    row = {"a": value, "b": "2", "loop": "3", "true": "4"}
+
+    def rendered() -> Any:
+        try:
+            return _render(source, row)
+        except BadRowError as error:
+            return str(error)
+
+    filled_in = rendered()
+    with mock.patch("batchmix.load.template._pieces", return_value=[]):
+        assert rendered() == filled_in
 
 
 @pytest.mark.parametrize(
