@@ -55,7 +55,7 @@ class Pool:
         self._streaming = StreamFallback(rules.on_unstreamed, is_off=rules.unstreamed)
         self._outcomes = Outcomes(log, shutdown, status, rules)
         self._retries = RetryQueue(status, self._idle.hand_out)
-        self._ahead = ReadAhead(rules.prefixes, rules.cache, self._idle.hand_out)
+        self._ahead = ReadAhead(rules, self._idle.hand_out)
         self._outcome_event = asyncio.Event()
         self._closed = self._is_cut = False  # whether no more requests are sent, and those in flight were cut off
         self._working: asyncio.Future[list[None]]

@@ -12,34 +12,38 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from batchmix.engine.cache_marks import with_cache_marks
-from batchmix.engine.prefixes import PrefixTree
+from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.retries import OpenRequest
 from batchmix.engine.warm_up import WarmUp
-from batchmix.job import Cache
 from batchmix.records import Bottleneck, Outcome, Request
+
+_MOST = 512
+"""No more requests are read while this many are in the queue."""
+_MOST_IN_FLIGHT = 4096
+"""While requests are held back, twice as many more are read as may be in flight, but not more than twice this: as many
+for the places of those in flight, and as many that are held back meanwhile."""
+_MOST_BYTES = 64 << 20
+"""The bytes of bodies beyond which no more than `_MOST` requests are read all the same."""
 
 
 class ReadAhead:
     """The queue of requests that were read and not sent yet, in the order of the feed.
 
-    Requests may wait for the answer to another one with the same long prefix, as `cache` says. `on_released` is called
-    after they have waited for the longest time.
+    Requests may wait for the answer to another one with the same long prefix, as `rules.cache` says. `on_released` is
+    called after they have waited for the longest time.
     """
 
-    MOST = 512
-    """No more requests are read while this many are in the queue, or while this many are held back."""
-    FEW = MOST // 2
-
-    def __init__(self, prefixes: PrefixTree | None, cache: Cache, on_released: Callable[[], None]) -> None:
-        """Look for no prefixes if `prefixes` is None."""
+    def __init__(self, rules: SendingRules, on_released: Callable[[], None]) -> None:
         self.queue: collections.deque[OpenRequest] = collections.deque()
         self.is_over = False
         """Whether the whole feed has been read."""
         self.room = asyncio.Event()
         """Set when more requests may be read."""
-        self._warm_up = WarmUp(cache.wait_s if prefixes else 0.0, self._release)
-        self._prefixes = prefixes
-        self._mark = cache.mark if prefixes and prefixes.needs_marks else None
+        self._prefixes = prefixes = rules.prefixes
+        self._warm_up = WarmUp(rules.cache.wait_s if prefixes else 0.0, self._release)
+        self._mark = rules.cache.mark if prefixes and prefixes.needs_marks else None
+        self._most_with_held = _MOST + 2 * min(rules.limits.concurrency, _MOST_IN_FLIGHT)
+        self._body_bytes = 0  # the size of the last request that was read
         self._on_released = on_released
 
     async def read(
@@ -52,7 +56,7 @@ class ReadAhead:
         async for batch in feed:
             self.queue.extend(map(self._opened, begin(batch)))
             yield
-            while len(self.queue) >= self.MOST or self._warm_up.held >= self.MOST:
+            while self._space() <= 0:
                 self.room.clear()
                 await self.room.wait()
         self.is_over = True
@@ -60,6 +64,7 @@ class ReadAhead:
 
     def _opened(self, request: Request) -> OpenRequest:
         item = OpenRequest(request)
+        self._body_bytes = len(request.body)
         if self._prefixes and not request.inputs and (self._mark or not self._warm_up.is_off):
             item.prefix = self._prefixes.add(request.body)
         return item
@@ -84,6 +89,11 @@ class ReadAhead:
         while queue and queue[0].prefix is not None and self._warm_up.holds(now, queue[0]):
             queue.popleft()
             self._make_room()
+        if self._warm_up.held:
+            if not queue:
+                queue.extend(self._warm_up.has_stalled(now))
+            if queue:
+                self._warm_up.goes_on(now)
         return queue
 
     def sent(self, now: float, item: OpenRequest) -> None:
@@ -101,8 +111,16 @@ class ReadAhead:
         self.queue.extendleft(reversed(items))
         self._on_released()
 
+    def _space(self) -> int:
+        """Return how many more requests may be read. While some are held back, others must take their places."""
+        held = self._warm_up.held
+        if not held:
+            return _MOST - len(self.queue)
+        most = min(self._most_with_held, _MOST_BYTES // max(1, self._body_bytes))
+        return max(_MOST, most) - len(self.queue) - held
+
     def _make_room(self) -> None:
-        if len(self.queue) < self.FEW:
+        if self._space() > _MOST // 2:
             self.room.set()
 
     def drop(self, path: str) -> list[Request]:

@@ -3,7 +3,8 @@
 A prefix can be read once an answer to a request with it has ended. Requests that leave earlier pay its full price, or
 even that of writing it to the cache. So one request leads, and the others with its prefix wait for its answer. Usage
 shows whether that helps: until an answer has read from the cache, the next request leads too. If none of them does,
-nothing is held back any more. No request waits longer than `cache.wait_s`, whatever becomes of the leaders.
+nothing is held back any more. No request waits longer than `cache.wait_s`, whatever becomes of the leaders. A lane with
+nothing else to send may wait for as long in all, and for a small share of its time; then it sends what is held back.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _MOST_TRIES = 3
 failed, nothing with their prefix."""
 _MOST_MISSES = 20
 """The same after so many answers that should have read from the cache, over all prefixes, if none did."""
+_STALLED_SHARE = 0.03
+"""The share of its time for which a lane may have nothing to send, beside `cache.wait_s`, because of what is held."""
 _READ_SHARE = 0.75
 """The share of a prefix that an answer must have read from the cache. Caches work in blocks of up to 1,024 tokens."""
 
@@ -50,6 +53,9 @@ class WarmUp:
         self._lags = False
         """Whether a prefix was once not in the cache yet when the first answer with it had ended."""
         self._misses = 0
+        self._began = math.inf  # when a request was first held back
+        self._stalled_s = 0.0
+        self._stalled_at: float | None = None  # since when there is nothing to send; None if there is something
 
     def holds(self, now: float, item: OpenRequest) -> bool:
         """Hold a request back and return True, or return False if it may be sent."""
@@ -62,6 +68,7 @@ class WarmUp:
         else:
             return False
         if item.held_until == math.inf:
+            self._began = min(self._began, now)
             item.held_until = now + self._wait_s
             self._waiting.append(item)
             self._set_timer(now)
@@ -89,6 +96,26 @@ class WarmUp:
         else:
             self._answered(now, item, outcome.usage)
         return self.all() if self.is_off else self._freed(self._followers.pop(item, []))
+
+    def has_stalled(self, now: float) -> list[OpenRequest]:
+        """Note that there is nothing to send but what is held back. Return one to release if it lasts too long."""
+        if self._stalled_at is None:
+            self._stalled_at = now
+        stalled_s = self._stalled_s + now - self._stalled_at
+        if stalled_s < self._wait_s + _STALLED_SHARE * (now - self._began):
+            return []
+        while self._waiting:
+            item = self._waiting.popleft()
+            if item.is_held:
+                item.held_until = now
+                return self._freed([item])
+        return []
+
+    def goes_on(self, now: float) -> None:
+        """Note that there is something to send."""
+        if self._stalled_at is not None:
+            self._stalled_s += now - self._stalled_at
+            self._stalled_at = None
 
     def all(self) -> list[OpenRequest]:
         """Return all requests that are held back, to release them."""

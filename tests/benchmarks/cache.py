@@ -17,10 +17,11 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.killing import command, provider
 
-PREFIX_TOKENS = 4000
+REQUESTS, PREFIX_TOKENS = 1000, 4000
 PRICE = (1.0, 1.0)
 WORDS = ["river", "stone", "quiet", "amber", "window", "north", "garden", "signal"]
 
@@ -30,49 +31,69 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     print(f"{'job':44} {'cost':>7} {'not waiting':>12} {'later by':>9}   (cost as a multiple of the least possible)")
-    for name, documents, behaviour in JOBS:
-        results = [measured(documents, behaviour) for _ in range(args.rounds)]
+    for job in JOBS:
+        results = [measured(job) for _ in range(args.rounds)]
         cost, without, later_s = (statistics.median(column) for column in zip(*results, strict=True))
         kept = "" if cost <= 1.03 and later_s <= 10 else "  <- NOT KEPT"
-        print(f"{name:44} {cost:7.3f} {without:12.3f} {later_s:7.1f} s{kept}", flush=True)
+        print(f"{job.name:44} {cost:7.3f} {without:12.3f} {later_s:7.1f} s{kept}", flush=True)
+
+
+class Job(NamedTuple):
+    """A job of 1,000 requests, and the provider that answers it."""
+
+    name: str
+    behaviour: str
+    documents: int = 1
+    """The number of different prefixes."""
+    in_order: bool = False
+    """Whether the rows of a document follow each other."""
+    samples: int = 1
+    model: str = "m"
 
 
 JOBS = [
-    ("1,000 rows with one prefix", 1, "cache=automatic&latency=1-2"),
-    ("the same, answers in 3 to 5 s", 1, "cache=automatic&latency=3-5"),
-    ("the same, the cache lags by 0.5 s", 1, "cache=automatic&latency=1-2&cache_lag_s=0.5"),
-    ("the same, a tenth of the requests fail", 1, "cache=automatic&latency=1-2&500=0.1"),
-    ("10 documents, 100 questions each", 10, "cache=automatic&latency=1-2"),
-    ("no cache at all", 1, "latency=1-2"),
+    Job("1,000 rows with one prefix", "cache=automatic&latency=1-2"),
+    Job("the same, answers in 3 to 5 s", "cache=automatic&latency=3-5"),
+    Job("the same, answers in 10 to 12 s", "cache=automatic&latency=10-12"),
+    Job("the same, the cache lags by 0.5 s", "cache=automatic&latency=1-2&cache_lag_s=0.5"),
+    Job("the same, a tenth of the requests fail", "cache=automatic&latency=1-2&500=0.1"),
+    Job("the same, Claude, marked", "cache=marked&latency=1-2", model="claude-x"),
+    Job("10 documents, 100 questions each", "cache=automatic&latency=1-2", 10),
+    Job("10 documents one after the other", "cache=automatic&latency=1-2", 10, in_order=True),
+    Job("10 documents one after the other, Claude", "cache=marked&latency=1-2", 10, in_order=True, model="claude-x"),
+    Job("125 documents, 8 samples each", "cache=automatic&latency=1-2", 125, samples=8),
+    Job("no cache at all", "latency=1-2"),
 ]
-"""Each job with its number of documents, and the options of the provider."""
 
 
-def measured(documents: int, behaviour: str) -> tuple[float, float, float]:
+def measured(job: Job) -> tuple[float, float, float]:
     """Return the cost with waiting and without, as multiples of the least, and how much longer waiting takes."""
     with tempfile.TemporaryDirectory() as root:
-        rows = write_rows(Path(root) / "rows.jsonl", documents)
+        rows = write_rows(Path(root) / "rows.jsonl", job)
         runs = []
         for wait_s in ("8", "0"):
-            with provider(f"{behaviour}&price={PRICE[0]}-{PRICE[1]}") as url:
+            with provider(f"{job.behaviour}&price={PRICE[0]}-{PRICE[1]}") as url:
                 more = ["--concurrency", "128", "--set", "name=cache", "--set", f"cache.wait_s={wait_s}"]
+                more += ["--model", job.model, "--set", "cache.mark=5m", "--set", f"samples={job.samples}"]
                 out = Path(root) / f"run{wait_s}"
                 began = time.monotonic()
                 subprocess.run(command(url, rows, out, *more), check=True, capture_output=True)
                 took_s = time.monotonic() - began
                 with urllib.request.urlopen(f"{url}/dashboard/billing/usage") as response:
                     billed = json.load(response)["total_usage"] / 100
-                runs.append((billed, took_s, least_usd(out, documents, behaviour)))
+                runs.append((billed, took_s, least_usd(out, job)))
     (billed, took_s, least), (billed_at_once, took_at_once_s, _) = runs
     return billed / least, billed_at_once / least, took_s - took_at_once_s
 
 
-def write_rows(path: Path, documents: int) -> Path:
-    """Write 1,000 rows: each question to each document in turn."""
-    texts = [document(number) for number in range(documents)]
+def write_rows(path: Path, job: Job) -> Path:
+    """Write the rows: a question to each document in turn, or all questions to one document after another."""
+    texts = [document(number) for number in range(job.documents)]
+    count = REQUESTS // job.samples
     with path.open("w") as file:
-        for number in range(1000):
-            file.write(json.dumps({"text": f"{texts[number % documents]}\n\nQuestion {number}?"}) + "\n")
+        for number in range(count):
+            which = number * job.documents // count if job.in_order else number % job.documents
+            file.write(json.dumps({"text": f"{texts[which]}\n\nQuestion {number}?"}) + "\n")
     return path
 
 
@@ -82,11 +103,15 @@ def document(number: int) -> str:
     return f"Document {number}: {' '.join(words)}"[: PREFIX_TOKENS * 4]
 
 
-def least_usd(out: Path, documents: int, behaviour: str) -> float:
-    """Return the cost if each document is written once, and read by all other rows in whole blocks of 128 tokens."""
+def least_usd(out: Path, job: Job) -> float:
+    """Return the cost if each document is written once, and read by all other requests, in blocks of 128 or as marked."""
     summary = json.loads((out / "summary.json").read_text())
-    read = (1000 - documents) * (PREFIX_TOKENS // 128 * 128) * ("cache=" in behaviour)
-    return (summary["prompt_tokens"] - read * 0.5 + summary["completion_tokens"]) * PRICE[0] / 1e6
+    readers = REQUESTS - job.documents
+    if "cache=marked" in job.behaviour:
+        saved = readers * PREFIX_TOKENS * 0.9 - job.documents * PREFIX_TOKENS * 0.25
+    else:
+        saved = readers * (PREFIX_TOKENS // 128 * 128) * 0.5 * ("cache=" in job.behaviour)
+    return (summary["prompt_tokens"] - saved + summary["completion_tokens"]) * PRICE[0] / 1e6
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 
 import msgspec
@@ -31,12 +32,15 @@ class Cache(Scene):
         prefix_of: Callable[[int], bytes] = lambda row: PREFIXES[0],
         outcome: Callable[[int, int, Usage], Outcome] = lambda row, attempt, usage: Completion("a", usage=usage),
         wait_s: float = 8.0,
-        latency_s: float = 1.0,
+        latency_s: float | Callable[[], float] = 1.0,
+        in_flight: int = 64,
         lag_s: float = 0.0,
     ) -> None:
         rules = SendingRules(3, prefixes=PrefixTree("m"), cache=CacheSettings(wait_s=wait_s))
-        super().__init__(lambda row, attempt: outcome(row, attempt, self.usage(row)), concurrency=64, rules=rules)
-        self.latency_s = latency_s
+        super().__init__(
+            lambda row, attempt: outcome(row, attempt, self.usage(row)), concurrency=in_flight, rules=rules
+        )
+        self._latency_s = latency_s
         self.prefix_of = prefix_of
         self.lag_s = lag_s
         self.reads: dict[int, bool] = {}
@@ -55,6 +59,7 @@ class Cache(Scene):
         return list(self.reads.values()).count(False)
 
     async def post(self, request: Request) -> Exchange:
+        self.latency_s = self._latency_s if isinstance(self._latency_s, float) else self._latency_s()
         now, prefix = asyncio.get_running_loop().time(), self.prefix_of(request.row)
         self.sent_at.setdefault(request.row, now)
         self.reads[request.row] = self._cached.get(prefix, now + 1) <= now
@@ -98,6 +103,24 @@ async def test_groups_in_blocks_keep_all_places_busy() -> None:
     await scene.run(2000)
     assert scene.misses == 20
     assert scene.ended_at < 2000 / 64 + 6
+
+
+async def test_many_places_are_busy_although_most_rows_that_are_read_wait() -> None:
+    draw = random.Random(0)
+    groups = Cache(prefix_of=lambda row: PREFIXES[row // 120], in_flight=256, latency_s=lambda: draw.uniform(0.6, 1.4))
+    await groups.run(3000, workers=256)
+    assert groups.misses == 25
+    assert groups.ended_at < 3000 / 256 + 5
+
+
+async def test_a_lane_that_often_has_nothing_else_to_send_does_not_wait_for_each_answer() -> None:
+    began, times = 0.0, []
+    for wait_s in (8.0, 0.0):
+        scene = Cache(prefix_of=lambda row: PREFIXES[row // 700 % 26], wait_s=wait_s, latency_s=3.0)
+        await scene.run(700 * 12)
+        times.append(scene.ended_at - began)
+        began = scene.ended_at
+    assert times[0] - times[1] < 10 + 0.03 * times[1] + 3
 
 
 async def test_short_prompts_do_not_wait() -> None:
