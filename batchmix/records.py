@@ -103,6 +103,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """The most attempts that a row with this failure gets. None means as many as the job allows."""
     maybe_billed: bool = False
     """Whether the provider finished and may have billed the request, although it sent neither an answer nor usage."""
+    may_be_throttling: bool = False
+    """Whether it means that requests are sent too fast if others are answered at the same time."""
     unsent: bool = False
     """Whether nothing of the request was sent, because the provider could not be reached."""
     usage: Usage | None = None

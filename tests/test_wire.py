@@ -539,6 +539,17 @@ def test_an_endless_retry_after_for_all_requests_at_once_is_tried_once_more(benc
     assert bench.run().totals.ok == 8
 
 
+@pytest.mark.parametrize("status", [503, 529])
+def test_a_page_without_a_reason_between_answers_costs_no_attempt(bench: Bench, server: Server, status: int) -> None:
+    """As nginx's `limit_req` sends it: a web page with 503, because requests come too fast."""
+    server.answer = lambda path, body, attempt: (
+        page(status) if attempt <= 2 and "word 9" in json.dumps(body["messages"]) else reply(200, GOOD)
+    )
+    bench.settings["retry"] = {"attempts": 1}
+    bench.write(20)
+    assert bench.run().totals.ok == 20
+
+
 def test_the_bar_shows_until_when_the_provider_asks_to_wait() -> None:
     at = time.time() + 500
     lane = LaneStatus("m", limited_by=Bottleneck.PAUSE, paused_until=at)

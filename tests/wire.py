@@ -87,6 +87,7 @@ def page(status: int) -> bytes:
 def follows(failure: Failure) -> str:
     """Return the action of a failure as short text, such as `retry 3, at first stop_run`."""
     text = failure.action.value + (f" {failure.attempts}" if failure.attempts else "")
+    text += ", between answers pause" if failure.may_be_throttling else ""
     return f"{text}, at first {failure.early_action.value}" if failure.early_action else text
 
 

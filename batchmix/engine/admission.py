@@ -11,6 +11,8 @@ import math
 import time
 from collections.abc import Callable, Collection
 
+import msgspec
+
 from batchmix.engine.early_failures import LaneEarlyFailures
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.retries import OpenRequest, RowAttempts
@@ -118,8 +120,12 @@ class Admission:
         self._wait_limit.answered(item.ticket.sent_at)
         self.is_troubled = self._early.are_open or not self._wait_limit.is_clear
 
-    def failed(self, now: float, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
-        """Settle the ticket of an attempt that failed, and update rate limits, budget, breaker and status."""
+    def failed(self, now: float, item: OpenRequest, exchange: Exchange, failure: Failure) -> Failure:
+        """Settle the ticket of an attempt that failed, and update rate limits, budget, breaker and status.
+
+        Returns the failure. A refusal without a reason, such as the 503 of a proxy, is treated as throttling until too
+        many come in a row: then it is an outage.
+        """
         ticket, status, rules = item.ticket, self._status, self._rules
         assert ticket is not None
         self.is_troubled = True
@@ -131,19 +137,26 @@ class Admission:
         self._wait_limit.failed(now, ticket.sent_at, item.request.row, failure, requested_wait_s(failure, exchange))
         is_early = self._early.failed(item.request, ticket.sent_at, now, failure)
         is_unfinished = failure.type == UNFINISHED
+        if failure.may_be_throttling and not self._breaker.is_open:
+            failure = msgspec.structs.replace(failure, action=FailureAction.PAUSE)
         item.attempts.count(failure, exchange, is_free=(is_early and not exchange.maybe_billed) or is_unfinished)
+        awaited = status.in_flight > 0
         if failure.action is FailureAction.PAUSE:
-            self._breaker.inconclusive()
+            if failure.may_be_throttling:
+                self._breaker.failed(now, ticket.sent_at, failure, awaited=awaited)
+            else:
+                self._breaker.inconclusive()
             self._governor.throttled(now, ticket, item.attempts.retry_after_s)
             status.count_throttled()
         elif failure.action is FailureAction.RETRY and not is_unfinished:
             # No outage: an early failure, or an unknown one before the first answer, may be the job's own fault.
             if not is_early and (failure.attempts is None or status.answers or self._breaker.is_open):
-                self._breaker.failed(now, ticket.sent_at, failure)
+                self._breaker.failed(now, ticket.sent_at, failure, awaited=awaited)
             self._governor.failed(now)
         else:
             self._breaker.succeeded()
         self._settle(item, ticket, exchange, failure)
+        return failure
 
     def abandon(self, item: OpenRequest, exchange: Exchange | None) -> None:
         """Settle the ticket of a request that was cut off and has no outcome."""

@@ -214,7 +214,7 @@ class Pool:
     def _fail(self, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
         """Handle a failure: queue the request for a retry or end it, and stop the lane or the path if necessary."""
         request = item.request
-        self._admission.failed(self._loop.time(), item, exchange, failure)
+        failure = self._admission.failed(self._loop.time(), item, exchange, failure)
         _logger.debug("row %d of %s: %s: %s", request.row, request.model, failure.type, failure.message)
         if failure.type == UNFINISHED:
             item.request = self._streaming.unfinished(request, failure)

@@ -34,6 +34,9 @@ _MAX_THROTTLED_S = 3600.0
 _MAX_PUT_OFF = 2
 """A row is given up when the provider asks for a wait longer than `retry.outage_s` for the second time. The first time
 may be a single wrong header."""
+_REFUSALS_AN_ATTEMPT = 5
+"""So many throttled attempts of a row count as one if the provider did not say that it throttles: it may refuse this
+row alone. With six attempts, the row fails after 30 of them."""
 _RETRIES_AT_ONCE = 100.0
 _RETRY_SHARE, _RETRIES_PER_S = 0.25, 10.0
 """Retries after an error are limited to a quarter of the requests plus ten per second, with bursts of up to a hundred.
@@ -46,8 +49,8 @@ _retrying = tenacity.Retrying()  # only because a `RetryCallState` must have one
 class RowAttempts:
     """The failed attempts of one row in this start, and the time that the row waited after throttling."""
 
-    __slots__ = ("_limit", "_longest_s", "_most", "_put_off", "_until", "costly", "failed", "reason", "retry_after_s",
-                 "throttled_s")  # fmt: skip
+    __slots__ = ("_limit", "_longest_s", "_most", "_put_off", "_refused", "_until", "costly", "failed", "reason",
+                 "retry_after_s", "throttled_s")  # fmt: skip
 
     def __init__(self, limit: int, until: float = math.inf, longest_s: float = math.inf) -> None:
         """Allow `limit` attempts, none of them after `until`. The provider may ask for waits of up to `longest_s`."""
@@ -55,6 +58,7 @@ class RowAttempts:
         self._until = until
         self._longest_s = longest_s
         self._put_off = 0  # how often the provider asked for a longer wait than `longest_s`
+        self._refused = 0  # how often this row was throttled without a word of why
         self.failed = 0
         self.costly = 0
         """Number of failed attempts that count towards the limit. Throttled attempts do not count."""
@@ -76,6 +80,7 @@ class RowAttempts:
         self._most = min(self._limit, failure.attempts or self._limit)
         if failure.action is FailureAction.RETRY and not is_free:
             self.costly += 1
+        self._refused += failure.action is FailureAction.PAUSE and failure.may_be_throttling
 
     def count_wait(self, failure: Failure, wait_s: float) -> None:
         """Count the wait that follows on a failure, if the failure is a throttling."""
@@ -86,7 +91,8 @@ class RowAttempts:
         """Return whether no further attempt is allowed. `throttled_s` is the sum of waits after throttling."""
         if self._put_off >= _MAX_PUT_OFF:
             return True
-        return self.costly >= self._most or throttled_s >= _MAX_THROTTLED_S or now >= self._until
+        costly = self.costly + self._refused // _REFUSALS_AN_ATTEMPT
+        return costly >= self._most or throttled_s >= _MAX_THROTTLED_S or now >= self._until
 
 
 def is_retryable(outcome: Outcome) -> TypeGuard[Failure]:

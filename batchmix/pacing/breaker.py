@@ -1,8 +1,9 @@
 """A circuit breaker for a lane (Nygard, Release It!): it keeps an outage from causing a storm of requests.
 
-After 20 temporary failures in a row, the breaker opens. From then on, a single trial request leaves after each pause,
-and the pause doubles from 1 s to 30 s. A trial that succeeds closes the breaker. If trials have failed for `outage_s`
-seconds, the breaker gives up, and the caller stops the lane.
+After 20 temporary failures in a row, the breaker opens; after 5 if they give no reason and nothing else is in flight.
+From then on, a single trial request leaves after each pause, and the pause doubles from 1 s to 30 s. A trial that
+succeeds closes the breaker. If trials have failed for `outage_s` seconds, the breaker gives up, and the caller stops
+the lane.
 
 All times are seconds of a monotonic clock. The caller passes the current time as `now`.
 """
@@ -15,6 +16,12 @@ from batchmix.records import Failure
 
 _IN_A_ROW = 20
 """How many failures in a row open the breaker. Chosen; tests/pacing/test_breaker.py fails with half and double."""
+_ALONE = 5
+"""How many refusals without a reason open the breaker if nothing else is in flight.
+
+Until then they slow the lane down, so twenty could take long. Chosen; tests/pacing/test_breaker.py fails with half and
+double.
+"""
 _FIRST_TRIAL_PAUSE_S, _MAX_TRIAL_PAUSE_S = 1.0, 30.0
 """The first and the longest pause before a trial request, in seconds. The pause doubles in between.
 
@@ -23,6 +30,8 @@ each.
 """
 _FIRST_OUTAGE_S = 60.0
 """Replaces a longer `outage_s`, in seconds, until a request has succeeded, because the address may be wrong.
+
+Not while other requests are in flight: answers may take longer where most requests are refused at once.
 
 Chosen; tests/pacing/test_breaker.py fails with half and double.
 """
@@ -71,12 +80,15 @@ class Breaker:
         """Record that a trial request was throttled, which proves nothing. Another trial may leave."""
         self._in_trial = False
 
-    def failed(self, now: float, sent_at: float, failure: Failure) -> None:
-        """Record a temporary failure of a request that left at `sent_at`."""
+    def failed(self, now: float, sent_at: float, failure: Failure, *, awaited: bool = False) -> None:
+        """Record a temporary failure of a request that left at `sent_at`.
+
+        `awaited` says whether others are in flight.
+        """
         self._failures += 1
         self.is_clear = False
         if not self.is_open:
-            if self._failures >= _IN_A_ROW:
+            if self._failures >= (_IN_A_ROW if awaited or not failure.may_be_throttling else _ALONE):
                 self.is_open = True
                 self._open_since = now
                 self._next_at = now + self._pause_s
@@ -84,6 +96,7 @@ class Breaker:
             self._in_trial = False
             self._pause_s = min(2 * self._pause_s, _MAX_TRIAL_PAUSE_S)
             self._next_at = now + self._pause_s
-            outage_s = self._outage_s if self._ever_succeeded else min(self._outage_s, _FIRST_OUTAGE_S)
+            patient = self._ever_succeeded or awaited
+            outage_s = self._outage_s if patient else min(self._outage_s, _FIRST_OUTAGE_S)
             if self._next_at - self._open_since > outage_s:
                 self.given_up = failure

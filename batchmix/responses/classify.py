@@ -206,6 +206,7 @@ def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> F
         error.code or None,
         early_action=rule.early_action,
         attempts=rule.attempts,
+        may_be_throttling=rule.may_be_throttling,
         wait_s=_requested_wait_s(rule.action, exchange),
         parameter=parameter,
     )

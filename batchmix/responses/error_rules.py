@@ -41,6 +41,8 @@ class Rule(msgspec.Struct, frozen=True):
     """The maximum number of attempts at a row with this error, if lower than the job's."""
     early_action: FailureAction | None = None
     """The action if several rows fail like this before the first good answer. After one, the job can't be at fault."""
+    may_be_throttling: bool = False
+    """Whether the error means that requests are sent too fast if others are answered at the same time."""
     needs_job_change: bool = False
     """Whether only a change of the job or the command can help once this error has stopped a model."""
 
@@ -91,9 +93,7 @@ _PASSED_MONEY_MESSAGES = _pattern(
     r"your (?:credit |account )?balance is (?:insufficient|too low)", r"your specified api usage limits",
     r"your account is in good standing", r"(?:用户|令牌)(?:余额|额度)不足|额度已用尽|预扣费额度失败",
 )  # fmt: skip
-
 _PAID_MODEL_MESSAGES = _pattern("selected model requires paid balance")
-
 _PARAMETER_CODES = _codes("unsupported_parameter unsupported_value unknown_parameter")
 _PARAMETER_MESSAGES = _pattern(
     r"unsupported (?:parameter|value)", r"(?:un|not )recognized request argument", r"does not support parameters?\b",
@@ -185,10 +185,7 @@ _LENGTH_MESSAGES = _pattern(
     r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
 )  # fmt: skip
 # With status 500 "context" may mean anything, so only LiteLLM's name for the error and llama.cpp's messages count.
-_TOO_LONG_MESSAGES = _pattern(
-    r"contextwindowexceeded", r"maximum context length is \d", r"exceeds the available context size",
-    r"is too large to process",
-)  # fmt: skip
+_TOO_LONG_MESSAGES = _pattern("contextwindowexceeded", r"maximum context length is \d", "exceeds the available context size", "is too large to process")  # fmt: skip
 _NEVER_FITS_MESSAGES = _pattern(r"request too large for", r"tokens must be reduced")
 
 # These mean a rate limit even if the code names a quota, as Gemini's and Qwen's do. Qwen's is recognized by its link.
@@ -204,13 +201,14 @@ _TOO_FAST_MESSAGES = _pattern(
     r"请求过于频繁|请求过多|请求频率|负载已饱和|限流|限速",
 )  # fmt: skip
 _THROTTLING_CODES = _codes("throttlingexception toomanyrequestsexception throttling throttling.ratequota")
-_THROTTLING_MESSAGES = _pattern(
-    r"throttling ?exception|toomanyrequestsexception", r"too many (?:tokens|requests)(?: per \w+)?, please wait before trying again",
-)  # fmt: skip
+_THROTTLING_MESSAGES = _pattern("throttling ?exception|toomanyrequestsexception", r"too many (?:tokens|requests)(?: per \w+)?, please wait before trying again")  # fmt: skip
 _SLOW_DOWN_MESSAGES = _pattern(
     r"rate.?limit", r"too many requests", r"overloaded", r"slow down", r"load is saturated", r"request limit reached",
     r"请求过于频繁|请求过多|负载已饱和|限流|限速|并发数过高",
 )  # fmt: skip
+# Proxies say so without a word: nginx (`limit_req`, `limit_conn`), HAProxy (a full queue) and Envoy (overflow) with 503.
+_BUSY_STATUSES = (503, 509, 529)
+_BUSY_MESSAGES = _pattern(r"\b(?:server|service|system|model|engine)s?(?: is| are)? (?:\w+ )?busy\b", "繁忙")
 
 _AGAIN = "then give the same command again"
 TOP_UP = f"top up the account, {_AGAIN}"
@@ -227,7 +225,7 @@ _REJECT, _RETRY, _PAUSE = FailureAction.REJECT, FailureAction.RETRY, FailureActi
 _STOP_PATH, _STOP_MODEL, _STOP_RUN = FailureAction.STOP_PATH, FailureAction.STOP_MODEL, FailureAction.STOP_RUN
 _SERVER_CODES = _codes("""
     server_error internal_server_error internal_error internalservererror api_error service_unavailable unavailable
-    overloaded_error bad_gateway upstream_error timeout gateway_timeout""")
+    bad_gateway upstream_error timeout gateway_timeout""")
 _REQUEST_STATUSES = (400, 406, 411, 413, 414, 415, 417, 422, 431)
 _TEMPORARY = (408, 409, 421, 423, 424, 425, 499, 500, 502, 503, 504, *range(520, 529), 530)
 _RATE_LIMIT_STATUSES = (400, 404, 422, 529, *_TEMPORARY)
@@ -280,7 +278,9 @@ RULES = (
     _JobRule("not_found", _RETRY, (404,), message=_NO_PATH_MESSAGES, advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
     _JobRule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
     # Temporary faults.
-    Rule("overloaded", _RETRY, (529,)),
+    Rule("overloaded", _RETRY, (529,), may_be_throttling=True),
+    Rule("server_error", _RETRY, _BUSY_STATUSES, may_be_throttling=True),
+    Rule("server_error", _RETRY, _TEMPORARY, _codes("overloaded_error"), _BUSY_MESSAGES, may_be_throttling=True),
     Rule("server_error", _RETRY, _TEMPORARY, _SERVER_CODES),
     Rule("server_error", _RETRY, _TEMPORARY),
     # The rest.

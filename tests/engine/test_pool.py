@@ -23,6 +23,7 @@ from tests.virtual_time import until
 pytestmark = pytest.mark.virtual_time
 THREE = SendingRules(3)
 RETRY = Failure(FailureAction.RETRY, "server_error", "again")
+BUSY = Failure(FailureAction.RETRY, "server_error", "busy", may_be_throttling=True)
 PAUSE = Failure(FailureAction.PAUSE, "throttled", "slower")
 REJECT = Failure(FailureAction.REJECT, "rejected", "no")
 
@@ -153,6 +154,48 @@ async def test_throttling_does_not_use_up_attempts() -> None:
     await scene.run(5)
     assert scene.attempts[2] == 15
     assert scene.outcomes == dict.fromkeys(range(5))
+
+
+async def test_refusals_without_a_reason_cost_a_fifth_of_an_attempt_while_others_are_answered() -> None:
+    scene = Scene(lambda row, attempt: BUSY if row in {3, 50, 97} and attempt <= 10 else Completion("a"))
+    scene.latency_s = 1.0
+    await scene.run(1000)
+    assert scene.outcomes == dict.fromkeys(range(1000))
+    assert scene.lane.throttled == 3 * 10
+
+
+async def test_a_row_that_is_always_refused_without_a_reason_fails_in_the_end() -> None:
+    scene = Scene(lambda row, attempt: BUSY if row == 3 else Completion("a"))
+    scene.latency_s = 1.0
+    await scene.run(1000)
+    assert [row for row, failure in scene.outcomes.items() if failure] == [3]
+    assert scene.attempts[3] <= 3 * 5
+
+
+async def test_a_flood_at_the_start_that_is_refused_without_a_reason_fails_no_row() -> None:
+    """Of 128 requests at once the last three are accepted. Their answers come long after the refusals of the others."""
+    answered = asyncio.Event()
+    scene = Scene(lambda row, attempt: Completion("a") if row >= 125 or answered.is_set() else BUSY, concurrency=128)
+    send = scene.post
+
+    async def post(request: Request) -> Exchange:
+        if request.row in {125, 126, 127}:
+            await asyncio.sleep(100.0)
+            answered.set()
+        return await send(request)
+
+    scene.post = post  # type: ignore[method-assign]
+    await scene.run(200, workers=128)
+    assert scene.outcomes == dict.fromkeys(range(200))
+
+
+async def test_refusals_without_a_reason_and_without_an_answer_are_an_outage() -> None:
+    scene = Scene(lambda row, attempt: BUSY, concurrency=128)
+    await scene.run(1000, workers=128)
+    assert scene.pool.stopped is not None
+    assert "no answer came for too long (retry.outage_s), at last: busy" in scene.pool.stopped.message
+    assert scene.outcomes == {}
+    assert len(scene.order) < 128 + 20 + 8
 
 
 async def test_retries_are_sent_before_new_rows() -> None:

@@ -9,6 +9,7 @@ from batchmix.pacing.breaker import Breaker
 from batchmix.records import Failure
 
 DOWN = Failure(FailureAction.RETRY, "server_error", "down")
+BUSY = Failure(FailureAction.RETRY, "server_error", "busy", may_be_throttling=True)
 
 
 def opened(patience_s: float = 600.0) -> Breaker:
@@ -29,6 +30,14 @@ def test_nineteen_consecutive_failures_are_no_outage() -> None:
         breaker.succeeded()
     assert not breaker.is_open
     assert breaker.wait_s(0.0) == 0
+
+
+def test_few_refusals_without_a_reason_open_the_breaker_if_nothing_else_is_in_flight() -> None:
+    for failure, awaited, opens_after in ((BUSY, False, 5), (BUSY, True, 20), (DOWN, False, 20)):
+        breaker = Breaker(600)
+        for failures in range(1, opens_after + 1):
+            breaker.failed(0.0, 0.0, failure, awaited=awaited)
+            assert breaker.is_open == (failures == opens_after)
 
 
 def test_an_open_breaker_tries_one_request_at_a_time_after_doubling_pauses() -> None:
@@ -68,6 +77,17 @@ def test_a_throttled_try_allows_another() -> None:
     breaker.sent()
     breaker.inconclusive()
     assert breaker.wait_s(2.0) == 0
+
+
+def test_a_start_without_an_answer_is_waited_out_as_long_as_other_requests_are_in_flight() -> None:
+    breaker, now = Breaker(300.0), 0.0
+    for _ in range(20):
+        breaker.failed(0.0, 0.0, DOWN, awaited=True)
+    while breaker.given_up is None:
+        now += breaker.wait_s(now)
+        breaker.sent()
+        breaker.failed(now, now, DOWN, awaited=now < 100.0)
+    assert 91 < now <= 121
 
 
 def test_an_outage_is_waited_out_only_for_its_limit_and_briefly_if_no_response_ever_came() -> None:

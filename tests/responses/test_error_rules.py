@@ -26,6 +26,7 @@ def google(status: int, message: str, name: str) -> list[dict[str, object]]:
     return [{"error": {"code": status, "message": message, "status": name}}]
 
 
+BUSY = "retry, between answers pause"
 AGAIN = "retry, at first stop_model"
 NO_PATH = "retry 3, at first stop_path"
 QWEN_QUOTA = "You exceeded your current quota, please check your plan and billing details. For details, see: https://help.aliyun.com/zh/model-studio/error-code#token-limit"
@@ -82,7 +83,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("OpenRouter", 403, {"error": {"code": 403, "message": "deepseek/x requires moderation on Together. Your input was flagged for \"violence\"", "metadata": {"flagged_input": "I had insufficient funds"}}}, "reject", "content_filter"),
     ("OpenRouter", 404, {"error": {"code": 404, "message": "No endpoints found for a/b."}}, "stop_model", "model_not_found"),
     ("OpenRouter", 400, {"error": {"code": 400, "message": "a/b is not a valid model ID"}}, "stop_model", "model_not_found"),
-    ("OpenRouter", 503, {"error": {"code": 503, "message": "There is no available model provider that meets your routing requirements"}}, "retry", "server_error"),
+    ("OpenRouter", 503, {"error": {"code": 503, "message": "There is no available model provider that meets your routing requirements"}}, BUSY, "server_error"),
     # OpenAI, platform.openai.com/docs/guides/error-codes
     ("OpenAI", 429, openai("Rate limit reached for gpt-4o in organization org-1 on tokens per min (TPM): Limit 30000, Used 29937, Requested 385. Please try again in 644ms.", "rate_limit_exceeded", "tokens"), "pause", "throttled"),
     ("OpenAI", 429, openai("Request too large for gpt-4o in organization org-1 on tokens per min (TPM): Limit 30000, Requested 30601. The input or output tokens must be reduced in order to run successfully.", "rate_limit_exceeded", "tokens"), "reject", "context_length"),
@@ -117,7 +118,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("Claude", 413, claude("Request exceeds the maximum size", "request_too_large"), "reject", "rejected"),
     ("Claude", 429, claude("This request would exceed your organization's rate limit of 30,000 input tokens per minute", "rate_limit_error"), "pause", "throttled"),
     ("Claude", 500, claude("Overloaded", "api_error"), "retry", "server_error"),
-    ("Claude", 529, claude("Overloaded", "overloaded_error"), "retry", "overloaded"),
+    ("Claude", 529, claude("Overloaded", "overloaded_error"), BUSY, "overloaded"),
     # DeepSeek, api-docs.deepseek.com/quick_start/error_codes
     ("DeepSeek", 402, openai("Insufficient Balance", "invalid_request_error", "unknown_error"), "stop_run", "no_balance"),
     ("DeepSeek", 400, openai("Model Not Exist", "invalid_request_error"), "stop_model", "model_not_found"),
@@ -176,7 +177,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("vLLM", 400, {"object": "error", "message": "max_tokens must be at least 1, got -186.", "type": "BadRequestError", "param": None, "code": 400}, "reject", "rejected"),
     # llama.cpp, ggml-org/llama.cpp: tools/server; Ollama, ollama/ollama: server/routes.go
     ("llama.cpp", 400, {"error": {"code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error"}}, "reject", "context_length"),
-    ("llama.cpp", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, "retry", "server_error"),
+    ("llama.cpp", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, BUSY, "server_error"),
     ("Ollama", 404, {"error": {"message": 'model "x" not found, try pulling it first'}}, "stop_model", "model_not_found"),
     # OpenAI, endpoints of other kinds of models
     ("OpenAI", 404, openai("This is not a chat model and thus not supported in the v1/chat/completions endpoint. Did you mean to use v1/completions?"), "stop_path", "wrong_endpoint"),
@@ -200,7 +201,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("TGI", 422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens", "error_type": "validation"}, "reject", "context_length"),
     ("TGI", 429, {"error": "Model is overloaded", "error_type": "overloaded"}, "pause", "throttled"),
     ("Ollama", 404, {"error": {"message": 'model "x" not found, try pulling it first', "type": "api_error"}}, "stop_model", "model_not_found"),
-    ("llama.cpp", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, "retry", "server_error"),
+    ("llama.cpp", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, BUSY, "server_error"),
     ("MiniMax", 200, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, "stop_run", "no_balance"),
     ("MiniMax", 200, {"base_resp": {"status_code": 1002, "status_msg": "rate limit"}, "choices": None}, "pause", "throttled"),
     ("Baidu", 200, {"error_code": 18, "error_msg": "Open api qps request limit reached"}, "pause", "throttled"),
@@ -254,7 +255,11 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("Cloudflare", 403, b"<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head>", "retry 3", "unknown"),
     ("Cloudflare", 522, b"error code: 522", "retry", "server_error"),
     ("Cloudflare", 530, b"error code: 1033", "retry", "server_error"),
-    ("Envoy", 503, b"upstream connect error or disconnect/reset before headers. reset reason: overflow", "retry", "server_error"),
+    ("Envoy", 503, b"upstream connect error or disconnect/reset before headers. reset reason: overflow", BUSY, "server_error"),
+    ("HAProxy", 503, b"<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>", BUSY, "server_error"),
+    ("a web host", 509, b"Bandwidth Limit Exceeded", BUSY, "server_error"),
+    ("Baidu", 200, {"error_code": 336100, "error_msg": "the server is busy, please try again"}, BUSY, "server_error"),
+    ("Zhipu", 500, {"error": {"code": "1234", "message": "系统繁忙，请稍后再试"}}, BUSY, "server_error"),
     ("Envoy", 504, b"upstream request timeout", "retry", "server_error"),
     *(("a path that is not there", 404, said, NO_PATH, "not_found") for said in (
         {"detail": "Not Found"}, b"404 page not found\n", b"", {"error": "Not Found"}, openai("Unknown request URL: POST /openai/v1/x"),

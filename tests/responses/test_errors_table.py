@@ -18,6 +18,7 @@ UNFUNDED = (
 )
 NO_CHANNEL = "retry, at first stop_model"
 NO_PATH = "retry 3, at first stop_path"
+BUSY = "retry, between answers pause"
 WRONG_ADDRESS = "retry, at first stop_run"
 Row = tuple[str, Reply, str, str, str | None]
 
@@ -75,7 +76,7 @@ TABLE: list[Row] = [
     ("410", reply(410, error("gone")), "stop_model", "model_retired", None),
     # 408, 409, 500, 502, 504, 520–526, 529, dropped connection, time-out
     *((str(status), reply(status, error("Upstream error")), "retry", "server_error", None) for status in (408, 409, 500, 502, 504, *range(520, 527))),
-    ("529", reply(529, error("Overloaded", "overloaded_error")), "retry", "overloaded", "overloaded_error"),
+    ("529", reply(529, error("Overloaded", "overloaded_error")), BUSY, "overloaded", "overloaded_error"),
     ("500 that speaks of a limit", reply(500, error("rate limit of the upstream")), "pause", "throttled", None),
     ("502 web page", page(502), "retry", "server_error", None),
     ("dropped before the answer", Closing(b""), "retry, at first stop_run", "connection", None),
@@ -105,8 +106,8 @@ TABLE: list[Row] = [
     ("503 bad model id", reply(503, error("Incorrect model ID. Please request to view the model page or you do not have permission to use this model")), NO_CHANNEL, "model_not_found", None),
     ("503 no channel", reply(503, error("No available channel for model x under group default")), NO_CHANNEL, "model_not_found", None),
     ("503 no channel, in Chinese", reply(503, error("当前分组 default 下对于模型 x 无可用渠道")), NO_CHANNEL, "model_not_found", None),
-    ("503 neither", reply(503, b"upstream connect error"), "retry", "server_error", None),
-    ("503 web page", page(503), "retry", "server_error", None),
+    ("503 neither", reply(503, b"upstream connect error"), BUSY, "server_error", None),
+    ("503 web page", page(503), BUSY, "server_error", None),
     # 200 with HTML, by its type or by its first byte
     ("200 web page", page(200), WRONG_ADDRESS, "web_page", None),
     ("200 web page that says it is JSON", reply(200, b"\xef\xbb\xbf\n <html>"), WRONG_ADDRESS, "web_page", None),
@@ -131,9 +132,9 @@ TABLE: list[Row] = [
     *((f"200 ended with {reason}", reply(200, {**GOOD, "choices": [{"message": {"content": "Par"}, "finish_reason": reason}]}), "retry 3", "bad_answer", None) for reason in ("abort", "network_error", "insufficient_system_resource", "ERROR", "Error", "canceled", "failed", "MALFORMED_FUNCTION_CALL", "server_error", "upstreamTimeout", "overloaded", "rate_limit", " error ")),
     ("200 ended with an error that it names", reply(200, {**GOOD, "choices": [{"message": {"content": "Par"}, "finish_reason": "error", "error": {"code": 502, "message": "Upstream error"}}]}), "retry", "server_error", "502"),
     ("200 ended with a limit", reply(200, {**GOOD, "choices": [{"message": {"content": ""}, "finish_reason": "error", "error": {"code": 429, "message": "busy"}}]}), "pause", "throttled", "429"),
-    ("200 a message and its status", reply(200, {"message": "Service Unavailable", "code": 503}), "retry", "server_error", "503"),
+    ("200 a message and its status", reply(200, {"message": "Service Unavailable", "code": 503}), BUSY, "server_error", "503"),
     ("200 a message and its status, as NestJS and Azure's gateway have it", reply(200, {"statusCode": 429, "message": "Rate limit is exceeded. Try again in 20 seconds."}), "pause", "throttled", "429"),
-    ("200 a message and its status, in another spelling", reply(200, {"message": "no", "status_code": "503"}), "retry", "server_error", "503"),
+    ("200 a message and its status, in another spelling", reply(200, {"message": "no", "status_code": "503"}), BUSY, "server_error", "503"),
     ("200 FastAPI, text", reply(200, {"detail": "Rate limit exceeded"}), "pause", "throttled", None),
     ("200 FastAPI, a list", reply(200, {"detail": [{"loc": ["body", "x"], "msg": "field required"}]}), "retry 3", "unknown", None),
     ("200 a stream of an error", reply(200, b'data: {"error": {"message": "Too many requests", "code": 429}}\n\n'), "pause", "throttled", "429"),
