@@ -5,17 +5,20 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import heapq
+import itertools
 import math
 import random
 from collections.abc import Iterator
+
+import numpy as np
 
 from batchmix.records import Quota
 from tests.pacing.rules import Rule, meter, quota
 
 CEILING = 2000
 """The most requests in flight that a job allows."""
-ROUND_TRIP_S = 0.022
-"""The mean time on the network, both ways, in seconds."""
+ROWS_AT_ONCE = 256
+"""How many rows are drawn at once, because that is faster."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +41,23 @@ class Profile:
     """The most requests in flight that do not slow each other down. Beyond, the latency grows in proportion."""
     batch: float = math.inf
     """So many requests in flight double the latency, twice as many triple it, as in a batch on a GPU."""
-    retry_after: str = "seconds"
-    """The wait that a refusal states: exactly (`ms`), rounded up (`seconds`), or not at all (`none`)."""
+    retry_after: str | float = "seconds"
+    """The wait that a refusal states: exactly (`ms`), rounded up (`seconds`), not at all (`none`), or always so many
+    seconds, whatever is true."""
     status: int = 429
     """The HTTP status of refusals: 429, or 503 with a page that says nothing of limits."""
     bare: bool = False
     """Whether refusals have no headers that report limits, although answers do."""
     strays: float = 0.0
     """The share of requests that is refused at random."""
+    stray_status: int = 429
+    """The HTTP status of those."""
+    outage: tuple[float, float] = (math.inf, math.inf)
+    """From when to when all requests get a 503."""
+    workers: int = 1
+    """Processes of the provider: each has its part of the limits, and the requests come to any of them."""
+    network_s: tuple[float, float] = (0.002, 0.02)
+    """The shortest and the longest time on the network, one way."""
     course: tuple[tuple[float, float], ...] = ()
     """Times in seconds, and the factor by which the limits are multiplied from then on."""
     prompt: float = 200.0
@@ -89,31 +101,42 @@ class Row:
 
 def rows(profile: Profile, seed: int, client: int = 0) -> Iterator[Row]:
     """Yield the requests of a client."""
-    gauss = random.Random(f"rows {seed} {client}").gauss
+    rng = np.random.default_rng([seed, client])
+    sigmas = (profile.sizes, profile.sizes, profile.spread)
     left = math.inf if profile.rows is None else profile.rows
     while left > 0:
-        left -= 1
-        prompt = max(1, int(profile.prompt * math.exp(gauss(0, profile.sizes))))
-        completion = max(1, min(profile.max_tokens, int(profile.completion * math.exp(gauss(0, profile.sizes)))))
-        yield Row(prompt, int(prompt * profile.prompt_ratio), completion, math.exp(gauss(0, profile.spread)))
+        factors = np.exp(rng.standard_normal((ROWS_AT_ONCE, 3)) * sigmas).tolist()
+        for longer, wordier, slowness in factors[: int(min(left, ROWS_AT_ONCE))]:
+            prompt = max(1, int(profile.prompt * longer))
+            completion = max(1, min(profile.max_tokens, int(profile.completion * wordier)))
+            yield Row(prompt, int(prompt * profile.prompt_ratio), completion, slowness)
+        left -= ROWS_AT_ONCE
 
 
 class Provider:
     """The limits of a profile in use."""
 
-    def __init__(self, profile: Profile, seed: int) -> None:
+    def __init__(self, profile: Profile, seed: int, *, foresees: bool = False) -> None:
         self.profile = profile
-        rng = random.Random(f"phase {seed}")
-        self._meters = [(rule, meter(rule, rng)) for rule in profile.rules]
+        self._foresees = foresees  # charges an answer when its request comes
+        self._rng = random.Random(f"phase {seed}")
+        parts = [dataclasses.replace(rule, per_minute=rule.per_minute / profile.workers) for rule in profile.rules]
+        self._workers = [[(rule, meter(rule, self._rng)) for rule in parts] for _ in range(profile.workers)]
+        self._meters = self._workers[0]
         self.concurrency = profile.concurrency
         self.slots = profile.slots
         self.serving = 0
         self._factor = 1.0
 
+    def route(self) -> None:
+        """Let any worker take the next request."""
+        if len(self._workers) > 1:
+            self._meters = self._rng.choice(self._workers)
+
     def change(self, now: float, factor: float) -> None:
         """Multiply the original limits by `factor`."""
         by, self._factor = factor / self._factor, factor
-        for _, used in self._meters:
+        for _, used in itertools.chain(*self._workers):
             used.scale(now, by)
         self.concurrency *= by
         self.slots *= by
@@ -124,20 +147,25 @@ class Provider:
         if rule.counts == "output":
             return row.completion
         tokens = row.prompt + self.profile.overhead
-        return tokens + {"usage": row.completion, "reserved": self.profile.max_tokens, "input": 0}[rule.counts]
+        if rule.counts == "input":
+            return tokens
+        return tokens + (row.completion if rule.counts == "usage" else self.profile.max_tokens)
+
+    def _is_late(self, rule: Rule) -> bool:
+        return rule.counts == "output" and not self._foresees
 
     def wait_s(self, now: float, row: Row) -> float:
         """Return the seconds until the rules let a request in, and take nothing."""
         wait_s = 0.0
         for rule, used in self._meters:
-            amount = 1.0 if rule.counts == "output" else self._amount(rule, row)
-            wait_s = max(wait_s, used.wait_s(now, amount))
+            missing_s = used.wait_s(now, 1.0 if self._is_late(rule) else self._amount(rule, row))
+            wait_s = missing_s if missing_s > wait_s else wait_s
         return wait_s
 
     def enter(self, now: float, row: Row) -> None:
         """Let a request in."""
         for rule, used in self._meters:
-            if rule.counts != "output":
+            if not self._is_late(rule):
                 used.take(now, self._amount(rule, row))
 
     def serve(self, row: Row) -> float:
@@ -150,7 +178,7 @@ class Provider:
         """End a request that was served."""
         self.serving -= 1
         for rule, used in self._meters:
-            if rule.counts == "output":
+            if self._is_late(rule):
                 used.take(now, self._amount(rule, row))
 
     def quotas(self, now: float) -> tuple[Quota | None, Quota | None]:
@@ -163,15 +191,19 @@ class Provider:
 
 
 class Best:
-    """What a client could have had that knows the limits: as many requests as they let in, each as soon as they do."""
+    """What a client could have had that knows the limits: as many requests as they let in, each as soon as they do.
+
+    It foresees how long answers will be, where they are charged, and the provider's workers share their limits.
+    """
 
     def __init__(self, profile: Profile, seed: int, seconds: float) -> None:
         self._entered: list[float] = []
         self.finished_s = 0.0
         """When the last answer has arrived."""
-        provider = Provider(profile, seed)
+        provider = Provider(dataclasses.replace(profile, workers=1), seed, foresees=True)
         course = [*reversed(profile.course)]
         ends: list[tuple[float, int, Row]] = []
+        round_trip_s = sum(profile.network_s)
         now = 0.0
         for row in rows(profile, seed):
             while wait_s := self._wait_s(provider, now, row, ends):
@@ -185,7 +217,7 @@ class Best:
                 break
             self._entered.append(now)
             provider.enter(now, row)
-            end = now + provider.serve(row) + ROUND_TRIP_S
+            end = now + provider.serve(row) + round_trip_s
             heapq.heappush(ends, (end, len(self._entered), row))
             self.finished_s = max(self.finished_s, end)
 

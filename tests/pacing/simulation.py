@@ -74,7 +74,7 @@ class Client:
             row.sent_at = now
             self.sent += 1
             ticket = governor.admit(now, tokens)
-            sim.at(now + 0.002 + 0.018 * sim.rng.random(), sim.arrive, self, row, ticket)
+            sim.at(now + sim.on_way_s(), sim.arrive, self, row, ticket)
 
     def wake(self, number: int) -> None:
         if number == self._wake:
@@ -160,18 +160,27 @@ class Simulation:
     def at(self, when: float, call: Any, *args: Any) -> None:
         heapq.heappush(self._events, (when, next(self._count), call, args))
 
+    def on_way_s(self) -> float:
+        """Return the time that a message takes on the network."""
+        shortest, longest = self.profile.network_s
+        return shortest + (longest - shortest) * self.rng.random()
+
     def arrive(self, client: Client, row: Row, ticket: Any) -> None:
         provider, profile = self.provider, self.profile
-        if profile.strays and self.rng.random() < profile.strays:
-            self._refuse(client, row, ticket, 0.001)
+        if profile.outage[0] <= self.now < profile.outage[1]:
+            self._refuse(client, row, ticket, 0.001, 503)
             return
+        if profile.strays and self.rng.random() < profile.strays:
+            self._refuse(client, row, ticket, 0.001, profile.stray_status)
+            return
+        provider.route()
         is_full = provider.serving >= provider.concurrency
         if is_full and len(self._queue) >= profile.queue:
-            self._refuse(client, row, ticket, profile.latency_s / 4)
+            self._refuse(client, row, ticket, profile.latency_s / 4, profile.status)
             return
         wait_s = provider.wait_s(self.now, row)
         if wait_s:
-            self._refuse(client, row, ticket, wait_s)
+            self._refuse(client, row, ticket, wait_s, profile.status)
             return
         provider.enter(self.now, row)
         if is_full:
@@ -190,17 +199,16 @@ class Simulation:
         if self.now >= row.sent_at + TIMEOUT_S:
             client.fail(row, ticket, None)
         else:
-            self._refuse(client, row, ticket, self.profile.latency_s / 4)
+            self._refuse(client, row, ticket, self.profile.latency_s / 4, self.profile.status)
 
-    def _refuse(self, client: Client, row: Row, ticket: Any, wait_s: float) -> None:
+    def _refuse(self, client: Client, row: Row, ticket: Any, wait_s: float, status: int) -> None:
         profile = self.profile
-        back = self.now + 0.032 + 0.018 * self.rng.random()
-        if profile.status != 429:
+        back = self.now + 0.03 + self.on_way_s()
+        if status != 429:
             self.at(back, client.fail, row, ticket, 0.0)
             return
-        stated_s = {"ms": math.ceil(wait_s * 1000) / 1000, "seconds": float(math.ceil(wait_s)), "none": None}
         headers = self.provider.quotas(self.now) if profile.reports and not profile.bare else None
-        self.at(back, client.refuse, row, ticket, stated_s[profile.retry_after], headers)
+        self.at(back, client.refuse, row, ticket, _stated_s(profile.retry_after, wait_s), headers)
 
     def _serve(self, client: Client, row: Row, ticket: Any) -> None:
         provider = self.provider
@@ -209,7 +217,7 @@ class Simulation:
         end = self.now + latency_s
         self.at(end, self._leave, row)
         headers = provider.quotas(self.now) if self.profile.reports else None
-        back = end + 0.002 + 0.018 * self.rng.random()
+        back = end + self.on_way_s()
         if back > row.sent_at + TIMEOUT_S:
             self.at(row.sent_at + TIMEOUT_S, client.fail, row, ticket, None)
         else:
@@ -260,6 +268,15 @@ class Simulation:
             if count / max(last - first, 1e-9) >= share * per_s:
                 return first
         return math.inf
+
+
+def _stated_s(retry_after: str | float, wait_s: float) -> float | None:
+    """Return the wait that a refusal states."""
+    if retry_after == "none":
+        return None
+    if retry_after == "ms":
+        return math.ceil(wait_s * 1000) / 1000
+    return float(math.ceil(wait_s)) if isinstance(retry_after, str) else retry_after
 
 
 def _between(times: list[float], start: float, end: float) -> int:
