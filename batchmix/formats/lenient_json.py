@@ -118,4 +118,8 @@ def plain_text(value: Any) -> str | None:
     """Return text with U+FFFD in place of lone surrogates, which Parquet refuses. None if the value is not text."""
     if not isinstance(value, str):
         return None
-    return re.sub("[\ud800-\udfff]", "\ufffd", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
+    return value

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchmix.errors import InputError
-from batchmix.formats.arrow_build import array_maker
+from batchmix.formats.arrow_build import array_maker, array_of
 from batchmix.formats.text import EXACT, json_text, utf8
 from batchmix.load.carried_columns import CarriedColumns, ColumnMaker
 from batchmix.load.column_types import ColumnType
@@ -81,7 +81,7 @@ def column_maker(types: int) -> ColumnMaker:
     """Return the Arrow type for a column with these JSON types, and the function that converts its values."""
     array = array_maker()
     if types in (0, _TEXT):
-        return pa.string(), lambda values: array(map(utf8, values), pa.string())
+        return pa.string(), _texts
     if types in (_INT, _INT | _LONG):
         return pa.int64(), lambda values: array(values, pa.int64())
     if types == _BOOL:
@@ -89,6 +89,13 @@ def column_maker(types: int) -> ColumnMaker:
     if types in (_FLOAT, _FLOAT | _INT):
         return pa.float64(), lambda values: array(map(_double, values), pa.float64())
     return pa.string(), lambda values: array(map(json_text, values), pa.string())
+
+
+def _texts(values: list[str | None]) -> pa.Array:
+    try:
+        return array_of(values, pa.string())  # for long texts faster than pyarrow.array
+    except UnicodeEncodeError:
+        return array_of([utf8(value) for value in values], pa.string())
 
 
 def _double(value: Any) -> float | None:

@@ -77,6 +77,12 @@ class ParquetInput:
         """Return whether each file with rows has all of these columns."""
         return all(set(names) <= set(schema.names) for schema in self._schemas.values())
 
+    def text_type(self, name: str) -> pa.DataType | None:
+        """Return the type of a column that is plain text of one type in all files. None for any other column."""
+        types = set(self.types_of(name).values())
+        dtype = types.pop() if len(types) == 1 else None
+        return dtype if dtype in (pa.string(), pa.large_string()) else None
+
     def column_type(self, name: str) -> pa.DataType:
         """Return a type for a carried column that fits the types of all files. Single values may still not fit.
 

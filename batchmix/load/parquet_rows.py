@@ -66,7 +66,8 @@ class ParquetReader:
                 options.on_progress(scanned)
         ranges = [(first, min(first + options.shard_rows, rows)) for first in range(0, rows, options.shard_rows)]
         shards = [ShardRange(*each, digest) for each, digest in zip(ranges, files.digests(ranges), strict=True)]
-        return ScannedRows(rows, tuple(shards), dict.fromkeys(files.names, 0))
+        texts = {name: str(dtype) for name in columns if (dtype := files.text_type(name)) is not None}
+        return ScannedRows(rows, tuple(shards), dict.fromkeys(files.names, 0), texts)
 
     def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
         """Yield a shard's rows in small batches, with only the columns that requests need. Raises `InputError`."""

@@ -27,6 +27,8 @@ class ScannedRows(msgspec.Struct, frozen=True):
     shards: tuple[ShardRange, ...]
     columns: dict[str, int]
     """The columns, with the JSON types of their values (see `Scan.columns`)."""
+    proven: dict[str, str] = {}
+    """Columns that were read, and whose values fit these types in any case (see `Scan.proven`)."""
 
 
 class RowReader(Protocol):

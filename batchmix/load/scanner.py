@@ -161,6 +161,7 @@ class InputScanner:
             types=column_type_names(job),
             weight=weight_source(job),
             param_columns=tuple(sorted(prompts.param_columns & content.columns.keys())),
+            proven=content.proven,
         )
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +35,8 @@ _GROUP_BYTES = 4 * 2**20
 _GROUP_ROWS = 50_000
 _COMPRESSED: Any = {"compression": "zstd", "compression_level": 1}
 _UNIQUE = frozenset({"row", "custom_id", "response", "reasoning", "request_id", "request_hash", "raw"})
+_LONG_BYTES = 4096
+"""The mean size of a column's values, in bytes, from which the column is a long one."""
 _NAME = re.compile(r"part-([0-9]{5,})\.parquet")
 _CHECKSUM = re.compile(re.escape(CHECKSUM_KEY) + rb"\x18\x08([0-9a-f]{8})")
 """Matches the checksum's key and value, as Thrift's compact protocol writes them."""
@@ -197,8 +200,9 @@ def write_rows(
     file: Path | BinaryIO, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]
 ) -> None:
     """Write batches to an existing empty file as Parquet. `pace` is called after each batch."""
-    with _writer(file, schema) as writer:
-        _write(writer, schema, batches, pace)
+    first = next(batches, None)
+    with _writer(file, schema, first) as writer:
+        _write(writer, schema, _all(first, batches), pace)
 
 
 def seal_part(
@@ -209,8 +213,9 @@ def seal_part(
     A crash leaves only a temporary file, so sealing can be repeated. Raises `NoSpace` and `DiskError`.
     """
     with disk_errors(path), atomic_replacement(path, hooks.mode, made_in=made_in) as temporary:
-        with _writer(temporary, schema) as writer:
-            _write(writer, schema, batches, hooks.pace)
+        first = next(batches, None)
+        with _writer(temporary, schema, first) as writer:
+            _write(writer, schema, _all(first, batches), hooks.pace)
             footer = hooks.finish()
             writer.add_key_value_metadata({**footer_metadata(footer), CHECKSUM_KEY: _NO_CHECKSUM})
         seal = _sign(temporary)
@@ -218,10 +223,38 @@ def seal_part(
         hooks.record(footer, seal)
 
 
-def _writer(file: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+def _writer(file: Path | BinaryIO, schema: pa.Schema, first: pa.RecordBatch | None) -> pq.ParquetWriter:
+    """Return a writer for batches like the `first`."""
+    long = set() if first is None else _long_columns(first)
+    options = _options_for_long_rows(schema, long) if long else _COMPRESSED
     # Columns whose values hardly repeat get no dictionary, which would cost time and save nothing.
-    repeating = [name for name in schema.names if name not in _UNIQUE]
-    return pq.ParquetWriter(file, schema, **_COMPRESSED, use_dictionary=repeating, write_page_checksum=True)
+    repeating = [] if long else [name for name in schema.names if name not in _UNIQUE]
+    return pq.ParquetWriter(file, schema, **options, use_dictionary=repeating, write_page_checksum=True)
+
+
+def _long_columns(batch: pa.RecordBatch) -> set[str]:
+    """Return the columns with long values, such as documents."""
+    most = _LONG_BYTES * batch.num_rows
+    return {name for name, column in zip(batch.schema.names, batch.columns, strict=True) if column.nbytes > most}
+
+
+def _options_for_long_rows(schema: pa.Schema, long: set[str]) -> dict[str, Any]:
+    """Return options for row groups with few rows, in which the work per column is half of all.
+
+    Only long columns are compressed, and they get no statistics, for which all texts would be compared.
+    """
+    short = [name for name in schema.names if name not in long]
+    if any(map(pa.types.is_nested, schema.types)):  # their columns have other names in Parquet
+        return {**_COMPRESSED, "write_statistics": short}
+    return {
+        "compression": dict.fromkeys(short, "none") | dict.fromkeys(long, _COMPRESSED["compression"]),
+        "compression_level": dict.fromkeys(long, _COMPRESSED["compression_level"]),
+        "write_statistics": short,
+    }
+
+
+def _all(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    return rest if first is None else chain((first,), rest)
 
 
 def _write(

@@ -239,3 +239,15 @@ def test_rejected_rows_are_named_by_file_and_row(table_file: Any, spool: Path) -
     first, second = all_requests(dataset, job)
     assert first.failure.message.endswith("rows.parquet, row 0: messages is empty")
     assert second.row == 1
+
+
+def test_a_text_that_the_scan_has_read_is_not_read_again(tmp_path: Path, spool: Path, monkeypatch: Any) -> None:
+    """A column that only is carried is read once, to prove that it can be."""
+    read: list[list[str]] = []
+    real = Cursor.__init__
+    monkeypatch.setattr(Cursor, "__init__", lambda self, files, columns: read.append(columns) or real(self, files, columns))  # fmt: skip
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"prompt": ["a", "b"], "note": ["x", "y"]}), path)
+    dataset = open_rows(make_job(path), spool)
+    assert read == [["prompt"], ["note"]]
+    assert dataset.scan.proven == {"prompt": "string", "note": "string"}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import PartDamaged
-from batchmix.store.parts import SealHooks, list_parts, open_part, read_part, row_groups, seal_part
+from batchmix.store.parts import SealHooks, list_parts, open_part, read_part, row_groups, seal_part, write_rows
 from batchmix.store.schema import RESULT_SCHEMA, PartFooter, Seal, part_schema
 from batchmix.store.totals import Totals
 
@@ -118,3 +118,18 @@ def test_a_truncated_part_is_reported_by_name(length: int, part: Path) -> None:
     part.write_bytes(part.read_bytes()[:length])
     with pytest.raises(PartDamaged, match=r"part-00003\.parquet: is damaged"):
         read_part(part)
+
+
+@pytest.mark.parametrize("tags", [None, [["a"], None]])
+def test_long_texts_are_compressed_and_have_no_statistics(tags: list[list[str] | None] | None, tmp_path: Path) -> None:
+    """Also beside a nested column. Short columns are only compressed among short rows, of which a group has many."""
+    path = tmp_path / "rows.parquet"
+    columns = {"n": [1, 2], "text": ["word " * 2000, None], **({"tags": tags} if tags else {})}
+    batch = pa.RecordBatch.from_pydict(columns)
+    path.touch()
+    write_rows(path, batch.schema, iter([batch, batch]), lambda: None)
+    assert pq.read_table(path).to_pydict() == {name: values * 2 for name, values in columns.items()}
+    number, text = (pq.read_metadata(path).row_group(0).column(at) for at in range(2))
+    assert (number.compression, text.compression) == ("ZSTD" if tags else "UNCOMPRESSED", "ZSTD")
+    assert number.statistics.max == 2
+    assert text.statistics is None
