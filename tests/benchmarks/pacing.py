@@ -14,43 +14,47 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import multiprocessing
+import pkgutil
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
-from batchmix.pacing.random_throttles import RandomThrottles
 from tests.pacing.cases import AT_LEAST, Case, holds, play
 from tests.pacing.profiles import CASES
 
-MECHANISMS: dict[str, tuple[tuple[type, str, Any], ...]] = {
-    "strays": ((RandomThrottles, "is_expected", lambda self, number, *, far: False),),
+MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
+    "strays": (
+        ("batchmix.pacing.random_throttles:RandomThrottles", "is_expected", lambda self, number, *, far: False),
+    ),
 }
-"""What can be switched off: attributes of classes, and what takes their place."""
+"""What can be switched off: attributes of classes or modules, and what takes their place."""
 SHORT = {"row refused": "row"}
 
 
 @contextlib.contextmanager
 def switched_off(name: str) -> Iterator[None]:
     """Play without a mechanism; with all if the name is empty."""
-    changes = MECHANISMS[name] if name else ()
-    before = [owner.__dict__[attribute] for owner, attribute, _ in changes]
-    for owner, attribute, replacement in changes:
-        setattr(owner, attribute, replacement)
-    try:
+    with contextlib.ExitStack() as stack:
+        for owner, attribute, replacement in MECHANISMS[name] if name else ():
+            stack.enter_context(mock.patch.object(pkgutil.resolve_name(owner), attribute, replacement))
         yield
-    finally:
-        for (owner, attribute, _), value in zip(changes, before, strict=True):
-            setattr(owner, attribute, value)
 
 
 def measured(task: tuple[int, int, str]) -> list[dict[str, float]]:
     """Return the figures of a case with each seed."""
     number, seeds, without = task
+    gc.disable()  # a fifth faster
+    figures = []
     with switched_off(without):
-        return [play(CASES[number], seed) for seed in range(1, seeds + 1)]
+        for seed in range(1, seeds + 1):
+            figures.append(play(CASES[number], seed))
+            gc.collect()
+    return figures
 
 
 def summary(case: Case, figures: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def line(found: dict[str, Any]) -> str:
             sign = ">=" if name in AT_LEAST else "<="
             missed.append(f"{name} {sign} {_number(name, of['bound']).strip()} ({of['missed']})")
     figures = "  ".join(f"{cell:<18}" for cell in cells)
-    return f"{found['name']:<54} {figures:<78} {'MISSED ' + ', '.join(missed) if missed else 'kept'}"
+    return f"{found['name']:<54} {figures:<84} {'MISSED ' + ', '.join(missed) if missed else 'kept'}"
 
 
 def _number(figure: str, value: float) -> str:
@@ -95,15 +99,18 @@ def table(numbers: Sequence[int], seeds: int, without: str, pool: Any) -> Iterat
 
 
 def costs(full: Sequence[dict[str, Any]], less: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield what is worse without a mechanism: cases that miss bounds in more seeds, and the figures."""
+    """Yield what is worse without a mechanism: bounds that more seeds miss."""
     for before, after in zip(full, less, strict=True):
         for name, of in after["bounds"].items():
             was = before["bounds"][name]
             if of["missed"] > was["missed"]:
-                yield (
-                    f"    {after['name']:<54} {name:8} {_number(name, was['median'])} {_number(name, was['worst'])} ->"
-                    f" {_number(name, of['median'])} {_number(name, of['worst'])}, missed {was['missed']} -> {of['missed']}"
-                )
+                old, new = (f"{_number(name, one['median'])} {_number(name, one['worst'])}" for one in (was, of))
+                yield f"    {after['name']:<54} {name:<11} {old} -> {new}, missed by {was['missed']} -> {of['missed']} seeds"
+
+
+def kept(cases: Sequence[dict[str, Any]]) -> int:
+    """Return how many cases keep all bounds with all seeds."""
+    return sum(not any(of["missed"] for of in one["bounds"].values()) for one in cases)
 
 
 def main() -> int:
@@ -122,16 +129,16 @@ def main() -> int:
         for found in table(numbers, seeds, "", pool):
             full.append(found)
             print(json.dumps(found) if args.json else line(found), flush=True)
-        kept = sum(not any(of["missed"] for of in found["bounds"].values()) for found in full)
         print(
-            f"{kept} of {len(full)} cases keep their bounds with all of {seeds} seeds",
+            f"{kept(full)} of {len(full)} cases are kept with all of {seeds} seeds",
             file=sys.stderr if args.json else None,
         )
-        for name in [] if not args.without else [*MECHANISMS] if args.without == "all" else [args.without]:
-            print(f"without {name}:", flush=True)
-            for text in costs(full, list(table(numbers, seeds, name, pool))):
+        for name in [*MECHANISMS] if args.without == "all" else filter(None, [args.without]):
+            less = list(table(numbers, seeds, name, pool))
+            print(f"without {name}: {kept(less)} of {len(full)} are kept; worse are", flush=True)
+            for text in costs(full, less):
                 print(text, flush=True)
-    return 0 if kept == len(full) else 1
+    return 0 if kept(full) == len(full) else 1
 
 
 if __name__ == "__main__":

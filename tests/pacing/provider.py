@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from batchmix.engine.retries import RowAttempts
 from batchmix.records import Quota
 from tests.pacing.rules import Rule, meter, quota
 
@@ -94,8 +95,7 @@ class Row:
     prompt: int
     completion: int
     slowness: float
-    refused: int = 0
-    failed: int = 0
+    attempts: RowAttempts | None = None
     sent_at: float = 0.0
 
 

@@ -15,17 +15,21 @@ import math
 import random
 from typing import Any
 
-from batchmix.engine.retries import RetryBucket
+import msgspec
+
+from batchmix.engine.retries import RetryBucket, RowAttempts, next_wait
 from batchmix.errors import FailureAction
 from batchmix.job import Limits
 from batchmix.pacing.breaker import Breaker
 from batchmix.pacing.governor import Governor
-from batchmix.records import Failure, Usage
+from batchmix.records import Exchange, Failure, Usage
 from tests.pacing.provider import CEILING, Best, Profile, Provider, Row, rows
 
 ATTEMPTS, TIMEOUT_S, OUTAGE_S = 6, 600.0, 600.0
 """The defaults of `retry.attempts`, `timeout_s` and `retry.outage_s`."""
-_FAILURE = Failure(FailureAction.RETRY, "unavailable", "")
+THROTTLED = Failure(FailureAction.PAUSE, "throttled", "")
+SPEECHLESS = Failure(FailureAction.RETRY, "server_error", "", may_be_throttling=True)
+TIMED_OUT = Failure(FailureAction.RETRY, "timeout", "")
 
 
 class Client:
@@ -40,14 +44,14 @@ class Client:
         self.waiting = 0
         self.supply = supply
         self.next: Row | None = next(supply)
-        self.sent = 0
+        self.sent = self.in_flight = 0
         self.accepted: list[float] = []
         self.refused: list[float] = []
         self.answered = self.failed_rows = 0
         self.most_refused = 0
         self.finished_s = 0.0
         """When the last row so far had its outcome."""
-        self._wake = 0
+        self._wake_at = math.inf  # when the next request may be sent, if nothing happens until then
 
     def pump(self) -> None:
         """Send all requests that may be sent now, and continue when the next may be sent."""
@@ -61,9 +65,10 @@ class Client:
             wait_s = self.breaker.wait_s(now) if self.breaker.is_open else 0.0
             wait_s = wait_s or governor.wait_s(now, tokens)
             if wait_s > 0:
-                self._wake += 1
-                if wait_s < math.inf:
-                    sim.at(now + wait_s + sim.rng.random() * 0.001, self.wake, self._wake)
+                if abs(now + wait_s - self._wake_at) > 1e-6:  # else a wake is set already
+                    self._wake_at = now + wait_s
+                    if wait_s < math.inf:
+                        sim.at(now + wait_s + sim.rng.random() * 0.001, self.wake, self._wake_at)
                 return
             if self.due:
                 self.due.popleft()
@@ -73,11 +78,14 @@ class Client:
                 self.breaker.sent()
             row.sent_at = now
             self.sent += 1
+            self.in_flight += 1
             ticket = governor.admit(now, tokens)
             sim.at(now + sim.on_way_s(), sim.arrive, self, row, ticket)
 
-    def wake(self, number: int) -> None:
-        if number == self._wake:
+    def wake(self, at: float) -> None:
+        """Go on, unless another wake was set since then."""
+        if at == self._wake_at:
+            self._wake_at = math.inf
             self.pump()
 
     def answer(self, row: Row, ticket: Any, headers: Any) -> None:
@@ -87,45 +95,49 @@ class Client:
         self.governor.completed(self.sim.now, ticket, row.estimate, usage)
         if not self.breaker.is_clear:
             self.breaker.succeeded()
+        self.in_flight -= 1
         self.answered += 1
         self.finished_s = self.sim.now
         self.pump()
 
-    def refuse(self, row: Row, ticket: Any, retry_after_s: float | None, headers: Any) -> None:
-        """Take a refusal that speaks of a limit."""
-        sim = self.sim
-        self.refused.append(sim.now)
-        row.refused += 1
-        self.most_refused = max(self.most_refused, row.refused)
+    def fail(self, row: Row, ticket: Any, failure: Failure, retry_after_s: float | None, headers: Any) -> None:
+        """Take a refusal, an error or a time-out, as `batchmix.engine.admission` does."""
+        now, governor, breaker = self.sim.now, self.governor, self.breaker
+        self.in_flight -= 1
+        self.refused.append(now)
         if headers:
-            self.governor.follow(sim.now, ticket, headers)
-        self.breaker.inconclusive()
-        self.governor.throttled(sim.now, ticket, retry_after_s)
-        self.governor.settle(ticket, 0.0)
-        self._again_in(row, retry_after_s or min(5.0, self._back_off_s(row)))
-
-    def fail(self, row: Row, ticket: Any, used: float | None) -> None:
-        """Take an error that says nothing, or a time-out, for which `used` is None."""
-        sim = self.sim
-        self.refused.append(sim.now)
-        row.failed += 1
-        self.breaker.failed(sim.now, row.sent_at, _FAILURE)
-        self.governor.failed(sim.now)
-        self.governor.settle(ticket, used)
-        if row.failed >= ATTEMPTS or self.breaker.given_up:
-            self.failed_rows += 1
-            self.finished_s = sim.now
-            self.pump()
-            return
-        self._again_in(row, self._back_off_s(row) + self.retries.wait_s(sim.now, self.sent))
-
-    def _back_off_s(self, row: Row) -> float:
-        return self.sim.rng.uniform(0.25, min(60.0, 0.5 * 2 ** (row.refused + row.failed - 1)))
-
-    def _again_in(self, row: Row, wait_s: float) -> None:
-        self.waiting += 1
-        self.sim.at(self.sim.now + wait_s, self.again, row)
+            governor.follow(now, ticket, headers)
+        if failure.may_be_throttling and not breaker.is_open:
+            failure = msgspec.structs.replace(failure, action=FailureAction.PAUSE)
+        attempts = row.attempts = row.attempts or RowAttempts(ATTEMPTS, longest_s=OUTAGE_S)
+        attempts.count(failure, Exchange(0, 0, 0.0, retry_after_s=retry_after_s))
+        self.most_refused = max(self.most_refused, attempts.failed)
+        if failure is THROTTLED:
+            breaker.inconclusive()
+        else:
+            breaker.failed(now, row.sent_at, failure, awaited=self.in_flight > 0)
+        if failure.action is FailureAction.PAUSE:
+            governor.throttled(now, ticket, attempts.retry_after_s)
+        else:
+            governor.failed(now)
+        governor.settle(ticket, None if failure is TIMED_OUT else 0.0)
+        wait_s = next_wait(attempts, failure, now)
+        if breaker.given_up or wait_s is None:
+            self._end(row)
+        else:
+            attempts.count_wait(failure, wait_s)
+            if failure.action is FailureAction.RETRY:
+                wait_s = max(wait_s, self.retries.wait_s(now, self.sent))
+            self.waiting += 1
+            self.sim.at(now + wait_s, self.again, row)
         self.pump()
+
+    def _end(self, row: Row) -> None:
+        """Give a row up, and all rows that are still to come if the breaker has given up."""
+        self.failed_rows += 1
+        self.finished_s = self.sim.now
+        if self.breaker.given_up:
+            self.next = None
 
     def again(self, row: Row) -> None:
         self.waiting -= 1
@@ -197,7 +209,7 @@ class Simulation:
         self._queue.remove(waiting)
         client, row, ticket = waiting
         if self.now >= row.sent_at + TIMEOUT_S:
-            client.fail(row, ticket, None)
+            client.fail(row, ticket, TIMED_OUT, None, None)
         else:
             self._refuse(client, row, ticket, self.profile.latency_s / 4, self.profile.status)
 
@@ -205,10 +217,10 @@ class Simulation:
         profile = self.profile
         back = self.now + 0.03 + self.on_way_s()
         if status != 429:
-            self.at(back, client.fail, row, ticket, 0.0)
+            self.at(back, client.fail, row, ticket, SPEECHLESS, None, None)
             return
         headers = self.provider.quotas(self.now) if profile.reports and not profile.bare else None
-        self.at(back, client.refuse, row, ticket, _stated_s(profile.retry_after, wait_s), headers)
+        self.at(back, client.fail, row, ticket, THROTTLED, _stated_s(profile.retry_after, wait_s), headers)
 
     def _serve(self, client: Client, row: Row, ticket: Any) -> None:
         provider = self.provider
@@ -219,7 +231,7 @@ class Simulation:
         headers = provider.quotas(self.now) if self.profile.reports else None
         back = end + self.on_way_s()
         if back > row.sent_at + TIMEOUT_S:
-            self.at(row.sent_at + TIMEOUT_S, client.fail, row, ticket, None)
+            self.at(row.sent_at + TIMEOUT_S, client.fail, row, ticket, TIMED_OUT, None, None)
         else:
             self.at(back, client.answer, row, ticket, headers)
 
