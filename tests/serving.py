@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,13 @@ def litellm_serving(environment: Path, folder: Path, upstream: str, model: str, 
         ],
         "general_settings": {"master_key": key},
     }
+    with litellm_running(environment, folder, settings) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def litellm_running(environment: Path, folder: Path, settings: Mapping[str, object]) -> Iterator[str]:
+    """Run LiteLLM's proxy with settings, and yield its address."""
     (folder / "litellm.yaml").write_text(json.dumps(settings))  # JSON is YAML
     call = [str(environment / "bin" / "litellm"), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1"]
     offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}

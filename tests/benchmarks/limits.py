@@ -32,20 +32,30 @@ def main() -> None:
         share(Path(root))
 
 
+def write_prompts(path: Path) -> None:
+    """Write the prompts."""
+    with path.open("w") as file:
+        file.writelines(json.dumps({"text": f"{n:04} {'words and more ' * 13}"[:200]}) + "\n" for n in range(PROMPTS))
+
+
+def least_s() -> float:
+    """Return T, the least time for the prompts, in seconds."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "x" * 204}], "max_tokens": MAX_TOKENS}
+    charged = PROMPTS * (len(json.dumps(body, separators=(",", ":"))) // 4 + MAX_TOKENS)
+    return max((charged - TPM) / (TPM / 60), (PROMPTS - RPM) / (RPM / 60))
+
+
 def run(url: str, root: Path, *, limits_set: bool) -> None:
     """Send the prompts; print the result."""
     prompts, out = root / "prompts.jsonl", root / "out"
-    with prompts.open("w") as file:
-        file.writelines(json.dumps({"text": f"{n:04} {'words and more ' * 13}"[:200]}) + "\n" for n in range(PROMPTS))
+    write_prompts(prompts)
     more = ["--set", f"params.max_tokens={MAX_TOKENS}", *(["--rpm", str(RPM), "--tpm", str(TPM)] if limits_set else [])]
     began = time.perf_counter()
     done = subprocess.run(command(f"{url}/v1", prompts, out, *more), capture_output=True, text=True, check=False)
     passed = time.perf_counter() - began
     rows = pq.read_table(out / "data", columns=["status", "attempts"]).to_pylist()
     answered = sum(row["status"] == "ok" for row in rows)
-    body = {"model": "m", "messages": [{"role": "user", "content": "x" * 204}], "max_tokens": MAX_TOKENS}
-    charged = PROMPTS * (len(json.dumps(body, separators=(",", ":"))) // 4 + MAX_TOKENS)
-    least = max((charged - TPM) / (TPM / 60), (PROMPTS - RPM) / (RPM / 60))
+    least = least_s()
     throttled = sum(row["attempts"] - 1 for row in rows)
     verdict = llmock_report(url)
     print(
