@@ -6,7 +6,7 @@ were let in, `refused` the share of those sent that were not, `reached` the seco
 limit, `again` those after a change. Of a job that ends: its `time` beside the least possible one, and its `requests`
 beside its rows. Of two clients: the smaller `share`, and what each had of the limit in any `minute`.
 
---profile SUBSTRING plays some of the cases. --without NAME switches a mechanism off and shows what that costs; with
+--profile SUBSTRING plays some of the cases, and --trace SEED shows what happened in them. --without NAME switches a mechanism off and shows what that costs; with
 `all`, one mechanism after the other.
 """
 
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
-from tests.pacing.cases import AT_LEAST, Case, holds, play
+from tests.pacing.cases import AT_LEAST, Case, holds, play, simulated
 from tests.pacing.profiles import CASES
 
 MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
@@ -98,6 +98,17 @@ def table(numbers: Sequence[int], seeds: int, without: str, pool: Any) -> Iterat
         yield summary(CASES[number], figures)
 
 
+def trace(case: Case, seed: int) -> Iterator[str]:
+    """Yield what happened, in 60 parts: the time, the requests that were let in beside those possible, and refusals."""
+    simulation = simulated(case, seed)
+    end = max(client.finished_s for client in simulation.clients) if case.profile.rows else case.seconds
+    yield f"{case.name}, seed {seed}: until, let in, possible, refused"
+    for number in range(60):
+        span = end * number / 60, end * (number + 1) / 60
+        refused = sum(span[0] <= at < span[1] for client in simulation.clients for at in client.refused)
+        yield f"{span[1]:8.1f} {simulation.accepted(*span):6} {simulation.best.entered(*span):6} {refused:6}"
+
+
 def costs(full: Sequence[dict[str, Any]], less: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield what is worse without a mechanism: bounds that more seeds miss."""
     for before, after in zip(full, less, strict=True):
@@ -120,10 +131,14 @@ def main() -> int:
     parser.add_argument("--profile", action="append", default=[], metavar="SUBSTRING", help="only these cases")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--without", choices=[*MECHANISMS, "all"], help="switch a mechanism off")
+    parser.add_argument("--trace", type=int, metavar="SEED", help="show what happened in time, with this seed")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     args = parser.parse_args()
     seeds = 3 if args.quick else args.seeds
     numbers = [n for n, case in enumerate(CASES) if not args.profile or any(part in case.name for part in args.profile)]
+    if args.trace is not None:
+        print("\n".join(text for number in numbers for text in trace(CASES[number], args.trace)))
+        return 0
     full = []
     with multiprocessing.Pool(args.jobs) as pool:
         for found in table(numbers, seeds, "", pool):

@@ -80,11 +80,16 @@ def holds(figure: str, value: float, bound: float) -> bool:
     return value >= bound if figure in AT_LEAST else value <= bound
 
 
-def play(case: Case, seed: int) -> dict[str, float]:
-    """Simulate a case with a seed; return all its figures."""
+def simulated(case: Case, seed: int) -> Simulation:
+    """Simulate a case with a seed."""
     simulation = Simulation(case.profile, seed, case.clients)
     simulation.run(case.seconds, case.apart_s)
-    return dict(_figures(case, simulation))
+    return simulation
+
+
+def play(case: Case, seed: int) -> dict[str, float]:
+    """Simulate a case with a seed; return all its figures."""
+    return dict(_figures(case, simulated(case, seed)))
 
 
 def _figures(case: Case, simulation: Simulation) -> Iterator[tuple[str, float]]:

@@ -204,7 +204,7 @@ RATE_CASES = [
     *(told(profile) for profile in STEADY),
     *(found(profile, HARD) for profile in SPACED),
     *(told(profile, HARD) for profile in SPACED),
-    found(FAR, {"used": 0.70, "refused": 0.05}),
+    Case(FAR, {"used": 0.70, "refused": 0.05}),
     *(found(profile) for profile in [*MINUTES, *REPORTED, *OF_TOKENS, *TWO]),
     *(told(profile) for profile in MINUTES if profile.rules[0].window != "sliding"),
     *(found(profile, HARD) for profile in [*WINDOWS, *VARYING]),

@@ -13,8 +13,8 @@ import pytest
 
 from tests.pacing.cases import Case, play
 from tests.pacing.profiles import CASES
-from tests.pacing.provider import Profile
-from tests.pacing.rules import Rule, meter, requests
+from tests.pacing.provider import Best, Profile
+from tests.pacing.rules import Rule, meter, requests, tokens
 from tests.pacing.simulation import Simulation
 
 SEEDS = (3,)
@@ -165,3 +165,32 @@ def test_a_short_queue_serves_some_lets_some_wait_and_refuses_the_others() -> No
     simulation.run(1)
     assert simulation.accepted(0, 1) == 2
     assert len(simulation.clients[0].refused) >= 35
+
+
+def test_answers_that_take_too_long_time_out() -> None:
+    simulation = Simulation(Profile("one", concurrency=1, queue=1e9, rows=8, latency_s=250, spread=0))
+    simulation.run(601)
+    client = simulation.clients[0]
+    assert (client.answered, len(client.refused)) == (2, 6)
+
+
+def test_output_tokens_are_charged_when_the_answer_ends() -> None:
+    sizes: Any = {"sizes": 0.0, "spread": 0.0, "completion": 100, "retry_after": "none"}
+    simulation = Simulation(Profile("output", (tokens(100, "output"),), rows=3, latency_s=10, **sizes))
+    simulation.run(5)
+    assert simulation.accepted(0, 5) == 3
+    simulation = Simulation(Profile("reserved", (tokens(600, "reserved"),), rows=3, latency_s=10, **sizes))
+    simulation.run(5)
+    assert simulation.accepted(0, 5) == 1
+
+
+@pytest.mark.parametrize(
+    ("profile", "least_s"),
+    [
+        (Profile("rate", (requests(60, window="first"),), rows=130, latency_s=1, spread=0), 121.0),
+        (Profile("cap", concurrency=4, rows=40, latency_s=1, spread=0), 10.2),
+        (Profile("course", (requests(60, holds=1),), rows=31, latency_s=1, spread=0, course=((10, 2.0),)), 21.5),
+    ],
+)
+def test_the_least_possible_time_is_known(profile: Profile, least_s: float) -> None:
+    assert Best(profile, 1, 300).finished_s == pytest.approx(least_s, abs=0.6)
