@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from batchmix.engine.prefixes import Prefix
+from batchmix.engine.prefixes import PrefixTree, has_marks
 from batchmix.job import Limits, Price
 from batchmix.records import Request
 
@@ -58,8 +58,10 @@ class LanePlan(msgspec.Struct):
         if request.max_tokens is not None:
             self.largest_cap = max(self.largest_cap or 0, request.max_tokens)
 
-    def count_prefix(self, request: Request, prefix: Prefix | None) -> None:
-        """Add what a request could read from a prompt cache. `prefix` is its longest prefix, None if it is short."""
+    def count_prefix(self, request: Request, prefixes: PrefixTree, *, is_marked: bool) -> None:
+        """Add what a request could read from a prompt cache. `is_marked` says whether the job sets marks for it."""
+        self.lacks_marks |= prefixes.needs_marks and not (is_marked or has_marks(request.body))
+        prefix = prefixes.add(request.body)
         shared = prefix and prefix.shared
         if shared is None:
             return

@@ -16,7 +16,7 @@ from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.eval_plan import DetectableFall, JudgePlan
 from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.lane_plan import LanePlan
-from batchmix.engine.prefixes import PrefixTree, has_marks
+from batchmix.engine.prefixes import PrefixTree
 from batchmix.engine.prepare import Options, PreparedRun, prepare
 from batchmix.engine.run_status import RunStatus
 from batchmix.formats.amounts import counted, usd
@@ -248,7 +248,8 @@ class _Counting:
         self._retry_rejected = retry_rejected
         self._hashes = DistinctCounter()
         self._is_marked = prepared.job.cache.mark is not None
-        self._trees = {model.name: PrefixTree(model.id, is_marked=True) for model in prepared.dataset.models}
+        models = prepared.dataset.models
+        self._trees = {model.name: PrefixTree(model.id, is_marked=True, lanes=len(models)) for model in models}
 
     @property
     def different(self) -> int:
@@ -280,9 +281,7 @@ class _Counting:
                 plan.repeated += 1
             else:
                 lane.count(request)
-                tree = self._trees[request.model]
-                lane.count_prefix(request, tree.add(request.body))
-                lane.lacks_marks |= tree.needs_marks and not (self._is_marked or has_marks(request.body))
+                lane.count_prefix(request, self._trees[request.model], is_marked=self._is_marked)
                 plan.requests += 1
                 self._hashes.add(request.hash)
 

@@ -23,7 +23,7 @@ ai.google.dev/gemini-api/docs/caching). The first that applies counts."""
 _STEP_BYTES = 256 * BYTES_PER_TOKEN
 """How much longer a prefix must be than another one that it begins with. Less is not worth a wait of its own."""
 _MAX_BYTES = 16 << 20
-"""The bytes of all prefixes that are remembered. Beyond that, those that no request has shared lately are forgotten."""
+"""The bytes of the prefixes that all lanes remember. Beyond that, those that no request has shared are forgotten."""
 
 
 class Prefix:
@@ -64,8 +64,9 @@ class Prefix:
 class PrefixTree:
     """The prefixes of the requests to one model."""
 
-    def __init__(self, model_id: str, *, is_marked: bool = False) -> None:
+    def __init__(self, model_id: str, *, is_marked: bool = False, lanes: int = 1) -> None:
         """`is_marked` says whether prefixes are marked when requests are sent, for a model that needs that."""
+        self._max_bytes = _MAX_BYTES // lanes
         self.needs_marks = "claude" in model_id.lower()
         """Whether the model caches only what is marked."""
         self._is_marked = is_marked or not self.needs_marks
@@ -110,7 +111,7 @@ class PrefixTree:
         siblings[key] = prefix
         self._nodes.append((siblings, key, prefix))
         self._bytes += len(prefix.text)
-        while self._bytes > _MAX_BYTES and len(self._nodes) > 1:
+        while self._bytes > self._max_bytes and len(self._nodes) > 1:
             siblings, key, oldest = self._nodes.popleft()
             if oldest.is_used:
                 oldest.is_used = False

@@ -187,7 +187,8 @@ class _Sending:
                 on_unstreamed=functools.partial(self._unstreamed.add, model.name),
                 place=lambda request, parameter: dataset.place_of(request, model, parameter),
                 budget=LaneBudget(budget, model.name, prices) if budget else None,
-                prefixes=PrefixTree(model.id, is_marked=cache.mark is not None), cache=cache,
+                prefixes=PrefixTree(model.id, is_marked=cache.mark is not None, lanes=len(dataset.models)),
+                cache=cache,
             )  # fmt: skip
 
         return rules_of

@@ -18,13 +18,17 @@ from tests.engine.test_pool import Scene
 from tests.virtual_time import until
 
 pytestmark = pytest.mark.virtual_time
-PREFIXES = [bytes([letter]) * 5000 for letter in b"abcdefghijklmnopqrstuvwxyz"]
+BLOCK = 5000
+PREFIXES = [bytes([letter]) * BLOCK for letter in b"abcdefghijklmnopqrstuvwxyz"]
 REFUSED = Failure(FailureAction.REJECT, "rejected", "no")
 AGAIN = Failure(FailureAction.RETRY, "server_error", "again")
 
 
 class Cache(Scene):
-    """A pool whose provider has a prompt cache: a prefix can be read once an answer to a request with it has ended."""
+    """A pool whose provider has a prompt cache: a prefix can be read once an answer to a request with it has ended.
+
+    It is read in blocks of 5,000 bytes.
+    """
 
     def __init__(
         self,
@@ -48,10 +52,12 @@ class Cache(Scene):
         self.sent_at: dict[int, float] = {}
         self.ended_at = 0.0
         self._cached: dict[bytes, float] = {}
+        self._read: dict[int, int] = {}
 
     def usage(self, row: int) -> Usage:
         """Return the usage that reports what was read from the cache."""
-        return Usage(1300, 10, 1310, cached_tokens=1250 if self.reads[row] else 0)
+        tokens = len(self.prefix_of(row)) // 4 + 50
+        return Usage(tokens, 10, tokens + 10, cached_tokens=self._read[row] // 4)
 
     @property
     def misses(self) -> int:
@@ -62,11 +68,15 @@ class Cache(Scene):
         self.latency_s = self._latency_s(request.row)
         now, prefix = asyncio.get_running_loop().time(), self.prefix_of(request.row)
         self.sent_at.setdefault(request.row, now)
-        self.reads[request.row] = self._cached.get(prefix, now + 1) <= now
+        blocks = [prefix[:end] for end in range(BLOCK, len(prefix) + 1, BLOCK)]
+        read = max((len(block) for block in blocks if self._cached.get(block, now + 1) <= now), default=0)
+        self._read[request.row] = read
+        self.reads[request.row] = bool(blocks) and read == len(blocks[-1])
         exchange = await super().post(request)
         self.ended_at = asyncio.get_running_loop().time()
         if isinstance(self._last_outcomes[request.row], Completion | InvalidAnswer):
-            self._cached.setdefault(prefix, self.ended_at + self.lag_s)
+            for block in blocks:
+                self._cached.setdefault(block, self.ended_at + self.lag_s)
         return exchange
 
     async def feed(self, rows: int):  # type: ignore[no-untyped-def]
@@ -127,6 +137,14 @@ async def test_a_lane_that_often_has_nothing_else_to_send_does_not_wait_for_each
         times.append(scene.ended_at - began)
         began = scene.ended_at
     assert times[0] - times[1] < 10
+
+
+async def test_each_level_of_prefixes_is_waited_for() -> None:
+    scene = Cache(prefix_of=lambda row: PREFIXES[0] + PREFIXES[1 + row % 3])
+    await scene.run(63)
+    waves = [sorted(row for row in range(63) if scene.sent_at[row] == pytest.approx(second)) for second in range(4)]
+    second_document = list(range(4, 63, 3))  # its first row was the second to read the prefix of all documents
+    assert waves == [[0], [1], sorted([2, 3, *second_document]), sorted({*range(5, 63)} - {*second_document})]
 
 
 async def test_short_prompts_do_not_wait() -> None:
