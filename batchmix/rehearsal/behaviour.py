@@ -12,30 +12,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from batchmix.rehearsal.option_values import REFUSED, Limit, Outage, flag, limits, number_range, outages
 from batchmix.rehearsal.reply_table import REPLY_KINDS
 
 _MARKER = re.compile(r"\[\[rehearsal:([a-z0-9_]+?)(?:x(\d+))?\]\]")
-_RANGE = re.compile(r"([\d.]+(?:e[+-]?\d+)?)(?:-([\d.]+(?:e[+-]?\d+)?))?")
 _NAME = re.compile(r"(\w+)(?:\[(.+)\])?")
 """The name of an option or of a kind of reply, optionally followed by a model in brackets."""
-REFUSED = "refused"
-"""The value of `Outage.kind` for refused connections. This is not a kind of reply, because no reply is sent."""
 _PER_MODEL = {
     "latency", "speed", "words", "rpm", "tpm", "burst_s", "concurrency", "price", "successor", "needs_tokens",
-    "structured_outputs", "cache", "cache_s", "cache_lag_s",
+    "structured_outputs", "cache", "cache_s", "cache_lag_s", "limit", "limit_by", "refuse_with", "queue", "queue_s",
 }  # fmt: skip
 """The options that can also be set for a single model."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Outage:
-    """A period in which every request fails."""
-
-    start_s: float
-    """When the outage starts: seconds after the behaviour took effect."""
-    length_s: float
-    kind: str = "503_down"
-    """The kind of reply that all requests get. `refused` instead cuts open connections and refuses new ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +54,22 @@ class Behaviour:
     """Tokens per minute. 0 means no limit. A request counts its prompt and, per choice, `max_tokens` or the answer."""
     burst_s: float = 60.0
     """The capacity of the token buckets for `rpm` and `tpm`: how many seconds fill them. They start full."""
+    limit: tuple[Limit, ...] = ()
+    """More limits, comma-separated: AMOUNT:UNIT:SECONDS, optionally with a window, as in `60:requests:60:fixed`."""
+    limit_by: str = "model"
+    """What the limits are kept for: each `model` with a behaviour of its own, or each `connection`."""
+    refuse_with: str = ""
+    """The kind of reply that requests over a limit get at once. Empty for `throttled`, or `busy` over `concurrency`."""
     rate_headers: bool = True
     """Whether headers report the limits and, with a 429, how long to wait."""
+    reset_headers: bool = True
+    """Whether the headers that report the limits say when each is full again."""
     concurrency: int = 0
-    """The most requests in flight. Further requests get a 429. 0 means no limit."""
+    """The most requests in flight. Further requests are refused. 0 means no limit."""
+    queue: int = 0
+    """How many requests over `concurrency` wait for a place instead of being refused."""
+    queue_s: float = 0.0
+    """Seconds after which a request that waits for a place is refused. 0 lets it wait."""
     faults: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """The share of requests that get each kind of reply. In text form, each kind is an option of its own."""
     max_faults: int = 3
@@ -126,7 +125,15 @@ class Behaviour:
             raise ValueError("rehearsal's cache is automatic or marked")
         if not 0 <= self.latency[0] <= self.latency[1] < math.inf:
             raise ValueError("rehearsal's latency is a number of seconds or a range, such as 0.05-0.2")
-        for name in (*self.faults, self.broke, *(outage.kind for outage in self.outage if outage.kind != REFUSED)):
+        if self.limit_by not in {"model", "connection"}:
+            raise ValueError("rehearsal's limit_by is model or connection")
+        refusal = [self.refuse_with] if self.refuse_with else []
+        for name in (
+            *self.faults,
+            self.broke,
+            *refusal,
+            *(outage.kind for outage in self.outage if outage.kind != REFUSED),
+        ):
             if name not in REPLY_KINDS:
                 raise ValueError(f"rehearsal has no kind {name!r}")
         for model in self.own if self.models else ():
@@ -224,42 +231,20 @@ def _read(options: dict[str, Any], option: str, value: str) -> None:
         raise ValueError(f"rehearsal can't take {value!r} for {option}") from None
 
 
-def _range(text: str) -> tuple[float, float]:
-    match = _RANGE.fullmatch(text)
-    if not match:
-        raise ValueError(text)
-    return float(match[1]), float(match[2] or match[1])
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in {"true", "false", "1", "0"}:
-        raise ValueError(text)
-    return text.lower() in {"true", "1"}
-
-
-def _outages(text: str) -> tuple[Outage, ...]:
-    return tuple(_outage(*outage.split(":")) for outage in text.split(","))
-
-
-def _outage(start_s: str, length_s: str = "", *kind: str) -> Outage:
-    if len(kind) > 1 or not 0 <= float(start_s) < math.inf or not 0 < float(length_s) < math.inf:
-        raise ValueError(start_s)
-    return Outage(float(start_s), float(length_s), *kind)
-
-
 _MINIMUM = {
-    "rpm": 0, "tpm": 0, "burst_s": 0, "concurrency": 0, "max_faults": 0, "words": 1, "speed": 0, "slow_s": 0,
-    "needs_tokens": 1, "cache_s": 0, "cache_lag_s": 0,
+    "rpm": 0, "tpm": 0, "burst_s": 0, "concurrency": 0, "queue": 0, "queue_s": 0, "max_faults": 0, "words": 1,
+    "speed": 0, "slow_s": 0, "needs_tokens": 1, "cache_s": 0, "cache_lag_s": 0,
 }  # fmt: skip
 """The minimum of each numeric option."""
 _TYPE_PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
-    "bool": _flag,
+    "bool": flag,
     "str": str,
-    "tuple[float, float]": _range,
+    "tuple[float, float]": number_range,
     "tuple[str, ...]": lambda text: tuple(name for name in text.split(",") if name),
-    "tuple[Outage, ...]": _outages,
+    "tuple[Outage, ...]": outages,
+    "tuple[Limit, ...]": limits,
 }
 """The function that parses the text of an option, by the annotation of its field in `Behaviour`."""
 _PARSERS = {

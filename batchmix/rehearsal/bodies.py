@@ -69,14 +69,17 @@ def length(request: RehearsalRequest, behaviour: Behaviour) -> int:
     return count if request.max_tokens is None else min(count, request.max_tokens)
 
 
-def charged_tokens(request: RehearsalRequest, behaviour: Behaviour) -> int:
-    """Return the tokens that a request takes from `tpm`: its prompt and, per choice, `max_tokens` or the answer."""
-    if request.endpoint == "/v1/embeddings":
+def charge(request: RehearsalRequest, behaviour: Behaviour, unit: str) -> int:
+    """Return how much a request takes from a limit of a unit, one of `option_values.UNITS`."""
+    if unit == "requests":
+        return 1
+    if unit == "input_tokens" or request.endpoint == "/v1/embeddings":
         return request.prompt_tokens
-    if request.max_tokens is not None:
-        return request.prompt_tokens + request.max_tokens * request.n
+    most = request.max_tokens
+    if unit == "tokens" and most is not None:
+        return request.prompt_tokens + most * request.n
     counts = (_whole_count(request, behaviour, choice) for choice in range(request.n))
-    return request.prompt_tokens + sum(counts)
+    return request.prompt_tokens + sum(count if most is None else min(count, most) for count in counts)
 
 
 def _bits(request: RehearsalRequest, behaviour: Behaviour, choice: int) -> bytes:

@@ -17,9 +17,10 @@ import msgspec
 
 from batchmix.rehearsal import bodies, streams
 from batchmix.rehearsal.asked_schema import SchemaWay, prompt_schema
-from batchmix.rehearsal.behaviour import REFUSED, Behaviour
+from batchmix.rehearsal.behaviour import Behaviour
 from batchmix.rehearsal.delivery import RehearsalReply
-from batchmix.rehearsal.limits import RehearsalBalance, RehearsalLimits
+from batchmix.rehearsal.limits import ModelPlaces, RehearsalBalance, RehearsalLimits
+from batchmix.rehearsal.option_values import REFUSED
 from batchmix.rehearsal.prompt_cache import CacheUse, PromptCache, saved_tokens, usage_with
 from batchmix.rehearsal.reply_kind import Delivery, ErrorBody, ReplyKind, RetryHint
 from batchmix.rehearsal.reply_table import REPLY_KINDS
@@ -36,18 +37,15 @@ class ModelState:
 
     def __init__(self, behaviour: Behaviour, now: float) -> None:
         self.behaviour = behaviour
-        self.limits = RehearsalLimits(behaviour, now)
         self.cache = PromptCache(behaviour)
-        self.in_flight = 0
-        """The number of requests that have been read and have no reply yet."""
+        self.places = ModelPlaces(behaviour)
+        self._limits: dict[object, RehearsalLimits] = {None: RehearsalLimits(behaviour, now)}
 
-    def begin(self) -> None:
-        """Count a request as in flight."""
-        self.in_flight += 1
-
-    def finish(self) -> None:
-        """Count a request as replied to."""
-        self.in_flight -= 1
+    def limits_for(self, connection: object, now: float) -> RehearsalLimits:
+        """Return the limits that apply to a connection: its own, or those that are common to all."""
+        if self.behaviour.limit_by == "model":
+            connection = None
+        return self._limits.get(connection) or self._limits.setdefault(connection, RehearsalLimits(self.behaviour, now))
 
 
 @dataclasses.dataclass(slots=True)
@@ -67,6 +65,11 @@ class PlannedReply:
     """The seconds to wait that the headers ask for, if the request is throttled."""
     delay_s: float
     """The seconds before the reply starts."""
+    limits: RehearsalLimits
+    queued: bool = False
+    """Whether the request has to wait for a place in flight."""
+    over_limit: bool = False
+    """Whether the request is refused because of a limit."""
     cache_use: CacheUse | None = None
     """What an answer reads from the prompt cache and writes to it. None if there is no cache, or no answer."""
 
@@ -91,8 +94,8 @@ class RehearsalProvider:
         self.log.clear()
         self.adopt(self.behaviour)
 
-    def plan(self, endpoint: str, raw: bytes, key: str) -> PlannedReply:
-        """Log a request, and decide which kind of reply it gets."""
+    def plan(self, endpoint: str, raw: bytes, key: str, connection: object = None) -> PlannedReply:
+        """Log a request, and decide which kind of reply it gets. `connection` tells its connection from others."""
         now = time.monotonic()
         parsed = read_request(endpoint, raw)
         request, detail = (parsed, "") if isinstance(parsed, RehearsalRequest) else (None, parsed)
@@ -104,7 +107,8 @@ class RehearsalProvider:
             record.turns, record.opening, record.max_tokens = request.turns, request.opening, request.max_tokens
             record.asked = request.asked.way if request.asked else ""
             request = _understood(request, state.behaviour)
-        plan = PlannedReply(record, state, REPLY_KINDS["malformed"], request, key, detail, 1.0, 0.0)
+        limits = state.limits_for(connection, now)
+        plan = PlannedReply(record, state, REPLY_KINDS["malformed"], request, key, detail, 1.0, 0.0, limits)
         record.kind = self._refusal(plan, now) or self._assigned(plan) or "answer"
         if request and record.kind != "answer" and not REPLY_KINDS[record.kind].applies_to(request):
             record.kind = "answer"
@@ -114,7 +118,7 @@ class RehearsalProvider:
             self.balance.count_answer()
             if request and state.behaviour.cache:
                 plan.cache_use = state.cache.use(request, now)
-        if plan.kind.delayed:
+        if plan.kind.delayed and not plan.over_limit:
             plan.delay_s = state.behaviour.latency_s(digest, record.attempt)
         return plan
 
@@ -132,14 +136,27 @@ class RehearsalProvider:
             return "503_model"
         if self.balance.is_empty:
             return behaviour.broke
-        state, own = plan.model_state, plan.model_state.behaviour
-        if own.concurrency and state.in_flight >= own.concurrency:
-            return "busy"
-        wait_s = state.limits.admit(bodies.charged_tokens(request, own) if own.tpm else 0, now)
-        if wait_s:
+        return self._over_limit(plan, request, now)
+
+    def _over_limit(self, plan: PlannedReply, request: RehearsalRequest, now: float) -> str | None:
+        """Return the kind of reply to a request that is over a limit. None if it is admitted, or waits for a place."""
+        places, behaviour = plan.model_state.places, plan.model_state.behaviour
+        plan.over_limit = True
+        if places.are_taken and places.queue_is_full:
+            return behaviour.refuse_with or "busy"
+        if wait_s := plan.limits.admit(now, lambda unit: bodies.charge(request, behaviour, unit)):
             plan.wait_s = wait_s
-            return "throttled"
+            return behaviour.refuse_with or "throttled"
+        plan.over_limit, plan.queued = False, places.are_taken
         return None
+
+    def refused(self, plan: PlannedReply) -> RehearsalReply:
+        """Refuse a request that has waited too long for a place; return the reply."""
+        self.log.totals[plan.record.kind] -= 1
+        plan.record.kind = plan.model_state.behaviour.refuse_with or "busy"
+        plan.kind, plan.cache_use = REPLY_KINDS[plan.record.kind], None
+        self.log.totals[plan.record.kind] += 1
+        return self.reply(plan)
 
     def _assigned(self, plan: PlannedReply) -> str | None:
         """Return the kind of reply that a marker or the shares give to an admitted request. None for a plain answer."""
@@ -185,7 +202,7 @@ class RehearsalProvider:
         if isinstance(kind.body, bytes):
             return RehearsalReply(kind.status or 200, kind.body, kind.content_type, headers)
         if plan.model_state.behaviour.rate_headers:
-            headers += plan.model_state.limits.headers(time.monotonic())
+            headers += plan.limits.headers(time.monotonic())
         if isinstance(kind.body, ErrorBody):
             return self._error(plan, kind.body, headers, tid)
         assert plan.request is not None  # an invalid body gets an error

@@ -27,6 +27,7 @@ _broken = partial(ReplyKind, group=ReplyGroup.BROKEN)
 _stream = partial(ReplyKind, group=ReplyGroup.STREAMS)
 _automatic = partial(ReplyKind, group=ReplyGroup.AUTOMATIC, delayed=False)
 _page = partial(ReplyKind, body=WEB_PAGE, content_type="text/html", trace="")
+_BUSY_PAGE = b"<html><head><title>503 Service Temporarily Unavailable</title></head><body></body></html>"
 _THROTTLED = ErrorBody("Too many requests", _RATE, "rate_limit_exceeded")
 _WRONG_MODEL = ErrorBody("Incorrect model ID. Please request to view the available models: {model}")
 _NO_CHANNEL = ErrorBody("No available channel for model {model}", code="no_available_channel")
@@ -102,6 +103,7 @@ REPLY_KINDS: dict[str, ReplyKind] = {
     "502": _temporary("bad gateway", status=502, body=ErrorBody("Bad gateway", _SERVER)),
     "503": _temporary("throttled, `server_is_overloaded`", status=503, body=ErrorBody("Rate limited by provider", code="server_is_overloaded")),
     "503_down": _temporary("out of service", status=503, body=ErrorBody("Service temporarily unavailable", _SERVER)),
+    "503_page": _temporary("out of service, as nginx and HAProxy say it: a web page without a reason", status=503, body=_BUSY_PAGE, content_type="text/html", trace=""),
     "504": _temporary("gateway timeout", status=504, body=ErrorBody("The upstream took too long", _SERVER)),
     **{str(status): _temporary(f"{what}, in Cloudflare's form", status=status, body=ErrorBody(what.capitalize(), _SERVER)) for status, what in {
         520: "unknown error", 521: "web server is down", 522: "connection timed out", 523: "origin is unreachable",
@@ -174,8 +176,8 @@ REPLY_KINDS: dict[str, ReplyKind] = {
     "stream_error": _stream("an error after some of the answer", edit_events=streams.error_later),
     "malformed": _automatic("an invalid body; the message says why", status=400, body=ErrorBody("{detail}", _BAD)),
     "unknown_marker": _automatic("a marker in the prompt names an unknown kind; the message lists all", status=400, body=ErrorBody("{detail}", _BAD, "unknown_marker")),
-    "busy": _automatic("more requests at once than `concurrency`", status=429, body=ErrorBody("Too many requests", _RATE, "concurrency_exceeded"), retry=RetryHint.USUAL),
-    "throttled": _automatic("more than `rpm` or `tpm`", status=429, body=_THROTTLED, retry=RetryHint.USUAL),
+    "busy": _automatic("more requests at once than `concurrency` and `queue` allow", status=429, body=ErrorBody("Too many requests", _RATE, "concurrency_exceeded"), retry=RetryHint.USUAL),
+    "throttled": _automatic("more than `rpm`, `tpm` or `limit` allows", status=429, body=_THROTTLED, retry=RetryHint.USUAL),
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 import aiohttp
 from aiohttp import web
 
-from batchmix.rehearsal.behaviour import REFUSED, Behaviour
+from batchmix.rehearsal.behaviour import Behaviour
 from batchmix.rehearsal.delivery import (
     CLOSE,
     RehearsalReply,
@@ -24,6 +24,7 @@ from batchmix.rehearsal.delivery import (
     write,
 )
 from batchmix.rehearsal.lookups import control, look_up
+from batchmix.rehearsal.option_values import REFUSED
 from batchmix.rehearsal.provider import RehearsalProvider
 from batchmix.rehearsal.reply_kind import Delivery
 from batchmix.rehearsal.reply_table import WEB_PAGE
@@ -123,8 +124,9 @@ class Rehearsal:
     async def _complete(self, request: web.BaseRequest, path: str, raw: bytes) -> web.StreamResponse:
         """Reply to a request for a completion, and log when the whole reply was sent."""
         provider = self._provider
-        plan = provider.plan(path, raw, _key(request))
-        plan.model_state.begin()
+        plan = provider.plan(path, raw, _key(request), _peer(request))
+        if not await plan.model_state.places.enter(queued=plan.queued):
+            return write(request, provider.refused(plan))
         try:
             if plan.delay_s:
                 await asyncio.sleep(plan.delay_s)
@@ -135,7 +137,7 @@ class Rehearsal:
                 provider.close(plan)
             return response
         finally:
-            plan.model_state.finish()
+            plan.model_state.places.leave()
 
     async def _send(
         self, request: web.BaseRequest, delivery: Delivery | None, reply: RehearsalReply
@@ -165,6 +167,11 @@ class Rehearsal:
 
 def _key(request: web.BaseRequest) -> str:
     return request.headers.get("Authorization", "").removeprefix(_BEARER)
+
+
+def _peer(request: web.BaseRequest) -> object:
+    """Return what tells a connection apart from others: the client's address and port."""
+    return request.transport and request.transport.get_extra_info("peername")
 
 
 class _Listener:

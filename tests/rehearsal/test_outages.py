@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from batchmix.rehearsal import Behaviour, Rehearsal
-from batchmix.rehearsal.behaviour import Outage
+from batchmix.rehearsal.option_values import Outage
 from tests.polling import WITHIN_S
 
 
