@@ -70,6 +70,8 @@ class WarmUp:
         if item.held_until == math.inf:
             self._began = min(self._began, now)
             item.held_until = now + self._wait_s
+            while self._waiting and self._waiting[0].ticket is not None:
+                self._waiting.popleft()  # it was sent, and its body need not be kept
             self._waiting.append(item)
             self._set_timer(now)
         self._followers.setdefault(leader, []).append(item)
@@ -146,7 +148,7 @@ class WarmUp:
 
     def _is_useless(self, now: float, item: OpenRequest, usage: Usage) -> bool:
         """Return whether the answers so far show that holding requests back brings nothing, or can't show it."""
-        if usage.cached_tokens is None or usage.cache_write_tokens == 0:
+        if usage.cached_tokens is None:
             return True
         self._misses += any(now < prefix.warm_until for prefix in _chain(item))
         tries = (prefix.tries for prefix in _chain(item) if prefix.leader is item)
@@ -169,7 +171,7 @@ class WarmUp:
         self._timer = None
         now = asyncio.get_running_loop().time()
         late: list[OpenRequest] = []
-        while self._waiting and (not self._waiting[0].is_held or now >= self._waiting[0].held_until):
+        while self._waiting and (now >= self._waiting[0].held_until or self._waiting[0].ticket is not None):
             item = self._waiting.popleft()
             if item.is_held:
                 late.append(item)

@@ -11,6 +11,8 @@ import pytest
 
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.prefixes import PrefixTree
+from batchmix.engine.retries import OpenRequest
+from batchmix.engine.warm_up import WarmUp
 from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Cache as CacheSettings
 from batchmix.records import Bottleneck, Completion, Exchange, Failure, InvalidAnswer, Outcome, Request, Usage
@@ -168,9 +170,8 @@ async def test_nothing_waits_once_answers_show_no_cache() -> None:
     assert scene.ended_at < 3 + 500 / 64 + 2
 
 
-@pytest.mark.parametrize("usage", [Usage(1300, 10, 1310), Usage(1300, 10, 1310, 0, cache_write_tokens=0)])
-async def test_nothing_waits_after_an_answer_that_reports_no_cache_or_nothing_written(usage: Usage) -> None:
-    scene = Cache(outcome=lambda row, attempt, _: Completion("a", usage=usage))
+async def test_nothing_waits_after_an_answer_that_does_not_report_cached_tokens() -> None:
+    scene = Cache(outcome=lambda row, attempt, _: Completion("a", usage=Usage(1300, 10, 1310)))
     await scene.run(200)
     assert scene.sent_at[1] == pytest.approx(1.0)
     assert scene.sent_at[64] == pytest.approx(1.0)
@@ -241,3 +242,26 @@ async def test_more_samples_than_places_wait_without_reading_the_whole_input() -
     await scene.run(4000)
     assert scene.misses == 500
     assert scene.ended_at < 4000 / 64 * 1.15 + 4
+
+
+async def test_a_row_that_is_held_back_again_still_leaves_in_time() -> None:
+    released: list[OpenRequest] = []
+    loop, warm_up, tree = asyncio.get_running_loop(), WarmUp(8.0, released.extend), PrefixTree("m")
+    items = [OpenRequest(Request(row, "m", 0, "h", "/p", PREFIXES[0] + b"%d" % row, 1, None)) for row in range(4)]
+    for item in items:
+        item.prefix = tree.add(item.request.body)
+    first, second, third, fourth = items
+    warm_up.sent(loop.time(), first)
+    assert warm_up.holds(loop.time(), second)
+    await asyncio.sleep(1)
+    assert warm_up.holds(loop.time(), third)
+    await asyncio.sleep(6.5)
+    usage = Usage(1300, 1, 1301, cached_tokens=0)
+    assert warm_up.returned(loop.time(), first, Completion("a", usage=usage)) == [second, third]
+    await asyncio.sleep(0.7)  # both wait for a place, while the time of the second one has come
+    assert not warm_up.holds(loop.time(), second)
+    warm_up.sent(loop.time(), fourth)
+    assert warm_up.holds(loop.time(), third)
+    await asyncio.sleep(1)
+    assert released == [third]
+    assert warm_up.held == 0
