@@ -26,6 +26,7 @@ from batchmix.store.journal_reader import Line, salvaged
 
 _CHUNK_BYTES = 1 << 19
 """The number of bytes of a journal that are allocated and mapped at a time, enough for some hundred answers."""
+_BLANK = memoryview(b"\n" * _CHUNK_BYTES)
 _encoder = msgspec.json.Encoder()
 
 
@@ -97,7 +98,8 @@ class Journal:
         while True:
             try:
                 allocate(self._fd, self._size, size)
-                write_at(self._fd, b"\n" * (size - self._size), self._size)
+                for start in range(self._size, size, _CHUNK_BYTES):
+                    write_at(self._fd, _BLANK[: size - start], start)
                 break
             except OSError as error:
                 with contextlib.suppress(OSError):
