@@ -19,6 +19,8 @@ from batchmix.records import Bottleneck, Outcome, Request
 
 _MOST = 512
 """No more requests are read while this many are in the queue."""
+_BYTES, _FEWEST = 8 << 20, 64
+"""Nor while their bodies have this many bytes, if there are more than a few of them."""
 _MOST_IN_FLIGHT = 4096
 """While requests are held back, twice as many more are read as may be in flight, but not more than twice this: as many
 for the places of those in flight, and as many that are held back meanwhile."""
@@ -115,12 +117,16 @@ class ReadAhead:
         """Return how many more requests may be read. While some are held back, others must take their places."""
         held = self._warm_up.held
         if not held:
-            return _MOST - len(self.queue)
+            return self._most - len(self.queue)
         most = min(self._most_with_held, _MOST_BYTES // max(1, self._body_bytes))
         return max(_MOST, most) - len(self.queue) - held
 
+    @property
+    def _most(self) -> int:
+        return max(_FEWEST, min(_MOST, _BYTES // max(1, self._body_bytes)))
+
     def _make_room(self) -> None:
-        if self._space() > _MOST // 2:
+        if self._space() > self._most // 2:
             self.room.set()
 
     def drop(self, path: str) -> list[Request]:

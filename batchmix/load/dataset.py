@@ -110,6 +110,9 @@ class Dataset:
                     if len(built) >= _BATCH_REQUESTS:
                         yield built
                         built = []
+                if built and len(batch) < _BATCH_REQUESTS:  # their rows are long
+                    yield built
+                    built = []
         if built:
             yield built
 

@@ -31,7 +31,7 @@ def allocate(fd: int, start: int, stop: int) -> None:
         write_at(fd, bytes(min(stop - place, 1 << 20)), place)
 
 
-def write_at(fd: int, data: bytes, start: int) -> None:
+def write_at(fd: int, data: bytes | memoryview, start: int) -> None:
     """Write all of `data` at an offset of a file. Raises `OSError`."""
     rest = memoryview(data)
     while rest:
