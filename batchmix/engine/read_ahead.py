@@ -45,6 +45,7 @@ class ReadAhead:
         self._warm_up = WarmUp(rules.cache.wait_s if prefixes else 0.0, self._release)
         self._mark = rules.cache.mark if prefixes and prefixes.needs_marks else None
         self._most_with_held = _MOST + 2 * min(rules.limits.concurrency, _MOST_IN_FLIGHT)
+        self._most = _MOST  # how many requests may be in the queue
         self._body_bytes = 0  # the size of the last request that was read
         self._on_released = on_released
 
@@ -57,6 +58,7 @@ class ReadAhead:
         """
         async for batch in feed:
             self.queue.extend(map(self._opened, begin(batch)))
+            self._most = max(_FEWEST, min(_MOST, _BYTES // max(1, self._body_bytes)))
             yield
             while self._space() <= 0:
                 self.room.clear()
@@ -120,10 +122,6 @@ class ReadAhead:
             return self._most - len(self.queue)
         most = min(self._most_with_held, _MOST_BYTES // max(1, self._body_bytes))
         return max(_MOST, most) - len(self.queue) - held
-
-    @property
-    def _most(self) -> int:
-        return max(_FEWEST, min(_MOST, _BYTES // max(1, self._body_bytes)))
 
     def _make_room(self) -> None:
         if self._space() > self._most // 2:
