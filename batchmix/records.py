@@ -105,6 +105,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """Whether the provider finished and may have billed the request, although it sent neither an answer nor usage."""
     may_be_throttling: bool = False
     """Whether it means that requests are sent too fast if others are answered at the same time."""
+    may_be_overload: bool = False
+    """Whether it means the same if many requests fail like this while others are answered."""
     unsent: bool = False
     """Whether nothing of the request was sent, because the provider could not be reached."""
     usage: Usage | None = None

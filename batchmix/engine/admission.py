@@ -21,6 +21,7 @@ from batchmix.engine.wait_limit import WaitLimit, requested_wait_s
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker
 from batchmix.pacing.governor import Governor, Ticket
+from batchmix.pacing.overload import Overload
 from batchmix.records import Bottleneck, Completion, Exchange, Failure
 from batchmix.responses.stream import UNFINISHED
 
@@ -55,6 +56,7 @@ class Admission:
         self._budget = rules.budget
         self._on_room = on_room
         self._breaker = Breaker(rules.outage_s)
+        self._overload = Overload()
         self._early = LaneEarlyFailures(
             rules.run_status, in_flight, has_paths=rules.has_paths, keep_going=rules.keep_going
         )
@@ -137,8 +139,8 @@ class Admission:
         self._wait_limit.failed(now, ticket.sent_at, item.request.row, failure, requested_wait_s(failure, exchange))
         is_early = self._early.failed(item.request, ticket.sent_at, now, failure)
         is_unfinished = failure.type == UNFINISHED
-        if failure.may_be_throttling and not self._breaker.is_open:
-            failure = msgspec.structs.replace(failure, action=FailureAction.PAUSE)
+        if self._is_throttling(failure):
+            failure = msgspec.structs.replace(failure, action=FailureAction.PAUSE, may_be_throttling=True)
         item.attempts.count(failure, exchange, is_free=(is_early and not exchange.maybe_billed) or is_unfinished)
         awaited = status.in_flight > 0
         if failure.action is FailureAction.PAUSE:
@@ -157,6 +159,13 @@ class Admission:
             self._breaker.succeeded()
         self._settle(item, ticket, exchange, failure)
         return failure
+
+    def _is_throttling(self, failure: Failure) -> bool:
+        """Return whether a failure without a reason means that requests are sent too fast."""
+        if failure.may_be_overload:
+            self._overload.failed(self._status.answers)
+        sheds = failure.may_be_throttling or (failure.may_be_overload and self._overload.is_on)
+        return sheds and not self._breaker.is_open
 
     def abandon(self, item: OpenRequest, exchange: Exchange | None) -> None:
         """Settle the ticket of a request that was cut off and has no outcome."""

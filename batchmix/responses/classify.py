@@ -148,8 +148,14 @@ def _incomplete(exchange: Exchange, path: str) -> Failure:
     if fault == UNFINISHED:  # the body is the incomplete answer, in a list
         return Failure(FailureAction.RETRY, fault, message, usage=billed_usage(exchange.body[1:-1], path))
     if exchange.status is None and (fault != "timeout" or not exchange.maybe_billed):
+        unsent = not exchange.maybe_billed
         return Failure(
-            FailureAction.RETRY, fault, message, early_action=FailureAction.STOP_RUN, unsent=not exchange.maybe_billed
+            FailureAction.RETRY,
+            fault,
+            message,
+            early_action=FailureAction.STOP_RUN,
+            may_be_overload=unsent and fault == "connection",
+            unsent=unsent,
         )
     return Failure(FailureAction.RETRY, fault, message)
 
@@ -193,7 +199,8 @@ def _wrong_address(kind: str, message: str) -> Failure:
     The run stops, unless the model has given an answer already. The row is then retried, since the service may only be
     down for a while.
     """
-    return Failure(FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN)
+    overload = kind == "web_page"
+    return Failure(FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN, may_be_overload=overload)
 
 
 def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> Failure:
@@ -207,6 +214,7 @@ def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> F
         early_action=rule.early_action,
         attempts=rule.attempts,
         may_be_throttling=rule.may_be_throttling,
+        may_be_overload=rule.may_be_overload,
         wait_s=_requested_wait_s(rule.action, exchange),
         parameter=parameter,
     )

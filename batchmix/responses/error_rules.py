@@ -43,6 +43,8 @@ class Rule(msgspec.Struct, frozen=True):
     """The action if several rows fail like this before the first good answer. After one, the job can't be at fault."""
     may_be_throttling: bool = False
     """Whether the error means that requests are sent too fast if others are answered at the same time."""
+    may_be_overload: bool = False
+    """Whether the error means the same if many requests fail like this while others are answered."""
     needs_job_change: bool = False
     """Whether only a change of the job or the command can help once this error has stopped a model."""
 
@@ -181,8 +183,7 @@ _LENGTH_MESSAGES = _pattern(
     r"context (?:length|window|size)", r"maximum (?:context|input|prompt)", r"too many (?:input |prompt )?tokens",
     r"(?:prompt|input|message)s? (?:is|are) too long", r"input (?:token|length).{0,60}(?:exceed|limit|range)",
     r"range of input length", r"reduce the length", r"exceeded model token limit", r"prompt contains \d+ tokens",
-    r"`inputs` tokens", r"prompt ?超长",
-    r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
+    r"`inputs` tokens", r"prompt ?超长", r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
 )  # fmt: skip
 # With status 500 "context" may mean anything, so only LiteLLM's name for the error and llama.cpp's messages count.
 _TOO_LONG_MESSAGES = _pattern("contextwindowexceeded", r"maximum context length is \d", "exceeds the available context size", "is too large to process")  # fmt: skip
@@ -202,12 +203,10 @@ _TOO_FAST_MESSAGES = _pattern(
 )  # fmt: skip
 _THROTTLING_CODES = _codes("throttlingexception toomanyrequestsexception throttling throttling.ratequota")
 _THROTTLING_MESSAGES = _pattern("throttling ?exception|toomanyrequestsexception", r"too many (?:tokens|requests)(?: per \w+)?, please wait before trying again")  # fmt: skip
-_SLOW_DOWN_MESSAGES = _pattern(
-    r"rate.?limit", r"too many requests", r"overloaded", r"slow down", r"load is saturated", r"request limit reached",
-    r"请求过于频繁|请求过多|负载已饱和|限流|限速|并发数过高",
-)  # fmt: skip
+_SLOW_DOWN_MESSAGES = _pattern("rate.?limit|too many requests|overloaded|slow down|load is saturated|request limit reached", "请求过于频繁|请求过多|负载已饱和|限流|限速|并发数过高")  # fmt: skip
 # Proxies say so without a word: nginx (`limit_req`, `limit_conn`), HAProxy (a full queue) and Envoy (overflow) with 503.
 _BUSY_STATUSES = (503, 509, 529)
+_OVERLOAD_STATUSES = (502, 520, 521, 522)  # nginx (`max_conns`), Cloudflare. After 504 and 524 an answer may be billed.
 _BUSY_MESSAGES = _pattern(r"\b(?:server|service|system|model|engine)s?(?: is| are)? (?:\w+ )?busy\b", "繁忙")
 
 _AGAIN = "then give the same command again"
@@ -281,6 +280,7 @@ RULES = (
     Rule("overloaded", _RETRY, (529,), may_be_throttling=True),
     Rule("server_error", _RETRY, _BUSY_STATUSES, may_be_throttling=True),
     Rule("server_error", _RETRY, _TEMPORARY, _codes("overloaded_error"), _BUSY_MESSAGES, may_be_throttling=True),
+    Rule("server_error", _RETRY, _OVERLOAD_STATUSES, may_be_overload=True),
     Rule("server_error", _RETRY, _TEMPORARY, _SERVER_CODES),
     Rule("server_error", _RETRY, _TEMPORARY),
     # The rest.

@@ -189,6 +189,29 @@ async def test_a_flood_at_the_start_that_is_refused_without_a_reason_fails_no_ro
     assert scene.outcomes == dict.fromkeys(range(200))
 
 
+async def test_failures_without_a_reason_of_most_requests_at_once_slow_the_lane_down_and_fail_no_row() -> None:
+    """As nginx does with 502 for more than `max_conns`: of 64 requests at once, four get an answer."""
+    bad_gateway = Failure(FailureAction.RETRY, "server_error", "HTTP 502 with a web page", may_be_overload=True)
+    in_flight = set[int]()
+    rules = SendingRules(6)
+    scene = Scene(lambda row, _: Completion("a") if row in in_flight else bad_gateway, concurrency=64, rules=rules)
+    send = scene.post
+
+    async def post(request: Request) -> Exchange:
+        if len(in_flight) == 4:
+            return await send(request)
+        in_flight.add(request.row)
+        try:
+            await asyncio.sleep(1.0)
+            return await send(request)
+        finally:
+            in_flight.remove(request.row)
+
+    scene.post = post  # type: ignore[method-assign]
+    await scene.run(200, workers=64)
+    assert scene.outcomes == dict.fromkeys(range(200))
+
+
 async def test_refusals_without_a_reason_and_without_an_answer_are_an_outage() -> None:
     scene = Scene(lambda row, attempt: BUSY, concurrency=128)
     await scene.run(1000, workers=128)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchmix.records import Failure
+from batchmix.records import Exchange, Failure
 from batchmix.responses.classify import classify
 from batchmix.responses.error_rules import JOB_FAILURES, RULES
 from tests.wire import KEY, Wire, follows, reply
@@ -413,3 +413,13 @@ async def test_a_key_repeated_in_advice_is_masked(wire: Wire) -> None:
 
 def test_all_rules_of_a_type_agree_on_whether_the_job_must_change() -> None:
     assert all(rule.needs_job_change is (rule.type in JOB_FAILURES) for rule in RULES)
+
+
+def test_only_failures_that_nobody_is_billed_for_may_be_an_overload() -> None:
+    found = {status: classify(Exchange(0, 0, 0.1, status, b"<html>")) for status in (*range(500, 531), 200)}
+    overload = {status for status, one in found.items() if isinstance(one, Failure) and one.may_be_overload}
+    assert overload == {200, 502, 520, 521, 522}
+    for maybe_billed in (True, False):
+        failure = classify(Exchange(0, 0, 0.1, fault="connection", maybe_billed=maybe_billed))
+        assert isinstance(failure, Failure)
+        assert failure.may_be_overload is not maybe_billed
