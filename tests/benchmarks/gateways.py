@@ -14,25 +14,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.benchmarks.limits import MAX_TOKENS, RPM, TPM, least_s, write_prompts
 from tests.killing import command, fetch, provider, write_rows
-from tests.serving import free_port, litellm_running, llmock_serving
+from tests.serving import free_port, litellm_running, llmock_report, llmock_serving
 
 LATE_S, LONGEST_S = 10.0, 400.0
 """What was refused later than this after the first request counts by itself. A run that takes longer is interrupted."""
+RPM, TPM, PROMPTS, MAX_TOKENS = 1200, 60_000, 1000, 50
+"""What llmock allows a minute, and what it is asked. It charges floor(body bytes / 4) + max_tokens for what it lets in."""
 LITELLM = "python3 -m venv litellm && litellm/bin/pip install 'litellm[proxy]', then --litellm litellm"
 _NGINX = """daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log crit;
 events {{ worker_connections 4096; }}
@@ -97,7 +99,7 @@ class Case:
     """The most requests that may be sent. None if only the share counts."""
     options: tuple[str, ...] = ()
     is_llmock: bool = False
-    """Whether the rows are those of `tests.benchmarks.limits`."""
+    """Whether the rows are the prompts for llmock."""
 
 
 # Gateways
@@ -115,8 +117,8 @@ def _running(call: list[str], port: int) -> Iterator[None]:
     process = subprocess.Popen(call)
     try:
         for _ in range(250):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/rehearsal/totals", timeout=5).close()
+            with contextlib.suppress(OSError):  # only a connection: a request would count towards a limit
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
                 break
             time.sleep(0.02)
         yield
@@ -132,7 +134,6 @@ def noting(root: Path, url: str, rule: str = "", server: str = "") -> Iterator[t
     text = _NGINX.format(root=root, port=port, provider=host, rule=rule, server=server)
     (root / "nginx.conf").write_text(text)
     with _running([_program("nginx", "nginx-light"), "-c", f"{root}/nginx.conf", "-p", str(root)], port):
-        (root / "access.log").write_text("")
 
         def seen() -> Seen:
             lines = [line.split() for line in (root / "access.log").read_text().splitlines()]
@@ -197,9 +198,25 @@ def litellm(rpm: int, *, by_key: bool) -> Callable[..., object]:
 
 @contextlib.contextmanager
 def llmock(root: Path) -> Iterator[tuple[str, Callable[[], Seen]]]:
-    """Run llmock with the limits of `tests.benchmarks.limits`."""
+    """Run llmock with its limits. Its own report must find nothing to blame."""
     with llmock_serving("--rpm", str(RPM), "--tpm", str(TPM)) as url, noting(root, url) as found:
         yield found
+        verdict = llmock_report(url)
+        if verdict.returncode:
+            print(verdict.stdout[-2000:])
+
+
+def write_prompts(path: Path) -> None:
+    """Write the prompts for llmock."""
+    with path.open("w") as file:
+        file.writelines(json.dumps({"text": f"{n:04} {'words and more ' * 13}"[:200]}) + "\n" for n in range(PROMPTS))
+
+
+def least_for_llmock_s() -> float:
+    """Return the least time for the prompts: what goes beyond the saved minute, at the limit's rate. In seconds."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "x" * 204}], "max_tokens": MAX_TOKENS}
+    charged = PROMPTS * (len(json.dumps(body, separators=(",", ":"))) // 4 + MAX_TOKENS)
+    return max((charged - TPM) / (TPM / 60), (PROMPTS - RPM) / (RPM / 60))
 
 
 def rehearsal(behaviour: str) -> Callable[..., object]:
@@ -247,8 +264,8 @@ CASES = [
     Case("input tokens", 600, rehearsal("latency=0.1-0.3&words=60&limit=3000:input_tokens:60&rate_headers=false"), lambda: (600 * 11 - 3000) / 50),
     Case("two at once", 600, rehearsal("latency=0.1-0.3&limit=10:requests:1:sliding,300:requests:60:fixed&rate_headers=false"), lambda: 60.0, used=0.9),
     Case("strays", 300, rehearsal("latency=1-2&concurrency=8&429_bare=0.02&rate_headers=false"), lambda: 300 * 1.5 / 8, used=0.9),
-    Case("llmock told", 1000, llmock, least_s, 0.95, 0.01, of_all=True, requests=1010, options=("--rpm", str(RPM), "--tpm", str(TPM)), is_llmock=True),
-    Case("llmock", 1000, llmock, least_s, 0.95, 0.03, of_all=True, requests=1030, is_llmock=True),
+    Case("llmock told", 1000, llmock, least_for_llmock_s, 0.95, 0.01, of_all=True, requests=1010, options=("--rpm", str(RPM), "--tpm", str(TPM)), is_llmock=True),
+    Case("llmock", 1000, llmock, least_for_llmock_s, 0.95, 0.03, of_all=True, requests=1030, is_llmock=True),
 ]  # fmt: skip
 
 
@@ -315,6 +332,14 @@ def line(case: Case, rounds: list[Figures]) -> str:
     return f"{case.name:16} " + "; ".join(text + ("" if kept else " !") for text, kept in bounds)
 
 
+def show(case: Case, rounds: int) -> None:
+    """Run a case so often, and print its line."""
+    try:
+        print(line(case, [run(case) for _ in range(rounds)]), flush=True)
+    except LookupError as missing:
+        print(f"{case.name:16} skipped: {missing}", flush=True)
+
+
 def main() -> None:
     """Run the cases and print their lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -329,10 +354,7 @@ def main() -> None:
     if not cases:
         sys.exit(f"there is no such case; there are: {', '.join(case.name for case in CASES)}")
     for case in cases:
-        try:
-            print(line(case, [run(case) for _ in range(args.rounds)]), flush=True)
-        except LookupError as missing:
-            print(f"{case.name:16} skipped: {missing}", flush=True)
+        show(case, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,71 +1,27 @@
 """How near to a provider's limits a run comes, told them and not: python -m tests.benchmarks.limits.
 
-llmock allows 1,200 requests and 60,000 tokens a minute, and charges floor(body bytes / 4) + max_tokens for what it
-lets in. 1,000 prompts of 200 characters with max_tokens 50 can't be asked in less than T = max((S - 60,000) / 1,000,
-(R - 1,200) / 20) seconds, for S tokens and R requests. Its own report must find nothing to blame.
-
-Then two runs share the stand-in's limit, which nobody told them; the second starts five seconds after the first. What
-each is given is counted over the second minute. All in all it takes four and a half minutes.
+First the cases of `tests.benchmarks.gateways` with llmock, told its limits and not. Then two runs share the stand-in's
+limit, which nobody told them; the second starts five seconds after the first. What each is given is counted over the
+second minute. All in all it takes four and a half minutes.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from tests.benchmarks.gateways import CASES, RPM, show
 from tests.killing import command, provider, status, write_rows
-from tests.serving import llmock_report, llmock_serving
-
-RPM, TPM, PROMPTS, MAX_TOKENS = 1200, 60_000, 1000, 50
 
 
 def main() -> None:
-    for limits_set in (True, False):
-        with llmock_serving("--rpm", str(RPM), "--tpm", str(TPM)) as url, tempfile.TemporaryDirectory() as root:
-            run(url, Path(root), limits_set=limits_set)
+    for case in CASES:
+        if case.is_llmock:
+            show(case, 1)
     with tempfile.TemporaryDirectory() as root:
         share(Path(root))
-
-
-def write_prompts(path: Path) -> None:
-    """Write the prompts."""
-    with path.open("w") as file:
-        file.writelines(json.dumps({"text": f"{n:04} {'words and more ' * 13}"[:200]}) + "\n" for n in range(PROMPTS))
-
-
-def least_s() -> float:
-    """Return T, the least time for the prompts, in seconds."""
-    body = {"model": "m", "messages": [{"role": "user", "content": "x" * 204}], "max_tokens": MAX_TOKENS}
-    charged = PROMPTS * (len(json.dumps(body, separators=(",", ":"))) // 4 + MAX_TOKENS)
-    return max((charged - TPM) / (TPM / 60), (PROMPTS - RPM) / (RPM / 60))
-
-
-def run(url: str, root: Path, *, limits_set: bool) -> None:
-    """Send the prompts; print the result."""
-    prompts, out = root / "prompts.jsonl", root / "out"
-    write_prompts(prompts)
-    more = ["--set", f"params.max_tokens={MAX_TOKENS}", *(["--rpm", str(RPM), "--tpm", str(TPM)] if limits_set else [])]
-    began = time.perf_counter()
-    done = subprocess.run(command(f"{url}/v1", prompts, out, *more), capture_output=True, text=True, check=False)
-    passed = time.perf_counter() - began
-    rows = pq.read_table(out / "data", columns=["status", "attempts"]).to_pylist()
-    answered = sum(row["status"] == "ok" for row in rows)
-    least = least_s()
-    throttled = sum(row["attempts"] - 1 for row in rows)
-    verdict = llmock_report(url)
-    print(
-        f"{'told' if limits_set else 'not told':9} {answered}/{PROMPTS} answered, exit {done.returncode}, {passed:.1f} s,"
-        f" T {least:.1f} s: {passed / least - 1:+.1%}, {throttled} throttled, most attempts"
-        f" {max(row['attempts'] for row in rows)}; report exits {verdict.returncode}",
-        flush=True,
-    )
-    if verdict.returncode:
-        print(verdict.stdout[-2000:])
 
 
 def share(root: Path) -> None:
