@@ -28,6 +28,8 @@ from batchmix.responses.stream import UNFINISHED
 _UNREPORTED = (None, None)
 _LONG_PAUSE_S = 2.0
 """The status shows when a pause ends only if the pause is longer than this. A shorter one is over too soon."""
+_FIRST_REFUSALS = 3
+"""How many refusals of one row that give no reason slow the lane down. Further ones may be due to the row alone."""
 _AT_ONCE = 16
 """Maximum number of workers that get a request in one turn of the event loop. Opening many connections at once would
 block the loop for too long."""
@@ -148,7 +150,8 @@ class Admission:
                 self._breaker.failed(now, ticket.sent_at, failure, awaited=awaited)
             else:
                 self._breaker.inconclusive()
-            self._governor.throttled(now, ticket, item.attempts.retry_after_s)
+            if item.attempts.refused <= _FIRST_REFUSALS:
+                self._governor.throttled(now, ticket, item.attempts.retry_after_s)
             status.count_throttled()
         elif failure.action is FailureAction.RETRY and not is_unfinished:
             # No outage: an early failure, or an unknown one before the first answer, may be the job's own fault.

@@ -49,7 +49,7 @@ _retrying = tenacity.Retrying()  # only because a `RetryCallState` must have one
 class RowAttempts:
     """The failed attempts of one row in this start, and the time that the row waited after throttling."""
 
-    __slots__ = ("_limit", "_longest_s", "_most", "_put_off", "_refused", "_until", "costly", "failed", "reason",
+    __slots__ = ("_limit", "_longest_s", "_most", "_put_off", "_until", "costly", "failed", "reason", "refused",
                  "retry_after_s", "throttled_s")  # fmt: skip
 
     def __init__(self, limit: int, until: float = math.inf, longest_s: float = math.inf) -> None:
@@ -58,10 +58,11 @@ class RowAttempts:
         self._until = until
         self._longest_s = longest_s
         self._put_off = 0  # how often the provider asked for a longer wait than `longest_s`
-        self._refused = 0  # how often this row was throttled without a word of why
         self.failed = 0
         self.costly = 0
         """Number of failed attempts that count towards the limit. Throttled attempts do not count."""
+        self.refused = 0
+        """Number of throttled attempts for which the provider did not say that it throttles."""
         self.throttled_s = 0.0
         """The sum of the waits after throttling."""
         self.retry_after_s: float | None = None
@@ -80,7 +81,7 @@ class RowAttempts:
         self._most = min(self._limit, failure.attempts or self._limit)
         if failure.action is FailureAction.RETRY and not is_free:
             self.costly += 1
-        self._refused += failure.action is FailureAction.PAUSE and failure.may_be_throttling
+        self.refused += failure.action is FailureAction.PAUSE and failure.may_be_throttling
 
     def count_wait(self, failure: Failure, wait_s: float) -> None:
         """Count the wait that follows on a failure, if the failure is a throttling."""
@@ -91,7 +92,7 @@ class RowAttempts:
         """Return whether no further attempt is allowed. `throttled_s` is the sum of waits after throttling."""
         if self._put_off >= _MAX_PUT_OFF:
             return True
-        costly = self.costly + self._refused // _REFUSALS_AN_ATTEMPT
+        costly = self.costly + self.refused // _REFUSALS_AN_ATTEMPT
         return costly >= self._most or throttled_s >= _MAX_THROTTLED_S or now >= self._until
 
 

@@ -172,6 +172,20 @@ async def test_a_row_that_is_always_refused_without_a_reason_fails_in_the_end() 
     assert scene.attempts[3] <= 3 * 5
 
 
+async def test_a_row_that_is_always_refused_without_a_reason_slows_the_others_down_only_at_first() -> None:
+    scene = Scene(lambda row, attempt: BUSY if row == 3 else Completion("a"))
+    throttled = 0
+
+    def count(*_: object) -> None:
+        nonlocal throttled
+        throttled += 1
+
+    scene.pool._admission._governor.throttled = count  # type: ignore[method-assign]
+    scene.latency_s = 1.0
+    await scene.run(1000)
+    assert throttled == 3
+
+
 async def test_a_flood_at_the_start_that_is_refused_without_a_reason_fails_no_row() -> None:
     """Of 128 requests at once the last three are accepted. Their answers come long after the refusals of the others."""
     answered = asyncio.Event()
