@@ -22,6 +22,7 @@ from batchmix.engine.run_status import RunStatus
 from batchmix.evaluation.judge import JudgeContext
 from batchmix.evaluation.measure import Metrics
 from batchmix.job import read_job
+from batchmix.pacing.ramp import Ramp
 from batchmix.redact import Secrets
 from batchmix.store.view import View
 from batchmix.verdict.evaluate_run import evaluate_run, prepare_scorers
@@ -81,6 +82,12 @@ class Provider:
         """Return what the provider has recorded of each request, in order."""
         found: list[dict[str, Any]] = fetch(self.url, "ledger")
         return found
+
+
+@pytest.fixture
+def all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let requests leave all at once, at the start and after throttles, instead of in growing groups."""
+    monkeypatch.setattr(Ramp, "wait_s", lambda self, now: 0.0)
 
 
 @pytest.fixture

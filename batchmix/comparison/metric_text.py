@@ -28,6 +28,7 @@ LIMITS = {
     "tokens per minute": "tokens per minute",
     "pause": "a pause that the provider requested",
     "outage": "an outage",
+    "prompt cache": "a wait for the first answer with a prompt",
     "retries": "retries",
     "input": "reading the input",
     "budget": "the budget",

@@ -47,7 +47,8 @@ class Pool:
         self._transport = transport
         self._idle = IdleWorkers(self._next)
         self._in_flight: dict[OpenRequest, None] = {}  # in the order in which they were sent
-        governor = Governor(rules.limits, self._loop.time())
+        now = self._loop.time()
+        governor = Governor(rules.limits, now, now - time.time() % 60)
         self._admission = Admission(governor, status, rules, self._in_flight.keys(), self._idle.hand_out)
         self._log = log
         self._shutdown = shutdown

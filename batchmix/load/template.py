@@ -140,7 +140,9 @@ class Template:
             if values and len(values) == len(named):  # minijinja would copy long texts several times
                 filled = pieces.copy()
                 filled[1::2] = values
-                return "".join(filled)
+                whole = "".join(filled)
+                if _is_unicode(whole):
+                    return whole
             try:
                 return render(name, **given)
             except _NullError:
@@ -155,6 +157,17 @@ class Template:
                 raise BadRowError(f"{setting}: {clean(str(error) or type(error).__name__)}") from None
 
         return rendered
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text is free of lone surrogates, which minijinja refuses."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pieces(text: str) -> list[str]:

@@ -1,11 +1,8 @@
 """Decides for one lane (a model with its own limits) when the next request may leave.
 
-A request leaves once four conditions hold: the window has a free place (`Window`, requests in flight); no pause after a
-throttle is running; the bucket of requests per minute has 1 left; and the bucket of tokens per minute has the
-request's estimated tokens left. After a throttle (HTTP 429 and the like), everything pauses for the `Retry-After` or
-an exponential backoff. Then either the window or the buckets are lowered, depending on which of them explains the
-throttles better. Unlike in AIMD, they are not cut by a fixed factor, but to what was measured as accepted. Later
-increases follow the curves of `limit_search`.
+A request leaves once the window has a free place (`Window`, requests in flight); the ramp has one (`Ramp`, requests of
+which it is not known whether they were throttled); no pause is running; and the paces in requests and in tokens allow
+it (`Pace`), and so does what the provider reports of its limits (`Reported`).
 
 No method waits or reads a clock. The caller passes the time as `now`, in seconds of a monotonic clock.
 """
@@ -15,60 +12,36 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Sequence
 
 import msgspec
 
 from batchmix.job import Limits
-from batchmix.pacing.bucket import Bucket
-from batchmix.pacing.concurrency import Window
-from batchmix.pacing.random_throttles import FadingShare, RandomThrottles, SentCount
-from batchmix.pacing.rate_estimate import AGREE
+from batchmix.pacing.pace import Pace
+from batchmix.pacing.ramp import Ramp
+from batchmix.pacing.reported import Reported
+from batchmix.pacing.strays import FadingShare, Strays
+from batchmix.pacing.window import Window
 from batchmix.records import Bottleneck, Quota, Usage
 
 _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
-"""The estimated tokens of a completion before the first completion arrives.
-
-Chosen; the simulations of limits in tokens, with completions of 100 tokens, pass with 128–512.
-"""
-_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 15.0
-"""The first and the longest pause without a `Retry-After`, in seconds. The pause doubles in between.
-
-Up to half of it is cut at random. Both were chosen: tests/pacing/test_governor.py fails with double of the first and
-with half and double of the longest. The simulations without a `Retry-After` pass with all of these.
+"""The estimated tokens of a completion before the first completion arrives."""
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 10.0
+"""The first and the longest pause without a `Retry-After`, in seconds. The pause doubles in between."""
+_LONG, _MINUTE_S = 6, 60.0
+"""With so many throttles in a row, the provider's minute is taken to be used up. Once it was seen to begin, it is
+expected to begin again after a multiple of so many seconds. Chosen.
 """
 _MIN_GAIN = 0.02
-"""The weight of the newest completion in the mean tokens of completions, once there are 50 of them.
-
-Chosen; the simulations of limits in tokens pass with 0.01–0.04.
-"""
+"""The weight of the newest completion in the mean tokens of completions, once there are 50 of them."""
 _GAP_S = 2.0
-"""The searches advance by the time between two requests: at most this many seconds, or as long as a bucket required.
-
-Chosen: time without requests to send counts little. Simulations pass with 1–4 s, and without a bound.
-"""
-_CLEARLY = 2
-"""The window explains throttles once its spread is smaller by this factor than that of the rates.
-
-It does so until its spread is larger by this factor. With 1 for the smaller spread, simulation "shared, ms, 0 s apart"
-fails; 4 passes. For the larger spread, simulations pass with 1–4.
-"""
+"""The searches advance by the time between two requests: at most this many seconds, or as long as a pace required."""
+_AGREE, _CLEARLY = 0.3, 2
+"""The window explains throttles if its spread is below the first, and smaller than that of the rates by the second."""
 _NO_RAISE_S = 2.0
-"""Seconds for which limits are not raised after temporary failures.
-
-Chosen; no simulated provider fails. tests/pacing/test_governor.py fails with half and double.
-"""
-_USUAL_FAILURES = 0.1
-"""A share of failed requests up to this is normal, and no sign that the provider is overloaded.
-
-Chosen; no simulated provider fails. tests/pacing/test_governor.py fails with half and double.
-"""
-_FAILURES_REMEMBERED = 100.0
-"""How many requests the share of failed requests is averaged over.
-
-Chosen; no simulated provider fails. tests/pacing/test_governor.py fails with half and double.
-"""
+"""Seconds for which limits are not raised after temporary failures."""
+_USUAL_FAILURES, _FAILURES_REMEMBERED = 0.1, 100.0
+"""A share of failed requests up to the first is normal; over how many requests it is averaged."""
 
 
 class Ticket(msgspec.Struct, gc=False):
@@ -80,9 +53,7 @@ class Ticket(msgspec.Struct, gc=False):
     in_flight: int
     """The number of requests in flight when this one was sent, including it."""
     taken: tuple[float, float]
-    """`total_taken` of the request bucket and of the token bucket after this request was sent."""
-    number: int
-    """The number of this request in the order of sending, from 1."""
+    """`total_taken` of the request pace and of the token pace after this request was sent."""
     far: bool
     """Whether a limit was known, and all known limits were far from used up, when this request was sent."""
 
@@ -95,25 +66,25 @@ class Governor:
     them applies, and then with `settle`.
     """
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Limits, now: float, minute_at: float = 0.0) -> None:
+        """`minute_at` is any time, on the clock of `now`, at which a minute of the wall clock began."""
         self.limited_by = Bottleneck.NONE
         """The reason for the wait that `wait_s` returned last."""
         self._window = Window(limits.concurrency, now)
-        self._requests = Bucket(limits.requests_per_minute, now)
-        self._tokens = Bucket(limits.tokens_per_minute, now)
+        self._ramp = Ramp()
+        self._paces = Pace(limits.requests_per_minute, now), Pace(limits.tokens_per_minute, now)
+        self._reported = Reported(minute_at, exact=True), Reported(minute_at, exact=False)
+        self._strays = Strays()
         self._pause_until = -math.inf
-        self._pauses = 0  # throttles without a Retry-After since the last completion
+        self._refusals = 0  # hits since the last confirmed request
         self._hold_until = -math.inf
-        self._paced = False  # a bucket made the next request wait
+        self._is_paced = False  # a pace made the next request wait
         self._waited_s = 0.0
         self._admitted_at = now
-        self._exceeded: Sequence[Bucket] = ()  # the buckets that the last throttle is attributed to
-        self._by_window = False  # the last throttle is attributed to the number in flight
-        self._sent = SentCount()
-        self._random = RandomThrottles(self._sent)
-        self._knows_limits = limits.requests_per_minute is not None or limits.tokens_per_minute is not None
+        self._opened_at: float | None = None  # when a minute of the provider was seen to begin
+        self._hit_at = -math.inf  # the last time that a limit was hit
+        self._is_window = False  # the last hit is attributed to the number in flight
         self._failures = FadingShare(_FAILURES_REMEMBERED)
-        self._cut_at = self._cut_before = -math.inf  # the last two times that limits were lowered
         self._completions = 0
         self._completion_tokens = float(_FIRST_COMPLETION)
         self._prompt_ratio = 1.0  # the mean ratio of reported to estimated prompt tokens
@@ -137,149 +108,179 @@ class Governor:
         if now < self._pause_until:
             self.limited_by = Bottleneck.PAUSE
             return self._pause_until - now
-        by_requests = self._requests.wait_s(now, 1) if self._requests.per_s < math.inf else 0.0
-        by_tokens = self._tokens.wait_s(now, tokens) if self._tokens.per_s < math.inf else 0.0
-        if by_requests or by_tokens:
-            self._paced = True
-            self.limited_by = Bottleneck.TOKENS if by_tokens > by_requests else Bottleneck.REQUESTS
-            self._waited_s = max(by_requests, by_tokens)
-            return self._waited_s
-        self.limited_by = Bottleneck.NONE
-        return 0.0
+        if not self._ramp.is_over and (wait_s := self._ramp.wait_s(now)) > 0:
+            self.limited_by = Bottleneck.WINDOW
+            return wait_s
+        waits = [self._unit_wait_s(now, 0, 1.0), self._unit_wait_s(now, 1, tokens)]
+        if not any(waits):
+            self.limited_by = Bottleneck.NONE
+            return 0.0
+        self._is_paced = True
+        self.limited_by = Bottleneck.TOKENS if waits[1] > waits[0] else Bottleneck.REQUESTS
+        self._waited_s = max(waits)
+        return self._waited_s
+
+    def _unit_wait_s(self, now: float, unit: int, amount: float) -> float:
+        pace, reported = self._paces[unit], self._reported[unit]
+        wait_s = pace.wait_s(now, amount) if pace.per_s < math.inf else 0.0
+        return max(wait_s, reported.wait_s(now, amount, pace.total_taken))
 
     def admit(self, now: float, tokens: float) -> Ticket:
         """Reserve a place in the window, one request, and `tokens`; return a ticket for these reservations."""
         grow = now >= self._hold_until
-        if self._paced:
-            self._paced = False
+        requests, token_pace = self._paces
+        if self._is_paced:
+            self._is_paced = False
             if grow:
                 seconds = min(now - self._admitted_at, max(_GAP_S, self._waited_s))
-                self._requests.grow(seconds)
-                self._tokens.grow(seconds)
+                requests.grow(seconds)
+                token_pace.grow(seconds)
         self._admitted_at = now
-        self._requests.take(now, 1)
-        self._tokens.take(now, tokens)
-        taken = (self._requests.total_taken, self._tokens.total_taken)
-        far = self._knows_limits and self._is_far(now)
+        far = self._is_far(now)
+        requests.take(now, 1)
+        token_pace.take(now, tokens)
+        if not self._ramp.is_over:
+            self._ramp.add(now)
+        self._strays.sent += 1
+        self._strays.sent_far += far
         in_flight = self._window.enter(now, grow=grow)
-        self._sent.total += 1
-        self._sent.far += far
-        return Ticket(now, tokens, in_flight, taken, self._sent.total, far)
+        return Ticket(now, tokens, in_flight, (requests.total_taken, token_pace.total_taken), far)
 
     def _is_far(self, now: float) -> bool:
-        limits = (self._window.is_far, self._requests.is_far(now), self._tokens.is_far(now))
+        if self._hit_at == -math.inf and self._paces[0].told_per_s == self._paces[1].told_per_s:
+            return True  # no limit is known
+        limits = [self._window.is_far]
+        limits += [None if r.is_trusted else p.is_far(now) for p, r in zip(self._paces, self._reported, strict=True)]
         return True in limits and False not in limits
+
+    @property
+    def _is_limited(self) -> bool:
+        return self._hit_at > -math.inf or any(pace.per_s < math.inf for pace in self._paces)
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
         """Settle a request that brought no completion. `used` is how many tokens it was charged, None if unknown."""
         self._window.leave()
         if used is not None:
-            self._tokens.correct(used - ticket.tokens)
+            self._paces[1].correct(used - ticket.tokens)
 
     def completed(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
         """Settle a request with the usage of its completion, and update the estimates for later requests."""
-        prompt_tokens, completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        if ticket.sent_at > self._cut_before:
-            self._pauses = 0
-        if self._random.is_watching and self._random.is_cleared_by(ticket.number, ticket.sent_at, throttled=False):
-            self._revert_cut(now)
-        tokens = (prompt_tokens or 0) + (completion_tokens or 0)
-        self._window.completed(now, ticket.in_flight, tokens, grow=now >= self._hold_until)
+        if not self._ramp.is_over:
+            self._ramp.answered(ticket.sent_at)
+        if ticket.sent_at >= self._hit_at:
+            if self._refusals > _LONG:
+                self._opened_at = ticket.sent_at
+            self._refusals = 0
+        self._window.completed(now, ticket.sent_at, ticket.in_flight, grow=now >= self._hold_until)
         self._completions += 1
         gain = max(_MIN_GAIN, 1 / self._completions)
-        if prompt_tokens:
-            self._prompt_ratio += gain * (prompt_tokens / prompt_estimate - self._prompt_ratio)
-        if completion_tokens is not None:
-            self._completion_tokens += gain * (completion_tokens - self._completion_tokens)
+        if usage.prompt_tokens:
+            self._prompt_ratio += gain * (usage.prompt_tokens / prompt_estimate - self._prompt_ratio)
+        if usage.completion_tokens is not None:
+            self._completion_tokens += gain * (usage.completion_tokens - self._completion_tokens)
         if usage.total_tokens is not None:
-            self._tokens.correct(usage.total_tokens - ticket.tokens)
+            self._paces[1].correct(usage.total_tokens - ticket.tokens)
 
     def failed(self, now: float) -> None:
         """Record a temporary failure, which may mean that the provider is overloaded.
 
         If more than a tenth of the last requests failed, limits are not raised for a while. Nothing is lowered.
         """
-        self._failures.add(self._sent.total)
-        if self._failures.value(self._sent.total)[0] > _USUAL_FAILURES:
+        self._failures.add(self._strays.sent)
+        if self._failures.value(self._strays.sent)[0] > _USUAL_FAILURES:
             self._hold_until = now + _NO_RAISE_S
 
     def follow(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
         """Adopt the limits that a response reports: of requests and of tokens, each None if it is not reported."""
-        for bucket, quota, taken in zip((self._requests, self._tokens), quotas, ticket.taken, strict=True):
+        for reported, quota, taken in zip(self._reported, quotas, ticket.taken, strict=True):
             if quota:
-                self._knows_limits = True
-                bucket.follow(now, quota, ticket.sent_at, taken)
+                reported.follow(now, quota, ticket.sent_at, taken)
 
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
-        """Record a throttled request: give back its reservation, pause the lane, and lower the limit that explains it.
+        """Record a throttled request: give back its reservation, and lower the limit that explains it.
 
-        The pause is `retry_after_s`, or an exponential backoff if that is None. If the throttle counts as random, the
-        lane does not pause and no limit is lowered: only the throttled row waits. Call `settle` afterwards.
+        If the throttle counts as a stray, no limit is lowered: only the throttled row waits. Call `settle` afterwards.
         """
-        self._knows_limits = True
-        amounts = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
-        is_new = ticket.sent_at >= self._cut_at  # False if it was sent before the limits were last lowered
-        for bucket, amount in amounts:
-            bucket.give_back(amount, emptied=not is_new and bucket in self._exceeded)
+        is_new = ticket.sent_at >= self._hit_at  # False if it was sent before the limits were last lowered
+        self._ramp.throttled(now, ticket.sent_at)
+        amounts = 1.0, ticket.tokens
+        for pace, amount in zip(self._paces, amounts, strict=True):
+            pace.give_back(amount, emptied=not is_new)
         ticket.tokens = 0.0
-        self._random.is_cleared_by(ticket.number, ticket.sent_at, throttled=True)
-        if self._random.is_expected(ticket.number, far=ticket.far):
-            return
-        self._pause(now, retry_after_s, is_new=is_new)
-        if is_new:
-            self._cut_before, self._cut_at = self._cut_at, now
-            self._cut(now, ticket, amounts)
-            _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)
-        else:
-            self._window.throttled_earlier()
-            if self._by_window:
+        if not is_new:
+            self._window.hit_earlier()
+            for pace, amount in zip(self._paces, amounts, strict=True):
+                pace.hit_earlier(amount)
+            if self._is_window:
                 self._window.cut()
-            for bucket, amount in amounts:
-                if bucket in self._exceeded:
-                    bucket.throttled_earlier(amount)
+            return
+        self._window.throttled(ticket.in_flight)
+        limits = [(reported, pace.total_taken) for reported, pace in zip(self._reported, self._paces, strict=True)]
+        used_up = [(reported, taken) for reported, taken in limits if reported.is_used_up(now, taken)]
+        if used_up:
+            for reported, taken in used_up:
+                reported.throttled(now, taken)
+            self._back_off(now, retry_after_s)
+        elif self._is_blocked or not self._strays.explain(limited=self._is_limited, far=ticket.far):
+            self._hit(now, ticket, retry_after_s)
+        elif self._strays.is_trial:
+            for pace in self._paces:
+                pace.begin_trial()
 
-    def _pause(self, now: float, retry_after_s: float | None, *, is_new: bool) -> None:
-        if retry_after_s is None:
-            retry_after_s = 0.0
-            if now >= self._pause_until:
-                self._pauses += is_new
-                longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** max(0, self._pauses - 1))
-                retry_after_s = random.uniform(longest / 2, longest)
-        self._pause_until = max(self._pause_until, now + retry_after_s)
+    @property
+    def _is_blocked(self) -> bool:
+        """Whether nothing was accepted since the last hit."""
+        return self._hit_at > -math.inf and not self._ramp.confirmed
 
-    def _revert_cut(self, now: float) -> None:
-        """Undo what the last throttle changed, because it turned out to be random."""
-        self._pause_until = now
-        for bucket in self._exceeded:
-            bucket.revert()
-        self._exceeded = ()
-
-    def _is_window(self, bucket_spread: float) -> bool:
-        """Return whether the number in flight explains the throttles better: it varied less than the rates did."""
-        if self._by_window:
-            return not self._window.is_refuted and self._window.spread < _CLEARLY * bucket_spread
-        return self._window.spread < min(AGREE, bucket_spread) / _CLEARLY
-
-    def _cut(self, now: float, ticket: Ticket, amounts: Sequence[tuple[Bucket, float]]) -> None:
-        """Lower the limits that explain the throttle: the window, or one or both buckets."""
-        pause_s = self._pause_until - now
-        used_up = [bucket for bucket, _ in amounts if bucket.is_used_up]
-        self._exceeded = used_up or [bucket for bucket, _ in amounts]
-        for bucket, amount in amounts:
-            if bucket in self._exceeded:
-                bucket.throttled(now, ticket.sent_at, amount, pause_s)
-        self._window.throttled(ticket.in_flight, pause_s)
-        self._by_window = not used_up and self._is_window(min(bucket.spread for bucket in self._exceeded))
-        overloaded = self._random.is_overloaded
-        self._random.restart(ticket.number, ticket.sent_at)
-        if any(bucket.is_lowered for bucket in self._exceeded):
-            self._random.forget()
-        if self._by_window:
-            self._window.cut()
-            for bucket in self._exceeded:
-                bucket.release()
-            self._exceeded = ()
+    def _hit(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
+        """Lower the limits that explain the throttle: the window, or both paces."""
+        self._back_off(now, retry_after_s)
+        window, pause_s = self._window, max(0.0, self._pause_until - now)
+        if not self._paces[0].search.was_accepted:
+            for pace in self._paces:
+                if not self._is_window:
+                    pace.still_hit(now, pause_s)
         else:
-            self._window.release()
-            for bucket in self._exceeded:
-                bucket.cut(now, pause_s, overloaded=overloaded)
+            window.hit()
+            for pace in self._paces:
+                pace.hit(now, pause_s, is_doubtful=self._strays.are_likely)
+            spread = min(pace.search.spread for pace in self._paces)
+            if self._is_window:
+                refuted = window.is_refuted or not window.explains(ticket.in_flight)
+                self._is_window = not refuted and window.spread < _CLEARLY * spread
+            else:
+                self._is_window = window.spread < min(_AGREE, spread) / _CLEARLY
+            if self._is_window:
+                window.cut()
+                for pace in self._paces:
+                    pace.release()
+            else:
+                window.release()
+                self._release_other()
+        if not self._is_window:
+            for pace in self._paces:
+                pace.empty(now)
+
+    def _release_other(self) -> None:
+        """Drop the rate in requests or that in tokens if the other explains the hits clearly better."""
+        requests, tokens = self._paces
+        for pace, other in (requests, tokens), (tokens, requests):
+            if pace.search.spread < _AGREE / _CLEARLY and _AGREE < other.search.spread < math.inf:
+                other.release()
+
+    def _back_off(self, now: float, retry_after_s: float | None) -> None:
+        """Pause, but not for a first throttle at a rate that was measured: there the row waits, and the pace slows."""
+        self._refusals = self._refusals + 1 if self._is_blocked else 1
+        self._hit_at = now
+        is_known = any(pace.search.is_reliable for pace in self._paces) or self._is_window
+        if is_known and self._refusals == 1:
+            self._ramp.restart(self._ramp.unconfirmed // 2)
+            return
+        self._ramp.restart(1)
+        if retry_after_s is None:
+            longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (self._refusals - 1))
+            retry_after_s = random.uniform(longest / 2, longest)
+            if self._refusals == _LONG and self._opened_at is not None:
+                retry_after_s = (self._opened_at - now) % _MINUTE_S + 0.05
+        self._pause_until = max(self._pause_until, now + retry_after_s)
+        _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import gc
 import json
+import math
 import multiprocessing
 import pkgutil
 import statistics
@@ -28,9 +29,15 @@ from tests.pacing.cases import AT_LEAST, Case, holds, play, simulated
 from tests.pacing.profiles import CASES
 
 MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
-    "strays": (
-        ("batchmix.pacing.random_throttles:RandomThrottles", "is_expected", lambda self, number, *, far: False),
-    ),
+    "ramp": (("batchmix.pacing.ramp:Ramp", "wait_s", lambda self, now: 0.0),),
+    "strays": (("batchmix.pacing.strays:Strays", "explain", lambda self, *, limited, far: False),),
+    "trials": (("batchmix.pacing.rate_search:RateSearch", "is_trial", property(lambda self: False)),),
+    "cap": (("batchmix.pacing.window:Window", "spread", property(lambda self: math.inf)),),
+    "latency": (("batchmix.pacing.window:_Latency", "has_room", lambda self, now, size: True),),
+    "reports": (("batchmix.pacing.reported:Reported", "follow", lambda self, *args: None),),
+    "minutes": (("batchmix.pacing.rate_search", "_WINDOWED_S", math.inf),),
+    "no savings": (("batchmix.pacing.rate_search", "_SAVED", math.inf),),
+    "lowered": (("batchmix.pacing.rate_search", "_EARLY", 0.0),),
 }
 """What can be switched off: attributes of classes or modules, and what takes their place."""
 SHORT = {"row refused": "row"}

@@ -17,6 +17,8 @@ from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
+from batchmix.pacing.governor import Governor
+from batchmix.pacing.ramp import Ramp
 from batchmix.records import Completion, Exchange, Failure, Outcome, Request
 from tests.virtual_time import until
 
@@ -186,6 +188,7 @@ async def test_a_row_that_is_always_refused_without_a_reason_slows_the_others_do
     assert throttled == 3
 
 
+@pytest.mark.usefixtures("all_at_once")
 async def test_a_flood_at_the_start_that_is_refused_without_a_reason_fails_no_row() -> None:
     """Of 128 requests at once the last three are accepted. Their answers come long after the refusals of the others."""
     answered = asyncio.Event()
@@ -442,6 +445,7 @@ async def test_an_error_that_stops_early_stops_the_lane_after_three_attempts_and
     assert scene.shutdown.reason is None
 
 
+@pytest.mark.usefixtures("all_at_once")
 async def test_a_few_early_errors_stop_nothing_while_other_requests_are_in_flight() -> None:
     """Five of the first 64 reach a broken server behind the address; the others take longer."""
     scene = Scene(lambda row, attempt: AT_FIRST[0] if row < 5 and attempt == 1 else Completion("a"), concurrency=64)
@@ -529,8 +533,10 @@ async def test_an_absurd_wait_of_one_row_does_not_hold_up_the_others() -> None:
     assert [row for row, end in scene.outcomes.items() if end] == [7]
 
 
-async def test_new_rows_are_sent_once_all_waiting_rows_have_finished_together() -> None:
+async def test_new_rows_are_sent_once_all_waiting_rows_have_finished_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """While twenty rows wait for a retry and no answer has come, no new row is sent; then all twenty finish."""
+    monkeypatch.setattr(Ramp, "wait_s", lambda self, now: 0.0)
+    monkeypatch.setattr(Governor, "throttled", lambda self, now, ticket, retry_after_s: None)
     first = RepeatedFailures.FIRST
     rules = SendingRules(3, row_s=0.5)
     scene = Scene(lambda row, attempt: PAUSE if row < first else Completion("a"), concurrency=64, rules=rules)

@@ -53,6 +53,7 @@ def test_all_rows_but_the_first_read_the_prompt_from_the_cache(long: Bench) -> N
     assert line.endswith(" saved")
 
 
+@pytest.mark.usefixtures("all_at_once")
 def test_without_waiting_rows_may_pay_in_full(long: Bench) -> None:
     long.settings["cache"] = {"wait_s": 0}
     long.standin.behave("cache=automatic&price=1-2&latency=0.2")

@@ -19,7 +19,7 @@ from batchmix.records import Bottleneck, Completion, Exchange, Failure, InvalidA
 from tests.engine.test_pool import Scene
 from tests.virtual_time import until
 
-pytestmark = pytest.mark.virtual_time
+pytestmark = [pytest.mark.virtual_time, pytest.mark.usefixtures("all_at_once")]
 BLOCK = 5000
 PREFIXES = [bytes([letter]) * BLOCK for letter in b"abcdefghijklmnopqrstuvwxyz"]
 REFUSED = Failure(FailureAction.REJECT, "rejected", "no")

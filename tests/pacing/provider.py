@@ -120,8 +120,10 @@ class Provider:
         self.profile = profile
         self._foresees = foresees  # charges an answer when its request comes
         self._rng = random.Random(f"phase {seed}")
+        self.minute_at = -60 * self._rng.random()
+        """When a minute of the clock began."""
         parts = [dataclasses.replace(rule, per_minute=rule.per_minute / profile.workers) for rule in profile.rules]
-        self._workers = [[(rule, meter(rule, self._rng)) for rule in parts] for _ in range(profile.workers)]
+        self._workers = [[(rule, meter(rule, self.minute_at)) for rule in parts] for _ in range(profile.workers)]
         self._meters = self._workers[0]
         self.concurrency = profile.concurrency
         self.slots = profile.slots

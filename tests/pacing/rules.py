@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-import random
 from typing import Protocol
 
 from batchmix.records import Quota
@@ -27,7 +26,7 @@ class Rule:
     holds: float | None = None
     """What a bucket holds, in place of what refills in `span_s`."""
     random_phase: bool = False
-    """Whether the first of the fixed windows began at a random time before the start. Otherwise it begins there."""
+    """Whether fixed windows follow the clock, so that one began before the start. Otherwise one begins there."""
     reported: str = ""
     """What headers report: nothing, `all`, or `no reset`: the limit and what remains of it."""
 
@@ -62,14 +61,13 @@ class Meter(Protocol):
         ...
 
 
-def meter(rule: Rule, rng: random.Random) -> Meter:
-    """Return the meter of a rule."""
+def meter(rule: Rule, minute_at: float) -> Meter:
+    """Return the meter of a rule. A minute of the clock began at `minute_at`."""
     if rule.window == "bucket":
         return _Bucket(rule)
     if rule.window == "sliding":
         return _Sliding(rule)
-    phase_s = rng.uniform(0, rule.span_s) if rule.random_phase else 0.0
-    return _Fixed(rule, -phase_s)
+    return _Fixed(rule, -(-minute_at % rule.span_s) if rule.random_phase else 0.0)
 
 
 def quota(rule: Rule, of: Meter, now: float) -> Quota | None:

@@ -37,7 +37,7 @@ class Client:
 
     def __init__(self, sim: Simulation, limits: Limits, supply: Any) -> None:
         self.sim = sim
-        self.governor = Governor(limits, 0.0)
+        self.governor = Governor(limits, 0.0, sim.provider.minute_at)
         self.breaker = Breaker(OUTAGE_S)
         self.retries = RetryBucket(0.0)
         self.due: collections.deque[Row] = collections.deque()

@@ -29,6 +29,13 @@ def drive(governor: Governor, seconds: float, tokens: float, hold_s: float = 0.5
     return left
 
 
+def flowing(limits: Limits) -> Governor:
+    """Return a governor whose slow start is over."""
+    governor = Governor(limits, 0.0)
+    governor._ramp.is_over = True
+    return governor
+
+
 def admitted(governor: Governor, now: float, count: int = 1, tokens: float = 1) -> list[Ticket]:
     return [governor.admit(now, tokens) for _ in range(count)]
 
@@ -81,19 +88,29 @@ def test_the_window_bounds_the_requests_in_flight() -> None:
     assert governor.wait_s(0.0, 1) == 0
 
 
-def test_a_throttle_pauses_all_requests_for_its_retry_after_and_no_longer() -> None:
-    governor = Governor(Limits(), 0.0)
-    (ticket,) = admitted(governor, 9.0)
-    governor.throttled(10.0, ticket, 2.5)
-    governor.settle(ticket, 0)
+def test_throttles_of_a_limit_pause_all_requests_for_their_retry_after_and_no_longer() -> None:
+    governor = flowing(Limits())
+    for ticket in admitted(governor, 9.0, 3):
+        governor.throttled(10.0, ticket, 2.5)
+        governor.settle(ticket, 0)
     assert governor.wait_s(10.0, 1) == 2.5
     assert governor.limited_by is Bottleneck.PAUSE
     assert governor.wait_s(12.5, 1) == 0
 
 
-def test_throttles_without_a_retry_after_pause_a_little_longer_each_time() -> None:
-    governor = Governor(Limits(), 0.0)
+def test_a_single_throttle_far_from_any_limit_pauses_nothing() -> None:
+    governor = flowing(Limits())
+    tickets = admitted(governor, 9.0, 20)
+    governor.throttled(10.0, tickets[0], 2.5)
+    assert governor.wait_s(10.0, 1) == 0
+
+
+def test_throttles_without_a_retry_after_pause_longer_each_time() -> None:
+    governor = flowing(Limits())
     now, pauses = 0.0, []
+    for ticket in admitted(governor, now, 2):
+        governor.throttled(now, ticket, None)
+        governor.settle(ticket, 0)
     for _ in range(9):
         (ticket,) = admitted(governor, now)
         governor.throttled(now, ticket, None)
@@ -101,7 +118,8 @@ def test_throttles_without_a_retry_after_pause_a_little_longer_each_time() -> No
         pauses.append(governor.wait_s(now, 1))
         now += pauses[-1] + 0.01
     assert pauses[0] <= 0.5
-    assert 7.5 <= pauses[-1] <= 15
+    assert pauses[3] <= 4.0
+    assert 5.0 <= pauses[-1] <= 10.0
     (ticket,) = admitted(governor, now)
     governor.completed(now, ticket, 10, Usage(10, 10, 20))
     (ticket,) = admitted(governor, now)
@@ -110,8 +128,35 @@ def test_throttles_without_a_retry_after_pause_a_little_longer_each_time() -> No
     assert governor.wait_s(now, 1) <= 1.0
 
 
+def test_the_first_requests_leave_in_growing_groups() -> None:
+    """Twelve; then four more for each that was answered, or not throttled for a second."""
+    governor = Governor(Limits(), 0.0)
+    tickets = []
+    while not governor.wait_s(0.0, 1):
+        tickets += admitted(governor, 0.0)
+    assert len(tickets) == 12
+    governor.completed(0.1, tickets[0], 10, Usage(10, 10, 20))
+    more = 0
+    while not governor.wait_s(0.1, 1):
+        more += len(admitted(governor, 0.1))
+    assert more == 5
+    assert governor.wait_s(0.1, 1) == 0.9
+    assert governor.wait_s(1.01, 1) == 0
+
+
+def test_after_a_limit_was_hit_the_requests_start_again_one_by_one() -> None:
+    governor = flowing(Limits())
+    for ticket in admitted(governor, 0.0, 20):
+        governor.throttled(0.1, ticket, 5.0)
+        governor.settle(ticket, 0)
+    assert governor.wait_s(5.1, 1) == 0
+    admitted(governor, 5.1)
+    assert 0 < governor.wait_s(5.1, 1) < 1, "until it is known that this one was not throttled"
+    assert governor.wait_s(5.31, 1) == 0
+
+
 def test_errors_do_not_reduce_the_window() -> None:
-    governor = Governor(Limits(requests_per_minute=600, concurrency=100), 0.0)
+    governor = flowing(Limits(requests_per_minute=600, concurrency=100))
     tickets = admitted(governor, 0.0, 50)
     before = (governor.window, governor.wait_s(0.0, 1))
     for ticket in tickets:
@@ -121,7 +166,7 @@ def test_errors_do_not_reduce_the_window() -> None:
 
 
 def test_limits_are_not_raised_for_two_seconds_after_a_tenth_of_the_last_requests_failed() -> None:
-    governor = Governor(Limits(concurrency=2000), 0.0)
+    governor = flowing(Limits(concurrency=2000))
     tickets = admitted(governor, 0.0, 128)
 
     def grew(now: float) -> bool:
@@ -133,10 +178,10 @@ def test_limits_are_not_raised_for_two_seconds_after_a_tenth_of_the_last_request
 
     for _ in range(7):  # of about 70 requests: older ones have faded
         governor.failed(0.0)
-    assert grew(0.0)
-    governor.failed(0.0)
-    assert not grew(1.9)
-    assert grew(2.1)
+    assert grew(1.0)
+    governor.failed(1.0)
+    assert not grew(2.9)
+    assert grew(3.1)
 
 
 def test_the_window_grows_only_while_it_is_the_limit() -> None:
@@ -158,7 +203,7 @@ def test_the_estimate_follows_the_usage() -> None:
 
 
 def test_a_budget_reported_in_responses_is_kept_without_a_throttle() -> None:
-    governor = Governor(Limits(), 0.0)
+    governor = flowing(Limits())
     for used in range(600):
         assert governor.wait_s(0.0, 1) == 0
         (ticket,) = admitted(governor, 0.0)
@@ -181,7 +226,7 @@ def test_a_daily_budget_is_not_taken_for_a_budget_per_minute() -> None:
 
 
 def test_a_request_that_failed_but_was_not_throttled_still_counts() -> None:
-    governor = Governor(Limits(requests_per_minute=60), 0.0)
+    governor = flowing(Limits(requests_per_minute=60))
     sent = 0
     while governor.wait_s(0.0, 10) == 0 and sent < 100:
         (ticket,) = admitted(governor, 0.0, tokens=10)

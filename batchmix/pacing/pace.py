@@ -1,0 +1,141 @@
+"""The pace of a lane in one unit, requests or tokens: a token bucket (Turner 1986, RFC 2697).
+
+It refills at `per_s` units a second: the rate that the job tells, or a lower one that was found (`RateSearch`). Amounts
+are requests or tokens; `now` is seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+
+from batchmix.pacing.rate_search import Accepted, RateSearch
+
+_TOLD_S = 60.0
+"""The capacity for a told limit, in seconds. Providers count by the minute and start with a full bucket."""
+_FOUND_S = 0.05
+"""The capacity for a limit that was found, in seconds, or else one request: the provider may save nothing. Chosen;
+timers of an event loop are late by some milliseconds.
+"""
+_MAX_DEBT_S = 600.0
+"""The longest delay, in seconds, that a single request can cause by costing more than estimated. Chosen."""
+_FAR_LEVEL_S, _FAR_LEVEL = 5.0, 3.0
+"""A told limit with this many seconds' worth and so many units left is far from used up. Chosen."""
+_AS_TOLD = 0.9
+"""A measured rate of at least this share of the told one confirms it. Chosen."""
+
+
+class Pace:
+    """A token bucket for one unit."""
+
+    def __init__(self, per_minute: float | None, now: float) -> None:
+        self.told_per_s = math.inf if per_minute is None else per_minute / 60
+        """The limit that the job tells; infinite if it tells none."""
+        self.per_s = self.told_per_s
+        """The rate in units per second; infinite while no limit is known."""
+        self.total_taken = 0.0
+        """The sum of all amounts taken, also of those that were given back."""
+        self._accepted = Accepted()
+        self.search = RateSearch(self._accepted, now)
+        self._level = per_minute or 0.0
+        self._at = now  # when the level was last brought up to date
+        self._is_held_back = False  # this pace made the next request wait
+
+    def wait_s(self, now: float, amount: float) -> float:
+        """Return the seconds until the level covers `amount`, or is full. Call it only while the rate is finite."""
+        self._fill(now)
+        missing = min(amount, self._capacity) - self._level
+        if missing <= 1e-9 * amount:  # a rounding error
+            return 0.0
+        self._is_held_back = True
+        return missing / self.per_s
+
+    def take(self, now: float, amount: float) -> None:
+        """Take the amount of a request that leaves. It counts as accepted unless `give_back` is called for it."""
+        if self.per_s < math.inf:
+            self._fill(now)
+        if not self.total_taken:
+            self.search.began_at = now
+        self._level -= amount
+        self.total_taken += amount
+        self._accepted.requests += 1
+        self._accepted.amount += amount
+
+    def correct(self, by: float) -> None:
+        """Adjust the level once the real charge of a request is known. `by` is that charge minus the amount taken."""
+        level = self._level - by
+        self._level = level if by <= 0 else max(level, min(self._level, -_MAX_DEBT_S * self.per_s))
+        self._accepted.amount += by
+
+    def give_back(self, amount: float, *, emptied: bool) -> None:
+        """Give back the amount of a throttled request; not the level, if it was `emptied` since."""
+        if not emptied:
+            self._level += amount
+        self._accepted.requests -= 1
+        self._accepted.amount -= amount
+
+    def grow(self, seconds: float) -> None:
+        """Advance the search by `seconds`, if this pace made a request wait in that time."""
+        held_back, self._is_held_back = self._is_held_back, False
+        if held_back and self.is_found:
+            self.search.grow(seconds)
+            self._follow_search()
+
+    @property
+    def is_found(self) -> bool:
+        """Whether a rate was found by throttles."""
+        return self.search.base < math.inf
+
+    def is_far(self, now: float) -> bool | None:
+        """Return whether the limit is far from used up; None if unknown."""
+        if self.is_found:
+            return self.search.is_trial
+        if self.told_per_s < math.inf:
+            self._fill(now)
+            return self._level > max(_FAR_LEVEL_S * self.per_s, _FAR_LEVEL)
+        return None
+
+    def hit(self, now: float, pause_s: float, *, is_doubtful: bool) -> None:
+        """Record that a limit was hit. A pause begins. `is_doubtful` says that it may have been a stray."""
+        self.search.hit(now, pause_s, is_doubtful=is_doubtful)
+        self._set_rate()
+
+    def still_hit(self, now: float, pause_s: float) -> None:
+        """Record that nothing was accepted since the last hit. Another pause begins."""
+        self.search.still_hit(now, pause_s)
+        self._set_rate()
+
+    def hit_earlier(self, amount: float) -> None:
+        """Record another throttled request, which was sent before the last hit was known: less had been accepted."""
+        self.search.hit_earlier(amount)
+        if self.is_found:
+            self._set_rate()
+
+    def begin_trial(self) -> None:
+        """Go far below the rate for a moment, to see whether requests are throttled there too."""
+        self.search.begin_trial()
+        self._follow_search()
+
+    def release(self) -> None:
+        """Drop the rate that was found, because the provider does not limit it. A told rate stays."""
+        self.search.forget()
+        self._follow_search()
+
+    def empty(self, now: float) -> None:
+        """Empty the bucket: the provider's is empty too."""
+        self._level = 0.0
+        self._at = now
+
+    def _set_rate(self) -> None:
+        self.search.set_rate(_AS_TOLD * self.told_per_s)
+        self._follow_search()
+
+    def _follow_search(self) -> None:
+        self.per_s = min(self.told_per_s, self.search.value)
+
+    @property
+    def _capacity(self) -> float:
+        return max(self._accepted.mean, self.per_s * _FOUND_S) if self.is_found else self.per_s * _TOLD_S
+
+    def _fill(self, now: float) -> None:
+        self._level = min(self._capacity, self._level + (now - self._at) * self.per_s)
+        self._at = now
