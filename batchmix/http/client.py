@@ -24,7 +24,13 @@ from batchmix.http.proxies import proxy_for
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
-from batchmix.responses.rate_limits import REMAINING_REQUESTS, REMAINING_TOKENS, quotas, retry_after_s
+from batchmix.responses.rate_limits import (
+    REMAINING_REQUESTS,
+    REMAINING_TOKENS,
+    has_scoped_quotas,
+    quotas,
+    retry_after_s,
+)
 from batchmix.responses.stream import AnswerStream
 
 _MAX_ANSWER_BYTES = 64 * 2**20
@@ -82,6 +88,7 @@ class Client:
             max_answer_bytes=max_answer_bytes,
         )
         self._has_answered = False
+        self._has_scoped_quotas: bool | None = None  # unknown until the first answer
         self._pool = ConnectionPool(headers, proxy=proxy, tls=tls, connect_s=timeouts.connect_s)
         self._cached_value = functools.lru_cache(maxsize=256)(self._header_value)
         self._deadlines: _Deadlines
@@ -153,12 +160,14 @@ class Client:
             body = first_object(body)
         is_answer = status == 200 and body.find(b'"choices"', 0, _CHOICES_WITHIN) >= 0
         body = self._secrets.redacted(body, refusal=not is_answer)
+        if is_answer and self._has_scoped_quotas is None:
+            self._has_scoped_quotas = has_scoped_quotas(headers)  # looking in each answer would take too long
         self._has_answered = True
         if status >= 300 and fault.type is None:
             fault = self._refusal(status, headers, fault)
         served = headers.get(_MODEL) or headers.get(_ROUTED_MODEL)
         request_id = headers.get(_TRACE) or self._other_request_id(status, headers, body)
-        has_quotas = _REMAINING_REQUESTS in headers or _REMAINING_TOKENS in headers
+        has_quotas = _REMAINING_REQUESTS in headers or _REMAINING_TOKENS in headers or self._has_scoped_quotas
         return Exchange(
             *when,
             status,

@@ -70,6 +70,7 @@ _LIMITS = (
     ),
 )
 """Pairs of headers: how much of a rate limit remains, and when it is full again."""
+_SCOPED = re.compile(r"x-ratelimit-([a-z_]{1,40})-remaining-(requests|tokens)", re.IGNORECASE)
 _USED_UP = re.compile(r"\b(?:remaining|r)=0\b.*?\b(?:reset|t)=(\d{1,15})")
 
 
@@ -145,8 +146,24 @@ def _field(value: Any, unit: float, now: float) -> float | None:
 
 
 def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
-    """Return how much of the request limit and of the token limit remains, from OpenAI's headers `x-ratelimit-*`."""
-    return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
+    """Return how much of the request limit and of the token limit remains, from OpenAI's headers `x-ratelimit-*`.
+
+    LiteLLM reports the limits of a key, a user, a team and so on in headers of their own, such as
+    `x-ratelimit-api_key-remaining-requests`. Of these, the limit counts of which the least remains.
+    """
+    found = _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
+    return found if found != (None, None) else (_least(headers, "requests"), _least(headers, "tokens"))
+
+
+def has_scoped_quotas(headers: Mapping[str, str]) -> bool:
+    """Return whether limits are reported for a key, a user, a team and so on, as LiteLLM does."""
+    return any(map(_SCOPED.fullmatch, headers))
+
+
+def _least(headers: Mapping[str, str], of: str) -> Quota | None:
+    names = [match for match in map(_SCOPED.fullmatch, headers) if match and match[2].lower() == of]
+    found = [_quota(headers, match[0], f"x-ratelimit-{match[1]}-limit-{of}", "") for match in names]
+    return min((quota for quota in found if quota), key=lambda quota: quota.remaining, default=None)
 
 
 def _quota(headers: Mapping[str, str], remaining_name: str, limit_name: str, reset_name: str) -> Quota | None:

@@ -8,11 +8,12 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from batchmix.engine.wait_limit import requested_wait_s
 from batchmix.records import Failure, Quota
 from batchmix.responses.classify import classify
-from batchmix.responses.rate_limits import quotas, wait_in_body
+from batchmix.responses.rate_limits import has_scoped_quotas, quotas, wait_in_body
 from tests.conftest import Bench
 from tests.odd_provider import Provider
 from tests.wire import GOOD, Wire, reply
@@ -182,3 +183,16 @@ def test_a_reported_limit_is_read_with_and_without_its_reset(headers: dict[str, 
         found = quotas({f"x-ratelimit-{name}-{of}": value for name, value in headers.items()})
         assert found[number] == expected
         assert found[1 - number] is None
+
+
+def test_of_the_limits_of_a_key_and_a_team_the_one_counts_of_which_less_remains() -> None:
+    headers = {
+        "x-ratelimit-api_key-limit-requests": "60",
+        "x-ratelimit-api_key-remaining-requests": "12",
+        "X-RateLimit-team-limit-requests": "600",
+        "X-RateLimit-team-remaining-requests": "7",
+        "x-ratelimit-api_key-remaining-tokens": "5",
+    }
+    assert has_scoped_quotas(headers)
+    assert quotas(CIMultiDict(headers)) == (Quota(600, 7, None), None)
+    assert not has_scoped_quotas({"x-ratelimit-remaining-requests": "1"})
