@@ -1,8 +1,8 @@
 """The slow start of a lane: how many requests may be on their way before it is known that they were not throttled.
 
 A provider refuses within milliseconds what it answers only after seconds. So a request counts as accepted once it is
-answered, or once it is older than throttled responses take. At first, 16 requests may be unconfirmed; each confirmed
-one lets three more leave. After a throttle the ramp starts again, and each confirmed request lets one more leave, as
+answered, or once it is older than throttled responses take. At first, 12 requests may be unconfirmed; each confirmed
+one lets four more leave. After a throttle the ramp starts again, and each confirmed request lets one more leave, as
 in TCP's slow start (RFC 5681, 3.1). This bounds how many requests run into a limit before the first 429 is heard.
 """
 
