@@ -83,14 +83,16 @@ def test_an_interruption_in_mid_chain(
     at: tuple[int, int],
     is_cut: bool,
 ) -> None:
-    stop, ended = StopRequest(), threading.Event()
+    stop, seen, ended = StopRequest(), threading.Event(), threading.Event()
 
     def interrupt(row: int, place: int) -> None:
         if (row, place) == at:
             for _ in range(1 + is_cut):
                 stop.stop(Interrupted("interrupted", signal.SIGINT))
             wait_until(lambda: kept.run_status.phase is not Phase.SENDING)
+            seen.set()
             assert not is_cut or ended.wait(60)
+        assert row <= at[0] or seen.wait(60)  # else the other rows might be done before the stop
 
     chained.faults = {at: [HANG]} if is_cut else {}
     chained.on_request = interrupt
