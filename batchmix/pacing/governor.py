@@ -16,8 +16,8 @@ import random
 import msgspec
 
 from batchmix.job import Limits
-from batchmix.pacing.pace import Pace
 from batchmix.pacing.ramp import Ramp
+from batchmix.pacing.rates import Rates
 from batchmix.pacing.reported import Reported
 from batchmix.pacing.strays import FadingShare, Strays
 from batchmix.pacing.window import Window
@@ -27,7 +27,11 @@ _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
 """The estimated tokens of a completion before the first completion arrives."""
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 10.0
-"""The first and the longest pause without a `Retry-After`, in seconds. The pause doubles in between."""
+"""The first pause without a `Retry-After`, in seconds, and the one up to which it doubles."""
+_PATIENT, _LONGEST_BACKOFF_S = 0.125, 60.0
+"""A longer pause is at most this share of the time for which nothing was accepted, and so many seconds: a limit of an
+hour or a day is used up.
+"""
 _LONG, _MINUTE_S = 6, 60.0
 """With so many throttles in a row, the provider's minute is taken to be used up. Once it was seen to begin, it is
 expected to begin again after a multiple of so many seconds. Chosen.
@@ -36,8 +40,6 @@ _MIN_GAIN = 0.02
 """The weight of the newest completion in the mean tokens of completions, once there are 50 of them."""
 _GAP_S = 2.0
 """The searches advance by the time between two requests: at most this many seconds, or as long as a pace required."""
-_AGREE, _CLEARLY = 0.3, 2
-"""The window explains throttles if its spread is below the first, and smaller than that of the rates by the second."""
 _NO_RAISE_S = 2.0
 """Seconds for which limits are not raised after temporary failures."""
 _USUAL_FAILURES, _FAILURES_REMEMBERED = 0.1, 100.0
@@ -72,18 +74,18 @@ class Governor:
         """The reason for the wait that `wait_s` returned last."""
         self._window = Window(limits.concurrency, now)
         self._ramp = Ramp()
-        self._paces = Pace(limits.requests_per_minute, now), Pace(limits.tokens_per_minute, now)
+        self._rates = Rates(limits, now)
         self._reported = Reported(minute_at, exact=True), Reported(minute_at, exact=False)
         self._strays = Strays()
         self._pause_until = -math.inf
         self._refusals = 0  # hits since the last confirmed request
+        self._refused_at = now  # when the first of them came
         self._hold_until = -math.inf
         self._is_paced = False  # a pace made the next request wait
         self._waited_s = 0.0
         self._admitted_at = now
         self._opened_at: float | None = None  # when a minute of the provider was seen to begin
         self._hit_at = -math.inf  # the last time that a limit was hit
-        self._is_window = False  # the last hit is attributed to the number in flight
         self._failures = FadingShare(_FAILURES_REMEMBERED)
         self._completions = 0
         self._completion_tokens = float(_FIRST_COMPLETION)
@@ -111,57 +113,55 @@ class Governor:
         if not self._ramp.is_over and (wait_s := self._ramp.wait_s(now)) > 0:
             self.limited_by = Bottleneck.WINDOW
             return wait_s
-        waits = [self._unit_wait_s(now, 0, 1.0), self._unit_wait_s(now, 1, tokens)]
-        if not any(waits):
+        rates, (requests, token_reports) = self._rates, self._reported
+        wait_s = max(rates.requests.wait_s(now, 1.0), requests.wait_s(now, 1.0, rates.requests.total_taken))
+        tokens_s = max(rates.tokens.wait_s(now, tokens), token_reports.wait_s(now, tokens, rates.tokens.total_taken))
+        if wait_s <= 0 >= tokens_s:
             self.limited_by = Bottleneck.NONE
             return 0.0
         self._is_paced = True
-        self.limited_by = Bottleneck.TOKENS if waits[1] > waits[0] else Bottleneck.REQUESTS
-        self._waited_s = max(waits)
+        self.limited_by = Bottleneck.TOKENS if tokens_s > wait_s else Bottleneck.REQUESTS
+        self._waited_s = max(wait_s, tokens_s)
         return self._waited_s
-
-    def _unit_wait_s(self, now: float, unit: int, amount: float) -> float:
-        pace, reported = self._paces[unit], self._reported[unit]
-        wait_s = pace.wait_s(now, amount) if pace.per_s < math.inf else 0.0
-        return max(wait_s, reported.wait_s(now, amount, pace.total_taken))
 
     def admit(self, now: float, tokens: float) -> Ticket:
         """Reserve a place in the window, one request, and `tokens`; return a ticket for these reservations."""
         grow = now >= self._hold_until
-        requests, token_pace = self._paces
+        rates = self._rates
         if self._is_paced:
             self._is_paced = False
             if grow:
-                seconds = min(now - self._admitted_at, max(_GAP_S, self._waited_s))
-                requests.grow(seconds)
-                token_pace.grow(seconds)
+                rates.grow(min(now - self._admitted_at, max(_GAP_S, self._waited_s)))
         self._admitted_at = now
+        if self._strays.has_ended(now):
+            self._end_trial()
         far = self._is_far(now)
-        requests.take(now, 1)
-        token_pace.take(now, tokens)
+        rates.requests.take(now, 1)
+        rates.tokens.take(now, tokens)
         if not self._ramp.is_over:
             self._ramp.add(now)
         self._strays.sent += 1
         self._strays.sent_far += far
         in_flight = self._window.enter(now, grow=grow)
-        return Ticket(now, tokens, in_flight, (requests.total_taken, token_pace.total_taken), far)
+        return Ticket(now, tokens, in_flight, (rates.requests.total_taken, rates.tokens.total_taken), far)
 
     def _is_far(self, now: float) -> bool:
-        if self._hit_at == -math.inf and self._paces[0].told_per_s == self._paces[1].told_per_s:
-            return True  # no limit is known
+        if not self._is_limited:
+            return True
         limits = [self._window.is_far]
-        limits += [None if r.is_trusted else p.is_far(now) for p, r in zip(self._paces, self._reported, strict=True)]
+        paces = zip(self._rates.both, self._reported, strict=True)
+        limits += [None if reported.is_trusted else pace.is_far(now) for pace, reported in paces]
         return True in limits and False not in limits
 
     @property
     def _is_limited(self) -> bool:
-        return self._hit_at > -math.inf or any(pace.per_s < math.inf for pace in self._paces)
+        return self._hit_at > -math.inf or self._rates.is_limited
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
         """Settle a request that brought no completion. `used` is how many tokens it was charged, None if unknown."""
         self._window.leave()
         if used is not None:
-            self._paces[1].correct(used - ticket.tokens)
+            self._rates.tokens.correct(used - ticket.tokens)
 
     def completed(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
         """Settle a request with the usage of its completion, and update the estimates for later requests."""
@@ -179,7 +179,7 @@ class Governor:
         if usage.completion_tokens is not None:
             self._completion_tokens += gain * (usage.completion_tokens - self._completion_tokens)
         if usage.total_tokens is not None:
-            self._paces[1].correct(usage.total_tokens - ticket.tokens)
+            self._rates.tokens.correct(usage.total_tokens - ticket.tokens)
 
     def failed(self, now: float) -> None:
         """Record a temporary failure, which may mean that the provider is overloaded.
@@ -202,83 +202,72 @@ class Governor:
         If the throttle counts as a stray, no limit is lowered: only the throttled row waits. Call `settle` afterwards.
         """
         is_new = ticket.sent_at >= self._hit_at  # False if it was sent before the limits were last lowered
+        rates, tokens = self._rates, ticket.tokens
         self._ramp.throttled(now, ticket.sent_at)
-        amounts = 1.0, ticket.tokens
-        for pace, amount in zip(self._paces, amounts, strict=True):
-            pace.give_back(amount, emptied=not is_new)
+        rates.give_back(tokens, emptied=not is_new)
         ticket.tokens = 0.0
         if not is_new:
             self._window.hit_earlier()
-            for pace, amount in zip(self._paces, amounts, strict=True):
-                pace.hit_earlier(amount)
-            if self._is_window:
-                self._window.cut()
+            rates.hit_earlier(tokens)
             return
         self._window.throttled(ticket.in_flight)
-        limits = [(reported, pace.total_taken) for reported, pace in zip(self._reported, self._paces, strict=True)]
+        limits = [(reported, pace.total_taken) for reported, pace in zip(self._reported, rates.both, strict=True)]
         used_up = [(reported, taken) for reported, taken in limits if reported.is_used_up(now, taken)]
         if used_up:
-            for reported, taken in used_up:
-                reported.throttled(now, taken)
-            self._back_off(now, retry_after_s)
+            waits = [reported.throttled(now, taken, retry_after_s) for reported, taken in used_up]
+            self._back_off(now, max((wait_s for wait_s in waits if wait_s is not None), default=None))
         elif self._is_blocked or not self._strays.explain(limited=self._is_limited, far=ticket.far):
-            self._hit(now, ticket, retry_after_s)
-        elif self._strays.is_trial:
-            for pace in self._paces:
-                pace.begin_trial()
+            self._back_off(now, retry_after_s)
+            self._hit(now, tokens)
+        elif self._strays.are_due_again:
+            self._begin_trial(now)
+
+    def _hit(self, now: float, tokens: float) -> None:
+        """Lower the limit that explains the throttle: the window, or a rate."""
+        window, rates, pause_s = self._window, self._rates, max(0.0, self._pause_until - now)
+        if rates.was_accepted:
+            rates.hit(now, pause_s, tokens)
+            if window.explains_hit():
+                window.cut()
+                rates.release()
+            else:
+                window.release()
+        elif not window.is_found:
+            rates.still_hit(now, pause_s)
+        if not window.is_found:
+            rates.empty(now)
+        if self._strays.is_trial:
+            self._end_trial()
+        elif rates.has_fallen:
+            self._begin_trial(now)
+
+    def _begin_trial(self, now: float) -> None:
+        if not self._strays.is_trial:
+            self._strays.begin_trial(now)
+            self._rates.begin_trial()
+
+    def _end_trial(self) -> None:
+        self._rates.end_trial(are_strays=self._strays.end_trial())
 
     @property
     def _is_blocked(self) -> bool:
         """Whether nothing was accepted since the last hit."""
         return self._hit_at > -math.inf and not self._ramp.confirmed
 
-    def _hit(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
-        """Lower the limits that explain the throttle: the window, or both paces."""
-        self._back_off(now, retry_after_s)
-        window, pause_s = self._window, max(0.0, self._pause_until - now)
-        if not self._paces[0].search.was_accepted:
-            for pace in self._paces:
-                if not self._is_window:
-                    pace.still_hit(now, pause_s)
-        else:
-            window.hit()
-            for pace in self._paces:
-                pace.hit(now, pause_s, is_doubtful=self._strays.are_likely)
-            spread = min(pace.search.spread for pace in self._paces)
-            if self._is_window:
-                refuted = window.is_refuted or not window.explains(ticket.in_flight)
-                self._is_window = not refuted and window.spread < _CLEARLY * spread
-            else:
-                self._is_window = window.spread < min(_AGREE, spread) / _CLEARLY
-            if self._is_window:
-                window.cut()
-                for pace in self._paces:
-                    pace.release()
-            else:
-                window.release()
-                self._release_other()
-        if not self._is_window:
-            for pace in self._paces:
-                pace.empty(now)
-
-    def _release_other(self) -> None:
-        """Drop the rate in requests or that in tokens if the other explains the hits clearly better."""
-        requests, tokens = self._paces
-        for pace, other in (requests, tokens), (tokens, requests):
-            if pace.search.spread < _AGREE / _CLEARLY and _AGREE < other.search.spread < math.inf:
-                other.release()
-
     def _back_off(self, now: float, retry_after_s: float | None) -> None:
         """Pause, but not for a first throttle at a rate that was measured: there the row waits, and the pace slows."""
-        self._refusals = self._refusals + 1 if self._is_blocked else 1
+        if not self._is_blocked:
+            self._refusals, self._refused_at = 0, now
+        self._refusals += 1
         self._hit_at = now
-        is_known = any(pace.search.is_reliable for pace in self._paces) or self._is_window
+        is_known = self._rates.is_reliable or self._window.is_found
         if is_known and self._refusals == 1:
             self._ramp.restart(self._ramp.unconfirmed // 2)
             return
         self._ramp.restart(1)
         if retry_after_s is None:
-            longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (self._refusals - 1))
+            longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(self._refusals - 1, 60))
+            longest = max(longest, min(_LONGEST_BACKOFF_S, _PATIENT * (now - self._refused_at)))
             retry_after_s = random.uniform(longest / 2, longest)
             if self._refusals == _LONG and self._opened_at is not None:
                 retry_after_s = (self._opened_at - now) % _MINUTE_S + 0.05

@@ -41,7 +41,9 @@ class Pace:
         self._is_held_back = False  # this pace made the next request wait
 
     def wait_s(self, now: float, amount: float) -> float:
-        """Return the seconds until the level covers `amount`, or is full. Call it only while the rate is finite."""
+        """Return the seconds until the level covers `amount`, or is full."""
+        if self.per_s == math.inf:
+            return 0.0
         self._fill(now)
         missing = min(amount, self._capacity) - self._level
         if missing <= 1e-9 * amount:  # a rounding error
@@ -78,12 +80,23 @@ class Pace:
         held_back, self._is_held_back = self._is_held_back, False
         if held_back and self.is_found:
             self.search.grow(seconds)
-            self._follow_search()
+            self.search.base = min(self.search.base, self.told_per_s)
+            self.follow_search()
+
+    @property
+    def mean(self) -> float:
+        """The mean amount of an accepted request."""
+        return self._accepted.mean
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether any request was accepted."""
+        return self._accepted.requests > 0
 
     @property
     def is_found(self) -> bool:
-        """Whether a rate was found by throttles."""
-        return self.search.base < math.inf
+        """Whether a rate below the told one was found by throttles."""
+        return self.search.base < self.told_per_s
 
     def is_far(self, now: float) -> bool | None:
         """Return whether the limit is far from used up; None if unknown."""
@@ -94,47 +107,28 @@ class Pace:
             return self._level > max(_FAR_LEVEL_S * self.per_s, _FAR_LEVEL)
         return None
 
-    def hit(self, now: float, pause_s: float, *, is_doubtful: bool) -> None:
-        """Record that a limit was hit. A pause begins. `is_doubtful` says that it may have been a stray."""
-        self.search.hit(now, pause_s, is_doubtful=is_doubtful)
-        self._set_rate()
-
-    def still_hit(self, now: float, pause_s: float) -> None:
-        """Record that nothing was accepted since the last hit. Another pause begins."""
-        self.search.still_hit(now, pause_s)
-        self._set_rate()
-
-    def hit_earlier(self, amount: float) -> None:
-        """Record another throttled request, which was sent before the last hit was known: less had been accepted."""
-        self.search.hit_earlier(amount)
-        if self.is_found:
-            self._set_rate()
-
-    def begin_trial(self) -> None:
-        """Go far below the rate for a moment, to see whether requests are throttled there too."""
-        self.search.begin_trial()
-        self._follow_search()
+    def follow_search(self) -> None:
+        """Adopt the rate of the search. A told rate stays the highest."""
+        self.per_s = min(self.told_per_s, self.search.value)
 
     def release(self) -> None:
         """Drop the rate that was found, because the provider does not limit it. A told rate stays."""
         self.search.forget()
-        self._follow_search()
+        self.follow_search()
+
+    def set_rate(self) -> None:
+        """Set the rate after a hit, but not if the told rate is confirmed."""
+        self.search.set_rate(_AS_TOLD * self.told_per_s)
+        self.follow_search()
 
     def empty(self, now: float) -> None:
         """Empty the bucket: the provider's is empty too."""
         self._level = 0.0
         self._at = now
 
-    def _set_rate(self) -> None:
-        self.search.set_rate(_AS_TOLD * self.told_per_s)
-        self._follow_search()
-
-    def _follow_search(self) -> None:
-        self.per_s = min(self.told_per_s, self.search.value)
-
     @property
     def _capacity(self) -> float:
-        return max(self._accepted.mean, self.per_s * _FOUND_S) if self.is_found else self.per_s * _TOLD_S
+        return max(self.mean, self.per_s * _FOUND_S) if self.is_found else self.per_s * _TOLD_S
 
     def _fill(self, now: float) -> None:
         self._level = min(self._capacity, self._level + (now - self._at) * self.per_s)

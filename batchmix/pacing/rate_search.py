@@ -1,60 +1,61 @@
 """The search for a rate that the provider does not tell.
 
-A throttled request shows that the provider's bucket, or minute, is used up: a *hit*. What it accepted from one hit to
-the next, divided by the time, is its rate, however it counts. From then on the rate follows CUBIC's curve (RFC 9438,
-4.2): it begins a little below the measured rate, comes back to it after one *period*, stays near it for a while, and
-then rises faster and faster until the next hit. Once it is well above, the old limit counts as gone, and the rate
-doubles as in slow start (RFC 5681, 3.1).
+A throttled request shows that a limit was *hit*. Each hit lowers the rate by a *step*, and in each *interval* without
+one the rate rises by a step. So it comes to rest where it is hit about once in an interval, however the provider
+counts: this is the weighted up-down method of psychophysics (Kaernbach, Perception & Psychophysics 49, 1991). As in
+PEST (Taylor and Creelman, J. Acoust. Soc. Am. 41, 1967), the step adapts: it halves while hits come as expected, and
+doubles when they come early. Without a hit, the rate rises faster and faster.
 
-    rate                                        ╱ doubles
-         measured ────────────────╮  ╭─────────╱──
-                        ╭─────────╯──╯
-         0.85 × ────────╯
-                        0         1 period   1.9     time in which this rate made requests wait
+    rate │      hit      hit                        ╱ no hit: doubles
+         │ hit   ╱│     ╱│     hit                ╱
+         │  │  ╱  │   ╱  │    ╱│   hit        _─
+         │  │╱    │ ╱    │  ╱  │  ╱│     _ ─ ‾
+         │        ╱      │╱    │╱  │ _ ‾        steps shrink from 15 % to 3 %
+         └──────────────────────────────────────────────────────────── time in which the rate made requests wait
 
-Rates are in units (requests or tokens) per second; `now` is seconds of a monotonic clock.
+What was accepted from one hit to the next, divided by the time, bounds the rate from above: a bucket or a minute that
+is used up accepts no more than that. Rates are in units (requests or tokens) per second; `now` is seconds of a
+monotonic clock.
 """
 
 from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Collection
 
 import msgspec
 
-COMPARED = 3
-"""How many hits are compared to find out which limit caused them."""
-_DEPTH = 0.15
-"""How far below the measured rate the curve begins, as a share of it. In CUBIC it is 0.3 (RFC 9438, 4.6)."""
-_GONE = 0.9
-"""This many periods after the curve has come back to the measured rate, the old limit counts as gone. Chosen."""
+_INTERVAL, _MIN_INTERVAL_S = 42, 4.0
+"""A hit is expected in so many requests, or in so many seconds if that is longer. The first keeps the share of
+throttled requests below 3 %; the second lets several clients of one key rise equally fast, and come to equal shares.
+"""
+_FIRST_STEP, _MIN_STEP, _MAX_STEP = 0.15, 0.03, 0.3
+"""The step, as a share of the rate: the first one, the smallest, and the largest."""
+_SHRINK = 0.7
+"""The step shrinks to this share of it with a hit that comes as expected."""
+_EARLY, _LATE = 0.5, 1.5
+"""Two hits in succession after less than so many intervals are early. Without a hit for longer than the second, the
+rise doubles in each interval.
+"""
 _DOUBLING_S = 3.0
-"""Once the old limit counts as gone, the rate doubles in so many seconds, or in half a period if that is longer."""
+"""The rate doubles in so many seconds at most, and at first, until it was measured."""
+_MOST = 0.5
+"""A hit leaves at least this share of the rate."""
 _COUNTED = 20
-"""So many accepted requests make a measured rate reliable: to ±5 %. Chosen."""
-_PERIOD, _MIN_PERIOD_S = 25, 4.0
-"""A period lasts for so many requests at the measured rate, and at least so many seconds. Shorter ones bring more
-throttles, longer ones find a raised limit later. Chosen.
-"""
-_MIN_GUESS_S, _MAX_GUESS_S = 1.0, 5.0
-"""The shortest and the longest period, in seconds, after a rate that was measured over few requests. Chosen."""
-_EARLY, _SURPRISING = 0.5, 1.2
-"""A hit after less than so many periods shows that the limit is lower than measured; after less than the second, it is
-at least surprising. Chosen.
-"""
-_DEEPEST, _TRIAL = 0.7, 0.6
-"""The lowest rate after an early hit, and during a trial, as a share of the measured one. A trial lasts for the second
-share of a period. Chosen.
-"""
-_SAVED = 1.15
-"""A bucket that saved what was not used explains hits at rates of up to this multiple of the measured one. Chosen."""
-_SKIPPED = 8
-"""After so many hits, it is tried anew whether the provider saves nothing. Chosen."""
-_WINDOWED_S, _BLOCKED_S = 10.0, 2.0
-"""If nothing is accepted for longer than the first after the first hit, the provider counts by minutes and has no
-bucket, which would refill sooner. If nothing is for longer than the second after any hit, it is no bucket without
-savings. Seconds, chosen.
+"""So many accepted requests make a measured rate reliable: to ±5 %."""
+_FEWEST = 6
+"""A rate is set once so many requests were accepted."""
+_DEBT = 4
+"""Each further throttled request delays the next rise as long as the first did, up to so many intervals in all."""
+_FADE = 0.96
+"""The weight of the highest rate before, in the scale of the rise, after each hit."""
+_FALLEN, _TRIAL = 0.7, 0.7
+"""The share of the rate that was accepted before below which it has fallen, and the share of the rate to try then."""
+_RISE = 0.3
+"""The weight of the newest measured rate in the one that was accepted before."""
+_WINDOWED_S = 10.0
+"""If nothing is accepted for so many seconds after the first hit, the provider has no bucket, which would refill
+sooner: the first requests used up a minute.
 """
 
 
@@ -83,35 +84,27 @@ class RateSearch:
 
     def __init__(self, accepted: Accepted, now: float) -> None:
         self.base = math.inf
-        """The rate at the last hit; infinite while none was found."""
+        """The rate, outside of trials; infinite while none was found."""
         self.is_reliable = False
         """Whether that rate was measured over enough requests."""
+        self.is_trial = False
+        """Whether a far lower rate is tried for a moment: requests that are throttled now are strays."""
         self.began_at = now
         """When the first request was sent."""
         self._accepted = accepted
         self._hits: collections.deque[_Hit] = collections.deque(maxlen=32)  # bounds the memory
-        self._rates: collections.deque[tuple[float, int]] = collections.deque(maxlen=COMPARED)
-        self._age_s, self._period_s = 0.0, 1.0
-        self._before = (math.inf, 0.0, 1.0)  # base, age and period before the last hit
-        self._hit_at = now
         self._blocked_s = 0.0  # for how long nothing was accepted after the first hit
-        self._is_trial = False  # the curve begins with a deep dip
-        self._is_doubtful = False  # the last hit may have been a stray
-        self._was_early = False  # so was the hit before the last one
-        self._was_raised = False  # the rate was set above the measured one
-        self._skipped = 0
+        self._tried = math.inf  # the rate at the last hit
+        self._step = _FIRST_STEP
+        self._was_early = False
+        self._age_s = 0.0  # the time since the last hit in which this rate made requests wait
+        self._scale = 0.0  # the highest rate lately: all clients of a key saw about the same one
+        self._proven = 0.0  # the rate that was accepted before
 
     @property
     def value(self) -> float:
         """The rate to try now; infinite while none was found."""
-        if self.base == math.inf:
-            return math.inf
-        return _DEEPEST * self.base if self.is_trial else self._curve(self.base, self._age_s, self._period_s)
-
-    @property
-    def is_trial(self) -> bool:
-        """Whether the rate is kept far below the measured one for a moment: requests throttled now are strays."""
-        return self._is_trial and self._age_s < _TRIAL * self._period_s
+        return _TRIAL * self.base if self.is_trial else self.base
 
     @property
     def was_accepted(self) -> bool:
@@ -119,114 +112,119 @@ class RateSearch:
         return not self._hits or self._accepted.requests > self._hits[-1].requests
 
     @property
-    def spread(self) -> float:
-        """The relative spread of the rates measured at the last hits, plus the uncertainty of their counts."""
-        if len(self._rates) < COMPARED:
-            return math.inf
-        return relative_spread([rate for rate, _ in self._rates], 0.0) + 1 / max(1, min(n for _, n in self._rates))
+    def has_fallen(self) -> bool:
+        """Whether the rate is far below the one that was accepted before: the limit was lowered, or strays lower it."""
+        return self.base < _FALLEN * self._proven
+
+    def begin_trial(self) -> None:
+        """Go far below the rate for a moment."""
+        self.is_trial = self.base < math.inf
+
+    def end_trial(self, *, are_strays: bool | None) -> None:
+        """Go back to the rate, or to the one before it fell if strays made it fall. None says that it is unknown."""
+        self.is_trial = False
+        if are_strays is None or self.base == math.inf:
+            return
+        if are_strays:
+            self.base = max(self.base, self._proven)
+        self._proven = self.base
 
     def grow(self, seconds: float) -> None:
-        """Advance along the curve by the seconds in which this rate made requests wait."""
+        """Rise for the seconds in which this rate made requests wait."""
+        if self.is_trial:
+            return
+        if self._age_s >= 0:
+            doublings = max(0.0, self._age_s / self._interval_s - _LATE)
+            by = self._step * 2.0 ** min(doublings, 60.0) / self._interval_s  # 60: no overflow
+            by = min(by, math.log(2) / _DOUBLING_S) if self.is_reliable else math.log(2) / _DOUBLING_S
+            self.base += max(self.base, self._scale) * math.expm1(by * seconds)
         self._age_s += seconds
 
-    def hit(self, now: float, pause_s: float, *, is_doubtful: bool) -> None:
-        """Record that the limit was hit, and go on below the rate that is measured now. A pause begins.
+    def hit(self, now: float, pause_s: float) -> None:
+        """Record that this limit was hit. A pause begins. Call `set_rate` afterwards."""
+        if self.base < math.inf:
+            is_early = self._age_s < _EARLY * self._interval_s
+            if not is_early:
+                self._step = max(_SHRINK * self._step, _MIN_STEP)
+            elif self._was_early:
+                self._step = min(2 * self._step, _MAX_STEP)
+            self._was_early = is_early
+            self._scale = max(self.base, _FADE * self._scale)
+        self._tried, self._age_s = self.base, 0.0
+        self.other_hit(now, pause_s)
 
-        `is_doubtful` says that the throttle may have been a stray.
-        """
-        _, age_s, period_s = self._before
-        self._was_early = age_s < _EARLY * period_s
-        is_early = self._age_s < _EARLY * self._period_s
-        self._skipped = _SKIPPED if is_early and self._was_raised else max(0, self._skipped - 1)
-        self._before = (self.base, self._age_s, self._period_s)
-        self._is_trial = self.base < math.inf and self._age_s < _SURPRISING * self._period_s
-        self._is_doubtful = is_doubtful and not (is_early and self._skipped == _SKIPPED)
-        self._hit_at = now
+    def other_hit(self, now: float, pause_s: float) -> None:
+        """Record that another limit was hit: only what was accepted is measured."""
+        if len(self._hits) > 1:
+            rate, count = self._measured()  # now that the block after the last hit is over
+            if count >= _COUNTED:
+                self._proven += max(0.0, rate - self._proven) * (_RISE if self._proven else 1.0)
         self._hits.append(_Hit(now + pause_s, self._accepted.requests, self._accepted.amount))
         self._block(pause_s)
-        if len(self._hits) > 1:
-            self._rates.append(self._measured(self._span()))
 
     def still_hit(self, now: float, pause_s: float) -> None:
         """Record that nothing was accepted since the last hit. Another pause begins."""
         if self._hits:
-            if now > self._hit_at + _BLOCKED_S:
-                self._skipped = _SKIPPED
             self._block(now + pause_s - self._hits[-1].at)
             self._hits[-1].at = now + pause_s
+            self._owe()
 
     def hit_earlier(self, amount: float) -> None:
         """Record another throttled request, which was sent before the last hit was known: less had been accepted."""
         if self._hits:
             self._hits[-1].requests -= 1
             self._hits[-1].amount -= amount
-
-    def _block(self, pause_s: float) -> None:
-        self._blocked_s += pause_s
-        if len(self._hits) == 1 and self._blocked_s > _WINDOWED_S:
-            self._hits.appendleft(_Hit(self.began_at, 0, 0.0))  # so the first requests used up a minute
+            self._owe()
 
     def set_rate(self, least: float) -> None:
-        """Set the rate after a hit; leave it as it is if less than enough was measured, or at least `least`."""
-        self._was_raised = False
+        """Set the rate after a hit; leave it as it is if too little was accepted, or at least `least`."""
         if len(self._hits) < 2:
             return
-        base, age_s, period_s = self._before
-        rate, count = self._measured(self._span())
-        if least < math.inf and (count < _COUNTED or rate >= least):
+        rate, count = self._measured()
+        if count < _FEWEST or (least < math.inf and (count < _COUNTED or rate >= least)):
             return
         self.is_reliable = count >= _COUNTED
-        tried = self._curve(base, age_s, period_s)
-        if self._was_early and age_s < _EARLY * period_s and base < math.inf:  # the limit was lowered
-            rate = max(_DEEPEST * base, self._measured(self._hits[-2])[0])
-            self.is_reliable = False
-        elif self._is_trial and self._is_doubtful:
-            rate = tried
-        elif _SAVED * rate < tried < math.inf and not self._skipped:
-            rate = math.sqrt(rate * tried)  # too fast for what a bucket saves: the provider may save nothing
-            self._was_raised = True
-        self.base = rate = min(tried, rate)
-        self._age_s = 0.0
-        self._period_s = min(_PERIOD, max(4, count)) * self._accepted.mean / rate
-        if self.is_reliable:
-            self._period_s = max(_MIN_PERIOD_S, self._period_s)
-        else:
-            self._period_s = max(_MIN_GUESS_S, min(_MAX_GUESS_S, self._period_s))
+        self.base = min((1 - self._step) * self._tried, rate)
+        if self._tried < math.inf:
+            self.base = max(self.base, _MOST * self._tried)
 
-    def begin_trial(self) -> None:
-        """Go far below the present rate for a moment."""
-        if self.base < math.inf:
-            self.base, self._age_s = max(self.base, self.value), 0.0
-            self._is_trial = True
+    def take_over(self, other: RateSearch) -> None:
+        """Go on from the rate that was found in another unit, if none was found in this one."""
+        if self.base == math.inf > other.base:
+            self.base = other.base * self._accepted.mean / other._accepted.mean
+            self.is_reliable = other.is_reliable
 
     def forget(self) -> None:
         """Drop the rate: the provider does not limit it."""
         self.base = math.inf
-        self.is_reliable = False
+        self.is_reliable = self.is_trial = False
+        self._proven = 0.0
 
-    def _span(self) -> _Hit:
-        """Return the newest earlier hit since which enough requests were accepted, or the oldest one."""
+    @property
+    def _interval_s(self) -> float:
+        if not self.is_reliable:
+            return _MIN_INTERVAL_S
+        return max(_INTERVAL * self._accepted.mean / max(self.base, self._scale), _MIN_INTERVAL_S)
+
+    def _owe(self) -> None:
+        if self.base < math.inf:
+            delay_s = _INTERVAL * self._accepted.mean / self.base
+            self._age_s = max(self._age_s - delay_s, -_DEBT * self._interval_s)
+
+    def _block(self, pause_s: float) -> None:
+        self._blocked_s += pause_s
+        if len(self._hits) == 1 and self._blocked_s > _WINDOWED_S:
+            self._hits.appendleft(_Hit(self.began_at, 0, 0.0))
+
+    def _measured(self) -> tuple[float, int]:
+        """Return the rate up to the last hit, and the number of accepted requests over which it was measured.
+
+        It is measured from the newest earlier hit since which enough requests were accepted, or from the oldest one.
+        """
         last = self._hits[-1]
         enough = (hit for hit in reversed(self._hits) if last.requests - hit.requests >= _COUNTED)
-        return next(enough, self._hits[0])
-
-    def _measured(self, since: _Hit) -> tuple[float, int]:
-        """Return the rate from a hit to the last one, and the number of requests over which it was measured."""
-        last = self._hits[-1]
+        since = next(enough, self._hits[0])
         count = last.requests - since.requests
         # At least half the usual amount: estimates of earlier requests may have been corrected since.
         amount = max(last.amount - since.amount, max(count, 1) * self._accepted.mean / 2)
         return amount / max(last.at - since.at, 0.01), count  # 0.01: no division by zero
-
-    @staticmethod
-    def _curve(base: float, age_s: float, period_s: float) -> float:
-        if base == math.inf:
-            return math.inf
-        periods = age_s / period_s - 1
-        doublings = max(0.0, periods - _GONE) * period_s / max(_DOUBLING_S, period_s / 2)
-        return float(base * (1 + _DEPTH * min(periods, _GONE) ** 3) * 2.0 ** min(doublings, 60.0))  # 60: no overflow
-
-
-def relative_spread(values: Collection[float], grain: float) -> float:
-    """Return the range of the values as a share of their mean. `grain`, their uncertainty, is added to the range."""
-    return (max(values) - min(values) + grain) / max(1e-9, sum(values) / len(values))

@@ -39,6 +39,8 @@ _SOONEST_S, _ACCEPTED_S, _MAX_RETRY_S = 0.25, 2.0, 10.0
 now; and between trials at most, once all moments at which a window could begin anew are over."""
 _COUNTED, _REMEMBERED = 20, 200
 """The charge for a unit is measured over so many requests at least, and averaged over about so many."""
+_LONG = 3
+"""A stated wait is that of a window if it is longer than a bucket takes to hold so many requests again."""
 _MAX_SCALE = 20.0
 """The most that is believed of the charge for a unit, and its inverse the least."""
 
@@ -142,8 +144,20 @@ class Reported:
         spare = 2 * self._per_s * self._margin_s if self._kind == "bucket" else _LEAST_SHARE * self._limit
         return self.is_trusted and (self._trial is not None or self._level_at(now, taken) < self._wanted + spare)
 
-    def throttled(self, now: float, taken: float) -> None:
-        """Record a throttle while the limit is used up, or nearly."""
+    def throttled(self, now: float, taken: float, retry_after_s: float | None = None) -> float | None:
+        """Record a throttle while the limit is used up, or nearly; return how long to wait, in seconds.
+
+        `retry_after_s` is the wait that the provider states. LiteLLM always states a minute. So a limit that does not
+        say when it resets is tried once at the moments when its window could begin anew.
+        """
+        self._record_throttle(now, taken)
+        if retry_after_s is None or self._has_reset or self._kind == "bucket":
+            return retry_after_s
+        if not self._kind and retry_after_s > _LONG * _MINUTE_S / self._limit:  # a bucket has something sooner
+            self._kind = "window"
+        return min(retry_after_s, self._next_trial(now) - now) if self._kind else retry_after_s
+
+    def _record_throttle(self, now: float, taken: float) -> None:
         self._level, self._at, self._taken, self._last = min(0.0, self._level_at(now, taken)), now, taken, None
         if self._kind == "bucket":
             is_late = now >= self._widened_at + _WIDENED_S
@@ -220,6 +234,8 @@ class Reported:
             self._adopted += 1
             level += max(1 / self._adopted, 0.0 if self._exact else _RAISE) * (middle - level)
             level += _RAISE * max(0.0, least - level)
+        if self._exact and not self._has_reset and not self._kind:  # at first, all that was taken is of one window
+            most = min(most, self._limit - self._total)
         self._level, self._at, self._taken = min(level, most), now, self._total
 
     def _remember(self, now: float, taken: float) -> None:

@@ -3,7 +3,8 @@
 While it makes requests wait, the window grows by one request for each completion, as in slow start (RFC 5681, 3.1),
 until the latency rises as fast as the number in flight: then more would only queue. If the provider throttles by the
 number in flight, the window is set to just below the number that was accepted, held there for some seconds, and then
-raised in doubling steps until the next throttle.
+raised in doubling steps until the next throttle. Throttles by the number in flight show themselves: when they come,
+hardly any request was accepted with as many in flight.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import collections
 import math
 
-from batchmix.pacing.rate_search import COMPARED, relative_spread
+import msgspec
 
 _FIRST_SIZE = 128
 """The first window, in requests."""
@@ -26,8 +27,13 @@ _RECENT_S, _RECENT = 10.0, 256
 many."""
 _FAR = 0.85
 """A number in flight below this share of the highest accepted one is far from the limit."""
-_NOISE = 1.05
-"""Our count of requests in flight may exceed the provider's by this factor, because some are on the network."""
+_HITS, _TOP, _AGREE = 4, 0.2, 0.2
+"""If at so many hits in succession less than the second share of the requests accepted lately were sent with as many in
+flight, and these numbers differ by less than the third share, the provider limits them."""
+_REFUTED, _LEAST = 3, 0.5
+"""After so many hits in succession at a number that had been accepted before, or below the second share of it, it is
+not what the provider limits.
+"""
 _NO_GAIN = 0.9
 """Growth gained nothing if the latency grew by more than this share of the growth of the number in flight."""
 _MEASURED, _FEW = 20, 5
@@ -38,6 +44,13 @@ completions of half of its size, since the first to come are the quickest. Secon
 """
 _NO_GROWTH_S = 30.0
 """Seconds without growth after growth that gained nothing."""
+
+
+class _AtHit(msgspec.Struct):
+    """How many other requests were in flight, and which share of those accepted lately had at least as many."""
+
+    others: int
+    share: float
 
 
 class Window:
@@ -51,9 +64,9 @@ class Window:
         self._ceiling = float(ceiling)
         self._base = math.inf
         self._age_s, self._hold_s = 0.0, _HOLD_S
-        self._at_hits: collections.deque[int] = collections.deque(maxlen=COMPARED)  # others in flight
+        self._hits: collections.deque[_AtHit] = collections.deque(maxlen=_HITS)
         self._completions = ceiling  # since the last throttle that was remembered
-        self._early = 0  # consecutive hits at a size that had been accepted before
+        self._doubts = 0  # consecutive hits that the number in flight does not explain
         self._accepted: collections.deque[tuple[float, int]] = collections.deque(maxlen=_RECENT)
         self._held_back = False
         self._entered_at = now
@@ -99,45 +112,39 @@ class Window:
                 self._room = 2 * self.size
             self.size = min(self._ceiling, self._room, self.size + 1)
 
-    def explains(self, in_flight: int) -> bool:
-        """Return whether a limit may explain the throttle of a request sent when `in_flight` requests were."""
-        if not self._accepted:
-            return True
-        since = self._accepted[-1][0] - _RECENT_S  # in a long pause, there are no completions
-        more = [at for at, others in self._accepted if at >= since and others > _NOISE * in_flight + 1]
-        return len(more) <= 1
-
     def throttled(self, in_flight: int) -> None:
         """Record a throttled request. When it was sent, `in_flight` requests were."""
-        if self._completions >= in_flight / 2 and self.explains(in_flight):  # else it tells what the last one told
-            self._at_hits.append(self.in_flight - 1)
-            self._completions = 0
-
-    def hit(self) -> None:
-        """Record that a limit was hit, be it that of the requests in flight or another."""
-        self._early = self._early + 1 if self.is_found and self._age_s < self._hold_s else 0
+        if self._completions < in_flight / 2:
+            return  # it tells what the last one told
+        self._completions = 0
+        # Not from now on: in a long pause, there are no completions.
+        since = self._accepted[-1][0] - _RECENT_S if self._accepted else 0.0
+        recent = [others >= in_flight for at, others in self._accepted if at >= since]
+        self._hits.append(_AtHit(in_flight - 1, sum(recent) / max(1, len(recent))))
 
     def hit_earlier(self) -> None:
         """Record another throttled request, which was sent before the last hit was known: one less was accepted."""
-        if self._at_hits:
-            self._at_hits[-1] = max(0, self._at_hits[-1] - 1)
+        if self._hits:
+            self._hits[-1].others = max(0, self._hits[-1].others - 1)
+        if self.is_found:
+            self.cut()
 
-    @property
-    def spread(self) -> float:
-        """The relative spread of the numbers in flight at the last hits; small if the provider limits them."""
-        if len(self._at_hits) < COMPARED or not self._at_hits[-1]:
-            return math.inf
-        return relative_spread(self._at_hits, 0.5)
-
-    @property
-    def is_refuted(self) -> bool:
-        """Whether the number in flight does not explain the last three hits: it had been accepted before."""
-        return self._early >= COMPARED
+    def explains_hit(self) -> bool:
+        """Record that a limit was hit; return whether it is the number in flight."""
+        if self.is_found:
+            is_other = self._age_s < self._hold_s or self._hits[-1].others < _LEAST * self._base
+            self._doubts = self._doubts + 1 if is_other else 0
+            return self._doubts < _REFUTED
+        self._doubts = 0
+        others = [hit.others for hit in self._hits]
+        agree = len(others) == _HITS and max(others) - min(others) + 0.5 < _AGREE * sum(others) / _HITS
+        return agree and max(hit.share for hit in self._hits) < _TOP
 
     def cut(self) -> None:
         """Set the window to about the number that was accepted at the last hit, and hold it there for a while."""
+        least = _LEAST * self._base if self.is_found else 1.0
         self.is_found = True
-        self._base = max(1.0, round(0.99 * self._at_hits[-1]))
+        self._base = max(1.0, least, round(0.99 * self._hits[-1].others))
         self._age_s, self._hold_s = 0.0, max(_HOLD_S, _HOLD_COMPLETIONS / self._completions_per_s())
         self.size = min(self._ceiling, self._base)
 
@@ -146,7 +153,7 @@ class Window:
         if self.is_found:
             self.is_found = False
             self._base = math.inf
-            self._at_hits = collections.deque([self._at_hits[-1]], maxlen=COMPARED)
+            self._hits = collections.deque([self._hits[-1]], maxlen=_HITS)
 
     def _completions_per_s(self) -> float:
         if len(self._accepted) < 2:

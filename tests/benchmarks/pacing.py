@@ -6,8 +6,9 @@ were let in, `refused` the share of those sent that were not, `reached` the seco
 limit, `again` those after a change. Of a job that ends: its `time` beside the least possible one, and its `requests`
 beside its rows. Of two clients: the smaller `share`, and what each had of the limit in any `minute`.
 
---profile SUBSTRING plays some of the cases, and --trace SEED shows what happened in them. --without NAME switches a mechanism off and shows what that costs; with
-`all`, one mechanism after the other.
+--profile SUBSTRING plays some of the cases, and --trace SEED shows what happened in them. --without NAME switches a
+mechanism off and shows what that costs; with `all`, one mechanism after the other. --constants halves and doubles each
+number that the search for limits depends on, and names the case that suffers most.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import importlib
 import json
 import math
 import multiprocessing
@@ -31,15 +33,24 @@ from tests.pacing.profiles import CASES
 MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "ramp": (("batchmix.pacing.ramp:Ramp", "wait_s", lambda self, now: 0.0),),
     "strays": (("batchmix.pacing.strays:Strays", "explain", lambda self, *, limited, far: False),),
-    "trials": (("batchmix.pacing.rate_search:RateSearch", "is_trial", property(lambda self: False)),),
-    "cap": (("batchmix.pacing.window:Window", "spread", property(lambda self: math.inf)),),
+    "trials": (("batchmix.pacing.rate_search:RateSearch", "has_fallen", property(lambda self: False)),),
+    "adaptive step": (
+        ("batchmix.pacing.rate_search", "_FIRST_STEP", 0.05),
+        ("batchmix.pacing.rate_search", "_MIN_STEP", 0.05),
+        ("batchmix.pacing.rate_search", "_MAX_STEP", 0.05),
+    ),
+    "faster rise": (("batchmix.pacing.rate_search", "_LATE", math.inf),),
+    "debt": (("batchmix.pacing.rate_search", "_DEBT", 0),),
+    "scale": (("batchmix.pacing.rate_search", "_FADE", 0.0),),
+    "tokens": (("batchmix.pacing.rates", "_HEAVIER", math.inf),),
+    "cap": (("batchmix.pacing.window:Window", "explains_hit", lambda self: False),),
     "latency": (("batchmix.pacing.window:_Latency", "has_room", lambda self, now, size: True),),
     "reports": (("batchmix.pacing.reported:Reported", "follow", lambda self, *args: None),),
     "minutes": (("batchmix.pacing.rate_search", "_WINDOWED_S", math.inf),),
-    "no savings": (("batchmix.pacing.rate_search", "_SAVED", math.inf),),
-    "lowered": (("batchmix.pacing.rate_search", "_EARLY", 0.0),),
 }
 """What can be switched off: attributes of classes or modules, and what takes their place."""
+TUNED = ("governor", "pace", "ramp", "rate_search", "rates", "strays", "window")
+"""The modules whose constants --constants changes."""
 SHORT = {"row refused": "row"}
 
 
@@ -131,6 +142,47 @@ def kept(cases: Sequence[dict[str, Any]]) -> int:
     return sum(not any(of["missed"] for of in one["bounds"].values()) for one in cases)
 
 
+def constants() -> Iterator[tuple[str, str, float]]:
+    """Yield each number that the search for limits depends on: its module, its name and its value."""
+    for module in TUNED:
+        names = vars(importlib.import_module(f"batchmix.pacing.{module}"))
+        yield from (
+            (module, name, value) for name, value in names.items() if name[0] == "_" and type(value) in {int, float}
+        )
+
+
+def changed(task: tuple[str, str, float, int, Sequence[int]]) -> list[list[dict[str, float]]]:
+    """Return the figures of some cases with each seed, with another value of a constant."""
+    module, name, value, seeds, numbers = task
+    with mock.patch.object(pkgutil.resolve_name(f"batchmix.pacing.{module}"), name, value):
+        return [[play(CASES[number], seed) for seed in range(1, seeds + 1)] for number in numbers]
+
+
+def harm(case: Case, before: Sequence[dict[str, float]], after: Sequence[dict[str, float]]) -> tuple[float, str]:
+    """Return by how much a case is worse, as a share of its bounds, and the figure that is worst."""
+    found = [(0.0, "")]
+    for name, bound in case.bounds.items():
+        old, new = (min(1e6, statistics.mean(min(one[name], 1e6) for one in figures)) for figures in (before, after))
+        worse = old - new if name in AT_LEAST else new - old
+        kept_by = bound - new if name in AT_LEAST else new - bound
+        found.append((min(worse, kept_by) / max(bound, 0.01), f"{name} {_number(name, old)} -> {_number(name, new)}"))
+    return max(found)
+
+
+def vary(numbers: Sequence[int], seeds: int, pool: Any) -> None:
+    """Halve and double each constant, and print the case that suffers most."""
+    values = [(module, name, value) for module, name, value in constants()]
+    tasks = [(m, n, v * factor, seeds, numbers) for m, n, v in values for factor in (0.5, 2.0)]
+    (before,) = pool.map(changed, [(*values[0], seeds, numbers)])
+    for (module, name, value, *_), after in zip(tasks, pool.imap(changed, tasks), strict=True):
+        harms = [(*harm(CASES[n], old, new), CASES[n].name) for n, old, new in zip(numbers, before, after, strict=True)]
+        worst, figure, case = max(harms)
+        print(
+            f"{module + '.' + name:<30} {value:<8g} {f'{case}: {figure}' if worst > 0 else 'nothing is missed'}",
+            flush=True,
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
@@ -139,6 +191,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--without", choices=[*MECHANISMS, "all"], help="switch a mechanism off")
     parser.add_argument("--trace", type=int, metavar="SEED", help="show what happened in time, with this seed")
+    parser.add_argument("--constants", action="store_true", help="halve and double each number")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     args = parser.parse_args()
     seeds = 3 if args.quick else args.seeds
@@ -148,6 +201,9 @@ def main() -> int:
         return 0
     full = []
     with multiprocessing.Pool(args.jobs) as pool:
+        if args.constants:
+            vary(numbers, seeds, pool)
+            return 0
         for found in table(numbers, seeds, "", pool):
             full.append(found)
             print(json.dumps(found) if args.json else line(found), flush=True)

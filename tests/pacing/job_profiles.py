@@ -48,6 +48,12 @@ JOBS = [
         {"time": 1 / 0.93, "refused": 0.03, "failed": 0}, since_s=0, seconds=900,
     ),
     Case(
+        Profile("LiteLLM by the clock, 'try again in 60 s', 130 rows",
+                (requests(60, window="fixed", random_phase=True, reported="no reset"),),
+                bare=True, rows=130, retry_after=60.0),
+        {"time": 1 / 0.93, "refused": 0.03, "failed": 0}, since_s=0, seconds=900,
+    ),
+    Case(
         Profile("nginx, 5 a second, burst 2, 300 rows", (requests(300, holds=3),), rows=300, **SILENT),
         {"time": 1 / 0.9, "refused": 0.05, "failed": 0}, since_s=10, seconds=900,
     ),

@@ -90,7 +90,7 @@ def test_the_window_bounds_the_requests_in_flight() -> None:
 
 def test_throttles_of_a_limit_pause_all_requests_for_their_retry_after_and_no_longer() -> None:
     governor = flowing(Limits())
-    for ticket in admitted(governor, 9.0, 3):
+    for ticket in admitted(governor, 9.0, 4):
         governor.throttled(10.0, ticket, 2.5)
         governor.settle(ticket, 0)
     assert governor.wait_s(10.0, 1) == 2.5
@@ -108,7 +108,7 @@ def test_a_single_throttle_far_from_any_limit_pauses_nothing() -> None:
 def test_throttles_without_a_retry_after_pause_longer_each_time() -> None:
     governor = flowing(Limits())
     now, pauses = 0.0, []
-    for ticket in admitted(governor, now, 2):
+    for ticket in admitted(governor, now, 3):
         governor.throttled(now, ticket, None)
         governor.settle(ticket, 0)
     for _ in range(9):

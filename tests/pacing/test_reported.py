@@ -106,6 +106,33 @@ def test_without_reset_any_other_minute_is_found() -> None:
     assert len(accepted) == 300 * 5
 
 
+def used_up(minute_at: float) -> Reported:
+    """Return a limit of 60 without a reset, all of which was used at once."""
+    reported = Reported(minute_at, exact=True)
+    reported.wait_s(0.0, 1.0, 60.0)
+    reported.follow(0.3, Quota(60, 0, None), 0.0, 60.0)
+    return reported
+
+
+def test_without_reset_a_stated_minute_ends_with_the_minute_of_the_clock() -> None:
+    reported = used_up(minute_at=-47.0)
+    assert reported.throttled(1.0, 60.0, 60.0) == pytest.approx(12.1)
+    assert reported.wait_s(13.2, 1.0, 60.0) == 0.0
+
+
+def test_without_reset_a_short_wait_is_kept() -> None:
+    assert used_up(minute_at=-47.0).throttled(1.0, 60.0, 2.5) == 2.5
+
+
+def test_without_reset_no_more_is_sent_at_first_than_the_limit() -> None:
+    """Of twelve requests at once, the one that was sent last may arrive first."""
+    reported = Reported(-20.0, exact=True)
+    reported.wait_s(0.0, 1.0, 12.0)
+    reported.follow(0.3, Quota(60, 59, None), 0.0, 12.0)
+    assert reported.wait_s(0.4, 1.0, 59.0) == 0.0
+    assert reported.wait_s(0.4, 1.0, 60.0) > 0.0
+
+
 def test_without_reset_a_bucket_refills() -> None:
     accepted, refused = drive(Reported(-31.0, exact=True), bucket_without_reset(300, 5), 100)
     assert len(refused) <= 1

@@ -1,0 +1,104 @@
+"""The paces of a lane in requests and in tokens, and which of them a throttled request is blamed on.
+
+The job may tell both. Of the rates that nobody tells, one is searched at a time: a limit of tokens throttles requests
+that are larger than most, a limit of requests throttles any.
+"""
+
+from __future__ import annotations
+
+import math
+
+from batchmix.job import Limits
+from batchmix.pacing.pace import Pace
+
+_KEEP, _HEAVIER = 0.9, 1.15
+"""A limit of tokens is blamed once the throttled requests had more than this multiple of the mean tokens, in a sum in
+which each earlier one has the first as its weight.
+"""
+
+
+class Rates:
+    """The paces in requests and in tokens."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.requests = Pace(limits.requests_per_minute, now)
+        self.tokens = Pace(limits.tokens_per_minute, now)
+        self.both = self.requests, self.tokens
+        self._blamed = self.requests
+        self._lean = 0.0  # above 0 if larger requests are throttled
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any rate is known."""
+        return any(pace.per_s < math.inf for pace in self.both)
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether a rate was measured."""
+        return self._blamed.search.is_reliable
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether any request was accepted since the last hit."""
+        return self.requests.search.was_accepted
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether the rate is far below one that was accepted before."""
+        return self._blamed.search.has_fallen
+
+    def grow(self, seconds: float) -> None:
+        """Advance the search by `seconds`, if a pace made a request wait in that time."""
+        self.requests.grow(seconds)
+        self.tokens.grow(seconds)
+
+    def give_back(self, tokens: float, *, emptied: bool) -> None:
+        """Give back what a throttled request took; not the levels of the buckets, if they were `emptied` since."""
+        self.requests.give_back(1.0, emptied=emptied)
+        self.tokens.give_back(tokens, emptied=emptied)
+
+    def hit(self, now: float, pause_s: float, tokens: float) -> None:
+        """Lower the rate that explains the throttle of a request with so many tokens. A pause begins."""
+        if self.tokens.has_accepted:
+            self._lean = _KEEP * self._lean + tokens / self.tokens.mean - _HEAVIER
+        self._blamed, other = (self.tokens, self.requests) if self._lean > 0 else (self.requests, self.tokens)
+        self._blamed.search.take_over(other.search)
+        self._blamed.search.hit(now, pause_s)
+        self._blamed.set_rate()
+        other.search.other_hit(now, pause_s)
+        other.release()
+
+    def still_hit(self, now: float, pause_s: float) -> None:
+        """Record that nothing was accepted since the last hit. Another pause begins."""
+        for pace in self.both:
+            pace.search.still_hit(now, pause_s)
+        self._blamed.set_rate()
+
+    def hit_earlier(self, tokens: float) -> None:
+        """Record another throttled request, which was sent before the last hit was known: less had been accepted."""
+        self.requests.search.hit_earlier(1.0)
+        self.tokens.search.hit_earlier(tokens)
+        if self._blamed.is_found:
+            self._blamed.set_rate()
+
+    def empty(self, now: float) -> None:
+        """Empty the buckets: the provider's is empty too."""
+        for pace in self.both:
+            pace.empty(now)
+
+    def release(self) -> None:
+        """Drop the rate that was found, because the provider does not limit it. Told rates stay."""
+        for pace in self.both:
+            pace.release()
+
+    def begin_trial(self) -> None:
+        """Go far below the rate for a moment, to see whether requests are throttled there too."""
+        for pace in self.both:
+            pace.search.begin_trial()
+            pace.follow_search()
+
+    def end_trial(self, *, are_strays: bool | None) -> None:
+        """Go back to the rate, or to an earlier one if strays made it fall. None says that it is unknown."""
+        for pace in self.both:
+            pace.search.end_trial(are_strays=are_strays)
+            pace.follow_search()
