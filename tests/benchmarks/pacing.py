@@ -8,7 +8,8 @@ beside its rows. Of two clients: the smaller `share`, and what each had of the l
 
 --profile SUBSTRING plays some of the cases, and --trace SEED shows what happened in them. --without NAME switches a
 mechanism off and shows what that costs; with `all`, one mechanism after the other. --constants halves and doubles each
-number that the search for limits depends on, and names the case that suffers most.
+number that the search for limits depends on, and names the case that suffers most. --missed prints with which of the
+tests' seeds which cases miss a bound, for `tests/pacing/missed.json`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
-from tests.pacing.cases import AT_LEAST, Case, holds, play, simulated
+from tests.pacing.cases import AT_LEAST, SEEDS, Case, holds, play, simulated
 from tests.pacing.profiles import CASES
 
 MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
@@ -142,6 +143,11 @@ def kept(cases: Sequence[dict[str, Any]]) -> int:
     return sum(not any(of["missed"] for of in one["bounds"].values()) for one in cases)
 
 
+def missed(number: int) -> list[int]:
+    """Return the seeds of the tests with which a case misses a bound."""
+    return [seed for seed in sorted(SEEDS) if CASES[number].missed(play(CASES[number], seed))]
+
+
 def constants() -> Iterator[tuple[str, str, float]]:
     """Yield each number that the search for limits depends on: its module, its name and its value."""
     for module in TUNED:
@@ -192,6 +198,7 @@ def main() -> int:
     parser.add_argument("--without", choices=[*MECHANISMS, "all"], help="switch a mechanism off")
     parser.add_argument("--trace", type=int, metavar="SEED", help="show what happened in time, with this seed")
     parser.add_argument("--constants", action="store_true", help="halve and double each number")
+    parser.add_argument("--missed", action="store_true", help="the list of the tests")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     args = parser.parse_args()
     seeds = 3 if args.quick else args.seeds
@@ -201,6 +208,14 @@ def main() -> int:
         return 0
     full = []
     with multiprocessing.Pool(args.jobs) as pool:
+        if args.missed:
+            lines = [
+                f"{json.dumps(CASES[number].name)}: {seeds}"
+                for number, seeds in zip(numbers, pool.imap(missed, numbers), strict=True)
+                if seeds
+            ]
+            print("{\n  " + ",\n  ".join(lines) + "\n}")
+            return 0
         if args.constants:
             vary(numbers, seeds, pool)
             return 0

@@ -520,7 +520,7 @@ async def test_too_long_a_wait_stops_the_lane_after_one_more_try() -> None:
     await scene.run(100)
     assert scene.pool.stopped is not None
     assert "the provider asks to wait 14 h, until 20" in scene.pool.stopped.message
-    assert len(scene.order) <= 20 + 2 * 4
+    assert len(scene.order) <= 20 + 2 * 5  # four show that it is no stray, and one more was on its way
     assert len(scene.outcomes) == 20
 
 
