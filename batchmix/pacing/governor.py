@@ -228,10 +228,7 @@ class Governor:
         if rates.was_accepted:
             rates.hit(now, pause_s, tokens)
             if window.explains_hit():
-                window.cut()
                 rates.release()
-            else:
-                window.release()
         elif not window.is_found:
             rates.still_hit(now, pause_s)
         if not window.is_found:

@@ -10,7 +10,7 @@ doubles when they come early. Without a hit, the rate rises faster and faster.
          │ hit   ╱│     ╱│     hit                ╱
          │  │  ╱  │   ╱  │    ╱│   hit        _─
          │  │╱    │ ╱    │  ╱  │  ╱│     _ ─ ‾
-         │        ╱      │╱    │╱  │ _ ‾        steps shrink from 15 % to 3 %
+         │        ╱      │╱    │╱  │ _ ‾        steps shrink from 25 % to 3 %
          └──────────────────────────────────────────────────────────── time in which the rate made requests wait
 
 What was accepted from one hit to the next, divided by the time, bounds the rate from above: a bucket or a minute that
@@ -29,7 +29,7 @@ _INTERVAL, _MIN_INTERVAL_S = 42, 4.0
 """A hit is expected in so many requests, or in so many seconds if that is longer. The first keeps the share of
 throttled requests below 3 %; the second lets several clients of one key rise equally fast, and come to equal shares.
 """
-_FIRST_STEP, _MIN_STEP, _MAX_STEP = 0.15, 0.03, 0.3
+_FIRST_STEP, _MIN_STEP, _MAX_STEP = 0.25, 0.03, 0.3
 """The step, as a share of the rate: the first one, the smallest, and the largest."""
 _SHRINK = 0.7
 """The step shrinks to this share of it with a hit that comes as expected."""
@@ -207,7 +207,7 @@ class RateSearch:
         return max(_INTERVAL * self._accepted.mean / max(self.base, self._scale), _MIN_INTERVAL_S)
 
     def _owe(self) -> None:
-        if self.base < math.inf:
+        if self.is_reliable:
             delay_s = _INTERVAL * self._accepted.mean / self.base
             self._age_s = max(self._age_s - delay_s, -_DEBT * self._interval_s)
 

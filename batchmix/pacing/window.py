@@ -30,10 +30,8 @@ _FAR = 0.85
 _HITS, _TOP, _AGREE = 4, 0.2, 0.2
 """If at so many hits in succession less than the second share of the requests accepted lately were sent with as many in
 flight, and these numbers differ by less than the third share, the provider limits them."""
-_REFUTED, _LEAST = 3, 0.5
-"""After so many hits in succession at a number that had been accepted before, or below the second share of it, it is
-not what the provider limits.
-"""
+_REFUTED = 3
+"""After so many hits in succession that are early, or far from the limit, it is not what the provider limits."""
 _NO_GAIN = 0.9
 """Growth gained nothing if the latency grew by more than this share of the growth of the number in flight."""
 _MEASURED, _FEW = 20, 5
@@ -126,34 +124,37 @@ class Window:
         """Record another throttled request, which was sent before the last hit was known: one less was accepted."""
         if self._hits:
             self._hits[-1].others = max(0, self._hits[-1].others - 1)
-        if self.is_found:
-            self.cut()
+        if self.is_found and not self._doubts:
+            self._cut()
 
     def explains_hit(self) -> bool:
-        """Record that a limit was hit; return whether it is the number in flight."""
+        """Record that a limit was hit; return whether it is the number in flight. If so, the window is cut to it."""
+        last, others = self._hits[-1], [hit.others for hit in self._hits]
         if self.is_found:
-            is_other = self._age_s < self._hold_s or self._hits[-1].others < _LEAST * self._base
-            self._doubts = self._doubts + 1 if is_other else 0
-            return self._doubts < _REFUTED
-        self._doubts = 0
-        others = [hit.others for hit in self._hits]
-        agree = len(others) == _HITS and max(others) - min(others) + 0.5 < _AGREE * sum(others) / _HITS
-        return agree and max(hit.share for hit in self._hits) < _TOP
+            is_far = last.others < _FAR * self._base
+            self._doubts = self._doubts + 1 if is_far or self._age_s < self._hold_s else 0
+            if self._doubts >= _REFUTED:
+                self._release()
+            elif not is_far:
+                self._cut()
+        else:
+            agree = len(others) == _HITS and max(others) - min(others) + 0.5 < _AGREE * sum(others) / _HITS
+            if agree and max(hit.share for hit in self._hits) < _TOP:
+                self._cut()
+        return self.is_found
 
-    def cut(self) -> None:
+    def _cut(self) -> None:
         """Set the window to about the number that was accepted at the last hit, and hold it there for a while."""
-        least = _LEAST * self._base if self.is_found else 1.0
         self.is_found = True
-        self._base = max(1.0, least, round(0.99 * self._hits[-1].others))
+        self._base = max(1.0, round(0.99 * self._hits[-1].others))
         self._age_s, self._hold_s = 0.0, max(_HOLD_S, _HOLD_COMPLETIONS / self._completions_per_s())
         self.size = min(self._ceiling, self._base)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Drop the measured limit, because the provider does not limit the number in flight."""
-        if self.is_found:
-            self.is_found = False
-            self._base = math.inf
-            self._hits = collections.deque([self._hits[-1]], maxlen=_HITS)
+        self.is_found = False
+        self._base, self._doubts = math.inf, 0
+        self._hits = collections.deque([self._hits[-1]], maxlen=_HITS)
 
     def _completions_per_s(self) -> float:
         if len(self._accepted) < 2:
