@@ -195,6 +195,10 @@ class Governor:
         for reported, quota, taken in zip(self._reported, quotas, ticket.taken, strict=True):
             if quota:
                 reported.follow(now, quota, ticket.sent_at, taken)
+        if not self._ramp.is_over:
+            for name, quota in zip(("requests", "tokens"), quotas, strict=True):
+                if quota:
+                    self._ramp.reported(now, name, quota.remaining)
 
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
         """Record a throttled request: give back its reservation, and lower the limit that explains it.

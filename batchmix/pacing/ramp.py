@@ -3,12 +3,14 @@
 A provider refuses within milliseconds what it answers only after seconds. So a request counts as accepted once it is
 answered, or once it is older than throttled responses take. At first, 12 requests may be unconfirmed; each confirmed
 one lets four more leave. After a throttle the ramp starts again, and each confirmed request lets one more leave, as
-in TCP's slow start (RFC 5681, 3.1). This bounds how many requests run into a limit before the first 429 is heard.
+in TCP's slow start (RFC 5681, 3.1). This bounds how many requests run into a limit before the first 429 is heard. If
+answers report what remains of a limit, no more requests are unconfirmed than that is enough for.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 
 _FIRST = 12
 """Requests that may be unconfirmed at first. Of more, a queue for eight would refuse more than half. Chosen."""
@@ -22,6 +24,8 @@ _SLOWER = 2.0
 """A request counts as accepted after this multiple of the time that throttled responses took lately. Chosen."""
 _FORGET = 0.9
 """The weight of the earlier throttled responses in the longest time that they took. Chosen."""
+_REPORT_S = 0.5
+"""For so many seconds, no more is unconfirmed than what the last report leaves. Chosen."""
 _ENOUGH = 4096
 """Once so many requests may be unconfirmed, the ramp is over. Chosen."""
 
@@ -38,6 +42,8 @@ class Ramp:
         self._delay_s = _FIRST_DELAY_S
         self._longest_s = 0.0
         self._sent: collections.deque[float] = collections.deque()
+        self._reports: dict[str, tuple[float, int]] = {}  # what remained of a limit at first, and the reports of it
+        self._left: dict[str, tuple[float, float]] = {}  # for how many requests that is enough, and when it was known
 
     def wait_s(self, now: float) -> float:
         """Return the seconds until the next request may leave."""
@@ -45,9 +51,24 @@ class Ramp:
         while sent and sent[0] <= now - self._delay_s:
             sent.popleft()
             self._confirm()
-        if len(sent) < self._size:
+        size = min([self._size, *(left for left, at in self._left.values() if now < at + _REPORT_S)])
+        if len(sent) < size:
             return 0.0
         return max(sent[0] + self._delay_s - now, 1e-6)
+
+    def reported(self, now: float, limit: str, remaining: float) -> None:
+        """Bound the unconfirmed requests by what a report leaves of a limit, at the mean charge so far.
+
+        A report does not know of the requests that still wait for the provider.
+        """
+        if not 0 <= remaining < math.inf:
+            return
+        first, count = self._reports.get(limit, (remaining, 0))
+        if remaining > first:  # some of it is back
+            first, count = remaining, 0
+        self._reports[limit] = first, count + 1
+        if remaining < first:
+            self._left[limit] = max(1.0, remaining * count / (first - remaining)), now
 
     def add(self, now: float) -> None:
         """Count a request that leaves."""

@@ -91,8 +91,13 @@ class Reported:
         """Adopt a report. Its request was sent at `sent_at`, when `taken` units had been taken, itself included."""
         limit, remaining, reset_s = quota.limit, min(quota.remaining, quota.limit), quota.reset_s
         is_sane = all(0 <= number < math.inf for number in (limit, remaining, reset_s or 0.0))
-        if not is_sane or not limit or sent_at < self._reported_at:
-            return  # nonsense, or a newer report was adopted already
+        if not is_sane or not limit:
+            return
+        if sent_at < self._reported_at:  # a report of a later request was adopted, but may be older
+            if self.is_trusted and self._kind == "bucket":
+                level = min(self._level_at(now, self._total), remaining + self._per_s * (now - sent_at))
+                self._level, self._at, self._taken = level, now, self._total
+            return
         self._first_at, self._reported_at = min(self._first_at, sent_at), sent_at
         is_new = limit != self._limit or not self.is_trusted
         if limit != self._limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -257,3 +258,38 @@ def test_a_configured_limit_is_kept_when_the_provider_allows_more() -> None:
         governor.follow(now, ticket, (Quota(6000, 6000 - left, left / 100), None))
         governor.settle(ticket, 10)
     assert left <= 1200 + 1
+
+
+def reporting(remaining: float, of_each: float, count: int) -> Governor:
+    """Return a governor in its slow start after so many answers, each of which took `of_each` from what remained."""
+    governor = Governor(Limits(), 0.0)
+    for number in range(count):
+        (ticket,) = admitted(governor, 0.0)
+        governor.follow(0.1, ticket, (None, Quota(60_000, remaining - number * of_each, None if number else 60.0)))
+        governor.completed(0.1, ticket, 10, Usage(10, 10, 20))
+    return governor
+
+
+def in_a_burst(governor: Governor, now: float) -> int:
+    """Send until the governor wants to wait. Return how many requests left."""
+    count = 0
+    while count < 100 and governor.wait_s(now, 1) == 0:
+        governor.admit(now, 1)
+        count += 1
+    return count
+
+
+def test_a_burst_ends_with_what_the_last_report_leaves() -> None:
+    assert in_a_burst(reporting(2000.0, 100.0, 6), 0.2) == pytest.approx(15, abs=3)
+
+
+def test_an_old_report_bounds_no_burst() -> None:
+    assert in_a_burst(reporting(2000.0, 100.0, 6), 1.2) > 15
+
+
+@pytest.mark.parametrize("remaining", [math.nan, math.inf, -5.0])
+def test_a_senseless_report_bounds_no_burst(remaining: float) -> None:
+    governor = Governor(Limits(), 0.0)
+    (ticket,) = admitted(governor, 0.0)
+    governor.follow(0.1, ticket, (None, Quota(60_000, remaining, 60.0)))
+    assert in_a_burst(governor, 0.2) == 11

@@ -86,6 +86,18 @@ def test_bucket_of_a_day_is_no_minute() -> None:
     assert 498 <= len(accepted) <= 504
 
 
+def test_a_late_report_lowers_what_remains_of_a_bucket() -> None:
+    """An answer may overtake others, whose reports are newer."""
+    reported = Reported(0.0, exact=True)
+    for number in range(1, 200):
+        reported.wait_s(0.01 * number, 1.0, number)
+        reported.follow(0.01 * number + 0.005, Quota(600, 600 - number, number / 10), 0.01 * number, number)
+    assert reported.is_trusted
+    reported.follow(2.5, Quota(600, 8, 59.2), 1.9, 190.0)
+    assert reported.wait_s(2.5, 8.0, 200.0) == 0.0
+    assert reported.wait_s(2.5, 20.0, 200.0) > 0.0
+
+
 def test_window_begins_anew_at_its_reset() -> None:
     accepted, refused = drive(Reported(0.0, exact=True), window(300, -20, reset=True), 150)
     assert not refused
