@@ -3,7 +3,7 @@
 A throttled request shows that a limit was *hit*. Each hit lowers the rate by a *step*, and in each *interval* without
 one the rate rises by a step. So it comes to rest where it is hit about once in an interval, however the provider
 counts: this is the weighted up-down method of psychophysics (Kaernbach, Perception & Psychophysics 49, 1991). As in
-PEST (Taylor and Creelman, J. Acoust. Soc. Am. 41, 1967), the step adapts: it halves while hits come as expected, and
+PEST (Taylor and Creelman, J. Acoust. Soc. Am. 41, 1967), the step adapts: it shrinks while hits come as expected, and
 doubles when they come early. Without a hit, the rate rises faster and faster.
 
     rate │      hit      hit                        ╱ no hit: doubles
