@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import msgspec
 
 from batchmix.formats.display import clean, kind_of, quoted
 from batchmix.formats.text import is_utf8
+from batchmix.load.digests import digest_text, new_digest
 from batchmix.load.files import unreadable
 
 NOT_UTF8 = "is not UTF-8"
@@ -148,9 +148,9 @@ def _tolerant(line: bytes) -> Any:
         raise BadLineError("is nested too deeply") from None
 
 
-def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...]) -> str:
-    """Return the digest of all bytes of some segments. Raises `InputError`."""
-    digest = hashlib.sha256()
+def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...], like: str) -> str:
+    """Return the digest of all bytes of some segments, to be compared with `like`. Raises `InputError`."""
+    digest = new_digest(like)
     for segment in segments:
         try:
             with open(paths[segment.file], "rb", buffering=0) as file:  # noqa: PTH123
@@ -162,9 +162,3 @@ def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...]) -> st
         except OSError as error:
             raise unreadable(paths[segment.file], error) from error
     return digest_text(digest)
-
-
-def digest_text(digest: Any) -> str:
-    """Return the first 32 hex digits of a hash object. Digests of shards are stored in this form."""
-    text: str = digest.hexdigest()[:32]
-    return text

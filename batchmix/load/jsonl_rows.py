@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from batchmix.formats.arrow_build import array_maker, array_of
 from batchmix.formats.text import EXACT, json_text, utf8
 from batchmix.load.carried_columns import CarriedColumns, ColumnMaker
 from batchmix.load.column_types import ColumnType
+from batchmix.load.digests import Digest, digest_text, new_digest
 from batchmix.load.files import Source
 from batchmix.load.jsonl import (
     WHOLE_FILE,
@@ -20,7 +20,6 @@ from batchmix.load.jsonl import (
     Decode,
     Segment,
     decode_row,
-    digest_text,
     first_row,
     read_lines,
     segments_digest,
@@ -129,15 +128,15 @@ class JsonlReader:
         """Yield a shard's carried columns in small batches. Raises `InputChanged` if the shard has changed."""
         # Hashing long rows takes longer than all else here, so it is left out while the files' status proves as much.
         files = {segment.file for segment in shard.segments}
-        digest = None if scan.is_current(files) else hashlib.sha256()
+        digest = None if scan.is_current(files) else new_digest(shard.digest)
         for batch in self._batches(shard, _CARRIED_ROWS, digest):
             yield columns.from_json([(index, {} if isinstance(row, str) else row) for index, row, _ in batch])
         if not scan.is_current(files):
-            now = segments_digest(self._paths, shard.segments) if digest is None else digest_text(digest)
+            now = segments_digest(self._paths, shard.segments, shard.digest) if digest is None else digest_text(digest)
             if now != shard.digest:
                 raise changed(shard)
 
-    def _batches(self, shard: ShardRange, max_rows: int, digest: Any = None) -> Iterator[list[Row]]:
+    def _batches(self, shard: ShardRange, max_rows: int, digest: Digest | None = None) -> Iterator[list[Row]]:
         """Yield a shard's rows in batches of at most `max_rows`, and add all bytes that are read to `digest`."""
         index, size = shard.first, 0
         batch: list[Row] = []
@@ -166,7 +165,7 @@ class JsonlReader:
 
     def is_unchanged(self, shard: ShardRange, scan: Scan) -> bool:
         """Return whether a shard's bytes are unchanged since the scan."""
-        return segments_digest(self._paths, shard.segments) == shard.digest
+        return segments_digest(self._paths, shard.segments, shard.digest) == shard.digest
 
     def has_same_bytes(self, scan: Scan) -> bool:
         """Return whether no bytes have changed since an earlier scan."""
@@ -201,7 +200,7 @@ class JsonlScan:
         self._first = 0
         self._shards: list[ShardRange] = []
         self._segments: list[Segment] = []
-        self._digest = hashlib.sha256()
+        self._digest = new_digest(self._options.earlier_digest)
 
     def run(self, sources: tuple[Source, ...], paths: tuple[str, ...]) -> ScannedRows:
         """Scan the files in order. Return their shards, columns and number of rows. Raises `InputError`."""
@@ -252,4 +251,4 @@ class JsonlScan:
             self._shards.append(shard)
         self._first = self._rows
         self._segments = []
-        self._digest = hashlib.sha256()
+        self._digest = new_digest(self._options.earlier_digest)

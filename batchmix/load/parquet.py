@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from itertools import chain
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from batchmix.errors import InputError
 from batchmix.formats.arrow_cast import fitted, nullable, storable
 from batchmix.formats.display import clean, quoted
+from batchmix.load.digests import Digest, digest_text, new_digest
 from batchmix.load.files import Stamp, shown, stamp, unreadable
 from batchmix.load.parquet_types import shown_type, type_hint, unified, with_texts
 
@@ -61,7 +61,7 @@ class ParquetInput:
         self.names = list(dict.fromkeys(name for schema in self._schemas.values() for name in schema.names))
         """All columns of all files, in order of appearance."""
         self._groups = self._all_groups()
-        self._digests: dict[RowGroup, tuple[Stamp, str]] = {}
+        self._digests: dict[tuple[RowGroup, str], tuple[Stamp, str]] = {}
 
     def types_of(self, name: str) -> dict[str, pa.DataType]:
         """Return the types of a column in the files that have it, by path."""
@@ -132,10 +132,11 @@ class ParquetInput:
         """Return the indexes of the files that contain rows [first, stop)."""
         return {group.file for group in self._groups_of(first, stop)}
 
-    def digests(self, ranges: list[tuple[int, int]]) -> list[str]:
+    def digests(self, ranges: list[tuple[int, int]], like: str = "") -> list[str]:
         """Return a digest for each range of rows, computed from the bytes of the row groups that contain the range.
 
-        The digest of a row group is cached while the status of its file does not change. Raises `InputError`.
+        `like` is an earlier digest that they will be compared with. Empty if there is none. The digest of a row group
+        is cached while the status of its file does not change. Raises `InputError`.
         """
         read: dict[RowGroup, str] = {}
         digests = []
@@ -143,23 +144,26 @@ class ParquetInput:
             here = []
             for group in self._groups_of(first, stop):
                 if group not in read:
-                    read[group] = self._group_digest(group)
+                    read[group] = self._group_digest(group, like)
                 here.append((max(first, group.first) - group.first, min(stop, group.stop) - group.first, read[group]))
-            digests.append(hashlib.sha256(repr(here).encode()).hexdigest()[:32])
+            digest = new_digest(like)
+            digest.update(repr(here).encode())
+            digests.append(digest_text(digest))
         return digests
 
-    def _group_digest(self, group: RowGroup) -> str:
+    def _group_digest(self, group: RowGroup, like: str) -> str:
         path = self.paths[group.file]
         now = stamp(path)
-        cached = self._digests.get(group)
+        empty = new_digest(like)
+        cached = self._digests.get((group, empty.name))
         if cached is not None and cached[0].proves(now):
             return cached[1]
         try:
             with open(path, "rb") as file:  # noqa: PTH123
-                digest = _bytes_digest(file, self._metadata[group.file].row_group(group.number))
+                digest = _bytes_digest(file, self._metadata[group.file].row_group(group.number), empty)
         except OSError as error:
             raise unreadable(path, error) from error
-        self._digests[group] = (now, digest)
+        self._digests[group, empty.name] = (now, digest)
         return digest
 
     def batches(self, start: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -193,8 +197,7 @@ def _no_parquet(path: str, error: Exception) -> InputError:
     return InputError(f"{shown(path)}: can't be read as Parquet: {reason}")
 
 
-def _bytes_digest(file: Any, group: Any) -> str:
-    digest = hashlib.sha256()
+def _bytes_digest(file: Any, group: Any, digest: Digest) -> str:
     for number in range(group.num_columns):
         column = group.column(number)
         dictionary = column.dictionary_page_offset
@@ -203,7 +206,7 @@ def _bytes_digest(file: Any, group: Any) -> str:
         while bytes_left > 0 and (block := file.read(min(bytes_left, 1 << 20))):
             digest.update(block)
             bytes_left -= len(block)
-    return digest.hexdigest()[:32]
+    return digest_text(digest)
 
 
 def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -65,7 +65,8 @@ class ParquetReader:
                 scanned += batch.num_rows
                 options.on_progress(scanned)
         ranges = [(first, min(first + options.shard_rows, rows)) for first in range(0, rows, options.shard_rows)]
-        shards = [ShardRange(*each, digest) for each, digest in zip(ranges, files.digests(ranges), strict=True)]
+        digests = files.digests(ranges, options.earlier_digest)
+        shards = [ShardRange(*each, digest) for each, digest in zip(ranges, digests, strict=True)]
         texts = {name: str(dtype) for name in columns if (dtype := files.text_type(name)) is not None}
         return ScannedRows(rows, tuple(shards), dict.fromkeys(files.names, 0), texts)
 
@@ -96,14 +97,14 @@ class ParquetReader:
         """Return whether a shard is unchanged: by the status of its files, or else by its bytes."""
         if scan.is_current(self._files.files_of(shard.first, shard.stop)):
             return True
-        return self._files.digests([(shard.first, shard.stop)])[0] == shard.digest
+        return self._files.digests([(shard.first, shard.stop)], shard.digest)[0] == shard.digest
 
     def has_same_bytes(self, scan: Scan) -> bool:
         """Return whether the columns and all bytes are the same as in an earlier scan, and no rows are missing."""
         if self._files.rows < scan.rows or self._files.names != list(scan.columns):
             return False
-        ranges = [(shard.first, shard.stop) for shard in scan.shards]
-        return self._files.digests(ranges) == [shard.digest for shard in scan.shards]
+        ranges, earlier = zip(*(((shard.first, shard.stop), shard.digest) for shard in scan.shards), strict=True)
+        return self._files.digests(list(ranges), earlier[0]) == list(earlier)
 
     def place(self, row: int, line: Line) -> str:
         """Return the file, and the row's index in the file."""

@@ -38,6 +38,8 @@ class ScanOptions(msgspec.Struct, frozen=True):
     """The names of result columns, which no carried column may have."""
     on_progress: Callable[[int], None] = _ignore
     """Called now and then with the number of rows scanned so far."""
+    earlier_digest: str = ""
+    """A digest of an earlier scan, with which those of this scan will be compared. Empty if there is none."""
 
 
 class ShardRange(msgspec.Struct, frozen=True, array_like=True):

@@ -105,6 +105,8 @@ class InputScanner:
     def _new_scan(self, previous: Scan | None, files: _Files) -> tuple[Scan, Path | None]:
         if self._spool is not None:
             self._spool.finish()
+        if previous is not None and previous.shards:
+            self._options = msgspec.structs.replace(self._options, earlier_digest=previous.shards[0].digest)
         scan = self._scanned(files)
         if previous is not None and self._spool is not None and _same_rows(previous, scan):
             self._spool.discard()

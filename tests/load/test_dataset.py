@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputChanged, InputError
-from batchmix.load.jsonl import digest_text
+from batchmix.load.digests import digest_text
 from tests.load.conftest import all_requests, carried_rows, jsonl, make_job, open_rows, requests_of
 
 ROWS = [{"prompt": f"p{i}", "n": i} for i in range(9)]

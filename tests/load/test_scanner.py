@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from batchmix.errors import InputError
 from batchmix.load import Scan, scanner
 from batchmix.load.jsonl_rows import JsonlReader
 from batchmix.load.parquet_rows import ParquetReader
-from tests.load.conftest import make_job, open_rows, prompts_of, stored
+from tests.load.conftest import carried_rows, make_job, open_rows, prompts_of, stored
 
 ROWS = [{"prompt": f"p{i}", "x": i} for i in range(7)]
 
@@ -95,6 +97,34 @@ def test_a_change_of_the_same_size_is_detected(rescan: tuple[Path, Scan], spool:
     assert len(scans) == 1
     pairs = zip(dataset.scan.shards, scan.shards, strict=True)
     assert [new.digest == old.digest for new, old in pairs] == [True, False, True]
+
+
+@pytest.mark.parametrize("appended", [0, 1])
+def test_a_scan_of_an_earlier_version_is_still_compared(
+    appended: int, rescan: tuple[Path, Scan], spool: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digests are SHA-256. The file is hashed in the same way again, so unchanged shards keep their digests."""
+    path, scan = rescan
+    with monkeypatch.context() as earlier:
+        earlier.setattr("batchmix.load.digests.xxhash.xxh3_128", hashlib.sha256)
+        before = open_rows(make_job(path), spool).scan
+    assert all(old.digest != new.digest for old, new in zip(before.shards, scan.shards, strict=True))
+    if path.suffix == ".jsonl":
+        assert (
+            before.shards[0].digest
+            == hashlib.sha256(b"".join(path.read_bytes().splitlines(keepends=True)[:3])).hexdigest()[:32]
+        )
+    rows = [*ROWS, *[{"prompt": "new", "x": 7}] * appended]
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
+    scans.clear()
+    dataset = open_rows(make_job(path), spool, previous=stored(before))
+    assert dataset.scan.shards[:2] == before.shards[:2]
+    assert (dataset.scan.shards == before.shards) == (not appended)
+    assert len(scans) == appended
+    assert len(carried_rows(dataset)) == len(rows)
 
 
 @pytest.mark.usefixtures("settled")
