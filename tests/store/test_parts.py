@@ -133,3 +133,18 @@ def test_long_texts_are_compressed_and_have_no_statistics(tags: list[list[str] |
     assert (number.compression, text.compression) == ("ZSTD" if tags else "UNCOMPRESSED", "ZSTD")
     assert number.statistics.max == 2
     assert text.statistics is None
+
+
+def test_groups_of_long_rows_are_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group takes the same time for each column, however few rows it has."""
+    monkeypatch.setattr("batchmix.store.parts._GROUP_BYTES", 40_000)
+    monkeypatch.setattr("batchmix.store.parts._LONG_GROUP_BYTES", 80_000)
+    sizes = []
+    for length in (1_000, 10_000):
+        batch = pa.RecordBatch.from_pydict({"text": ["x" * length] * (10_000 // length)})
+        path = tmp_path / f"{length}.parquet"
+        path.touch()
+        write_rows(path, batch.schema, iter([batch] * 16), lambda: None)
+        metadata = pq.read_metadata(path)
+        sizes.append([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
+    assert sizes == [[40] * 4, [8] * 2]
