@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from batchmix.load.carried_columns import CarriedColumns, ColumnMaker
 from batchmix.load.column_types import ColumnType
 from batchmix.load.digests import Digest, digest_text, new_digest
 from batchmix.load.files import Source
+from batchmix.load.json_texts import decode_row_but
 from batchmix.load.jsonl import (
     WHOLE_FILE,
     BadLineError,
@@ -122,21 +124,26 @@ class JsonlReader:
 
     def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
         """Yield a shard's rows in small batches. Raises `InputChanged` and `InputError`."""
-        return self._batches(shard, _BATCH_ROWS)
+        decode = self._decode
+        if decode is decode_row and prompts.json_columns:
+            decode = partial(decode_row_but, prompts.json_columns)
+        return self._batches(shard, _BATCH_ROWS, decode)
 
     def carried(self, shard: ShardRange, columns: CarriedColumns, scan: Scan) -> Iterator[pa.RecordBatch]:
         """Yield a shard's carried columns in small batches. Raises `InputChanged` if the shard has changed."""
         # Hashing long rows takes longer than all else here, so it is left out while the files' status proves as much.
         files = {segment.file for segment in shard.segments}
         digest = None if scan.is_current(files) else new_digest(shard.digest)
-        for batch in self._batches(shard, _CARRIED_ROWS, digest):
+        for batch in self._batches(shard, _CARRIED_ROWS, self._decode, digest):
             yield columns.from_json([(index, {} if isinstance(row, str) else row) for index, row, _ in batch])
         if not scan.is_current(files):
             now = segments_digest(self._paths, shard.segments, shard.digest) if digest is None else digest_text(digest)
             if now != shard.digest:
                 raise changed(shard)
 
-    def _batches(self, shard: ShardRange, max_rows: int, digest: Digest | None = None) -> Iterator[list[Row]]:
+    def _batches(
+        self, shard: ShardRange, max_rows: int, decode: Decode, digest: Digest | None = None
+    ) -> Iterator[list[Row]]:
         """Yield a shard's rows in batches of at most `max_rows`, and add all bytes that are read to `digest`."""
         index, size = shard.first, 0
         batch: list[Row] = []
@@ -149,7 +156,7 @@ class JsonlReader:
                 if index == shard.stop:
                     raise changed(shard)
                 try:
-                    row: dict[str, Any] | str = self._decode(line)
+                    row: dict[str, Any] | str = decode(line)
                 except BadLineError as error:
                     row = str(error)
                 batch.append((index, row, (segment.file, number)))

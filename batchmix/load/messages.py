@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from batchmix.errors import InputError, JobError
 from batchmix.formats.display import clean, column_list, kind_of, quoted
 from batchmix.job import CheckedJob, Model
@@ -41,6 +43,7 @@ class MessageRows:
     """Rows with `messages` (and perhaps parameters in other columns) or a `prompt`."""
 
     mode = Mode.PLAIN
+    json_columns = frozenset({"prompt"})
     names_model = False
     checks_values = False
     is_text = False
@@ -72,7 +75,7 @@ class MessageRows:
         prompt = row.get("prompt")
         if prompt is None and "prompt" not in row and "messages" not in row:
             return no_prompt(row)
-        if prompt is not None and not isinstance(prompt, str):
+        if prompt is not None and not isinstance(prompt, str | msgspec.Raw):
             messages = isinstance(prompt, list) and _messages_problem(prompt) is None
             return f"prompt is {kind_of(prompt)}; it must be text{'; rename a list of messages to messages' * messages}"
         return None if self._system is None or self.required <= row.keys() else missing_column(self._system, row)
@@ -141,6 +144,7 @@ class BatchLines:
     """Rows that are lines of an OpenAI Batch file."""
 
     mode = Mode.BATCH
+    json_columns: frozenset[str] = frozenset()
     param_columns: frozenset[str] = frozenset()
     has_row_params = True
     checks_values = False

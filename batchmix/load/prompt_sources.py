@@ -46,6 +46,8 @@ class PromptSources:
             source = CheckedValues(source, types.keys(), partial(type_problem, types))
         if weight := weight_source(job):
             source = CheckedValues(source, {weight}, partial(weight_problem, weight))
+        if job.answer is not None:
+            source.json_columns = frozenset()  # the schema may be added to a text
         if not job.models and not source.names_model:
             raise JobError(
                 "model: is missing; name one, such as --model gpt-4o-mini, or in input.model the rows' column"
@@ -74,6 +76,7 @@ class CheckedValues:
         self._check = check
         self.mode, self.is_text = source.mode, source.is_text
         self.required, self.reads = source.required, None if source.reads is None else source.reads.union(columns)
+        self.json_columns = source.json_columns.difference(columns)
         self.param_columns, self.has_row_params = source.param_columns, source.has_row_params
         self.names_model = source.names_model
         self.request_for, self.model_of = source.request_for, source.model_of
@@ -97,6 +100,7 @@ class RowSettings:
         self.mode, self.is_text = source.mode, source.is_text and self._params is None
         self.required = source.required | columns
         self.reads = None if source.reads is None else source.reads | columns
+        self.json_columns = source.json_columns - columns
         self.param_columns = source.param_columns
         self.has_row_params = source.has_row_params or self._params is not None
         self.names_model = self._model is not None
@@ -152,6 +156,7 @@ class TemplatePrompts:
         self._template = template
         self._render = template.render
         self.required, self.reads, self.is_text = template.required, template.reads, template.is_text
+        self.json_columns = template.json_columns
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return a message about a column that the template needs and the row does not have.

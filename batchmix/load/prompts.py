@@ -30,6 +30,8 @@ class PromptSource(Protocol):
     """The columns that every row must have."""
     reads: frozenset[str] | None
     """All columns from which requests may be made. None if any column may be used."""
+    json_columns: frozenset[str]
+    """The columns whose texts may be given as they stand in JSON, as `msgspec.Raw`, and are then sent so."""
     param_columns: frozenset[str]
     """The columns that are sent as request parameters, beside the row's messages."""
     has_row_params: bool

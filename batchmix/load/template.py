@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import minijinja
+import msgspec
 
 from batchmix.errors import JobError
 from batchmix.formats.display import clean, quoted
 from batchmix.job import Input
+from batchmix.load.json_texts import decode_json_text, joined_json
 from batchmix.load.template_limits import FUEL, MAX_INT_BITS, ShieldedDict, check_template, reason, shielded, to_json
 from batchmix.load.template_names import ROW, RowAccess, columns_in, misspelt, row_access, unquoted_column
 
@@ -20,8 +22,9 @@ _CONSTANTS = frozenset({"true", "True", "false", "False", "none", "None", ROW})
 """What stands for itself in a template, even if a column has the name."""
 _OF_UNDEFINED = re.compile(r"unsupported types [\w ]*\bundefined\b")
 
-Render = Callable[[dict[str, Any]], str]
+Render = Callable[[dict[str, Any]], str | msgspec.Raw]
 """Renders a text from a row's values. Raises `BadRowError`."""
+_TEXTS = (str, msgspec.Raw)
 
 
 class BadRowError(Exception):
@@ -79,6 +82,8 @@ class Template:
         """The columns without which the templates can't be rendered."""
         self._names = tuple(sorted(names))
         self._uses_row = ROW in self._columns
+        self.json_columns = frozenset(names if all(map(_pieces, self._texts)) else ())
+        """The columns whose values may be JSON texts, as `msgspec.Raw`: the templates only put them into their text."""
 
     def render(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the messages for a row. Rows share the parts without templates. Raises `BadRowError`."""
@@ -86,7 +91,7 @@ class Template:
         for name in self._names:
             if name in values:
                 value = values[name]
-                given[name] = value if type(value) is str else _fitted(name, value)
+                given[name] = value if type(value) in _TEXTS else _fitted(name, value)
         if self._uses_row:
             given[ROW] = self._row(values)
         messages: list[dict[str, Any]] = self._messages(given) if callable(self._messages) else self._messages
@@ -135,14 +140,17 @@ class Template:
         pieces = _pieces(text)
         named = pieces[1::2]
 
-        def rendered(given: dict[str, Any]) -> str:
-            values = [given[column] for column in named if type(given.get(column)) is str]
+        def rendered(given: dict[str, Any]) -> str | msgspec.Raw:
+            values = [given[column] for column in named if type(given.get(column)) in _TEXTS]
             if values and len(values) == len(named):  # minijinja would copy long texts several times
                 filled = pieces.copy()
                 filled[1::2] = values
+                if msgspec.Raw in map(type, values):
+                    return joined_json(filled)
                 whole = "".join(filled)
                 if _is_unicode(whole):
                     return whole
+            given = {column: decode_json_text(value) for column, value in given.items()}
             try:
                 return render(name, **given)
             except _NullError:

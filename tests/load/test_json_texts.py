@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchmix.job import Input, Limits, Model
+from batchmix.load import json_texts
+from batchmix.load.json_texts import decode_row_but
+from batchmix.load.jsonl import BadLineError, decode_row
+from batchmix.load.prompt_sources import TemplatePrompts
+from batchmix.load.requests import RequestBuilder
+from batchmix.load.template import Template
+from tests.load.conftest import make_job, open_rows, requests_of
+
+_texts = st.text('aé/"\\\n', max_size=6) | st.text(
+    st.sampled_from("漢🙂\t\x7f\x01u0\u2028") | st.characters(), max_size=12
+)
+_rows = st.fixed_dictionaries({"text": _texts | st.integers() | st.none(), "more": _texts | st.lists(st.integers())})
+
+
+def _builder(prompt: str) -> RequestBuilder:
+    source = TemplatePrompts(Template(Input("rows.jsonl", prompt=prompt)))
+    return RequestBuilder(source, Model("m", "m", {"temperature": 0.5}, Limits()), 2, "/v1", None)
+
+
+def _built(prompt: str, line: bytes, *, as_written: bool) -> Any:
+    builder = _builder(prompt)
+    try:
+        row = decode_row_but(builder._prompts.json_columns, line) if as_written else decode_row(line)
+    except BadLineError as error:
+        return str(error)
+    return builder.requests(0, row, None)
+
+
+@pytest.fixture(autouse=True)
+def _of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_texts, "_LONG_BYTES", 0)
+
+
+@given(
+    _rows, st.booleans(), st.booleans(), st.sampled_from(["Say {{ text }}", "{{ more }} {{text}} é", "{{ text|trim }}"])
+)
+def test_requests_and_hashes_are_the_same_however_a_text_is_written(
+    row: dict[str, Any], ascii_only: bool, slashes: bool, prompt: str
+) -> None:
+    """Whether a text is decoded or sent as it stands in its line is not seen in any request."""
+    written = json.dumps(row, ensure_ascii=ascii_only)
+    line = (written.replace("/", "\\/") if slashes else written).encode("utf-8", "surrogatepass")
+    assert _built(prompt, line, as_written=True) == _built(prompt, line, as_written=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=8))
+def test_a_line_is_refused_in_the_same_words(odd: bytes) -> None:
+    line = b'{"text": "' + odd + b'", "more": ""}'
+    assert _built("{{ text }}", line, as_written=True) == _built("{{ text }}", line, as_written=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b'{"text": "plain", "id": "plain", "n": 1}', ["text"]),
+        ('{"text": "é\\n\\"", "id": "é"}'.encode(), ["text"]),
+        (b'{"text": "\\u00e9"}', []),
+        ('{"text": "é\\/"}'.encode(), []),
+        (b'{"text": 1}', []),
+    ],
+)
+def test_texts_stay_as_they_are_only_if_msgspec_would_write_them_so(line: bytes, kept: list[str]) -> None:
+    row = decode_row_but({"text"}, line)
+    assert [name for name, value in row.items() if type(value) is json_texts.msgspec.Raw] == kept
+    assert {name: json_texts.decode_json_text(value) for name, value in row.items()} == json.loads(line)
+
+
+@pytest.mark.parametrize(
+    ("input_settings", "columns"),
+    [
+        ({"prompt": "{{ text }} {{ x }}"}, {"text", "x"}),
+        ({"prompt": "{{ text|upper }}"}, set()),
+        ({"prompt": "{{ row.text }}"}, set()),
+        ({"prompt": "{{ text }}", "columns": [{"from": "text", "to": "t", "type": "string"}]}, set()),
+        ({}, {"prompt"}),
+        ({"prompt": "{{ text }}", "params": "x"}, {"text"}),
+    ],
+)
+def test_only_texts_that_nothing_reads_stay_as_they_are(
+    input_settings: dict[str, Any], columns: set[str], rows_file: Any, spool: Any
+) -> None:
+    rows = [{"prompt": "p", "text": "t", "x": {}}]
+    job = make_job(rows_file(rows), **input_settings)
+    dataset = open_rows(job, spool)
+    assert dataset._prompts.json_columns - {"x"} == columns - {"x"}
+    assert len(requests_of(dataset, job, 0)) == 1
