@@ -33,7 +33,9 @@ def decode_row_but(columns: Collection[str], line: bytes) -> dict[str, Any]:
         row = _decoder.decode(line)  # checks all but the encoding
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return decode_row(line)
-    return {name: raw if name in columns and _is_long_text(raw) else decode_value(raw) for name, raw in row.items()}
+    return {
+        name: raw if name in columns and _is_long_text(raw) else decode_value(bytes(raw)) for name, raw in row.items()
+    }
 
 
 def _is_as_written(line: bytes) -> bool:

@@ -11,7 +11,9 @@ from batchmix.job import Input, Limits, Model
 from batchmix.load import json_texts
 from batchmix.load.json_texts import decode_row_but
 from batchmix.load.jsonl import BadLineError, decode_row
+from batchmix.load.messages import MessageRows
 from batchmix.load.prompt_sources import TemplatePrompts
+from batchmix.load.prompts import PromptSource
 from batchmix.load.requests import RequestBuilder
 from batchmix.load.template import Template
 from tests.load.conftest import make_job, open_rows, requests_of
@@ -19,21 +21,28 @@ from tests.load.conftest import make_job, open_rows, requests_of
 _texts = st.text('aé/"\\\n', max_size=6) | st.text(
     st.sampled_from("漢🙂\t\x7f\x01u0\u2028") | st.characters(), max_size=12
 )
-_rows = st.fixed_dictionaries({"text": _texts | st.integers() | st.none(), "more": _texts | st.lists(st.integers())})
+_odd = st.sampled_from([None, 7, 1e999, -0.0, 10**30, ["a"], {"b": "é"}])
+_rows = st.fixed_dictionaries({"text": _texts | _odd, "more": _texts | _odd})
+_messages = st.none() | st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": _texts}), max_size=2)
 
 
-def _builder(prompt: str) -> RequestBuilder:
-    source = TemplatePrompts(Template(Input("rows.jsonl", prompt=prompt)))
-    return RequestBuilder(source, Model("m", "m", {"temperature": 0.5}, Limits()), 2, "/v1", None)
-
-
-def _built(prompt: str, line: bytes, *, as_written: bool) -> Any:
-    builder = _builder(prompt)
+def _built(source: PromptSource, line: bytes, *, as_written: bool) -> Any:
+    """Return the requests of a line's row, or the reason why there are none."""
     try:
-        row = decode_row_but(builder._prompts.json_columns, line) if as_written else decode_row(line)
+        row = decode_row_but(source.json_columns, line) if as_written else decode_row(line)
     except BadLineError as error:
         return str(error)
-    return builder.requests(0, row, None)
+    builder = RequestBuilder(source, Model("m", "m", {"temperature": 0.5}, Limits()), 2, "/v1", None)
+    return source.problem(row) or builder.requests(0, row, None)
+
+
+def _prompts(prompt: str) -> PromptSource:
+    return TemplatePrompts(Template(Input("rows.jsonl", prompt=prompt)))
+
+
+def _line(row: dict[str, Any], *, ascii_only: bool, slashes: bool) -> bytes:
+    written = json.dumps(row, ensure_ascii=ascii_only)
+    return (written.replace("/", "\\/") if slashes else written).encode("utf-8", "surrogatepass")
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +50,7 @@ def _of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_texts, "_LONG_BYTES", 0)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     _rows, st.booleans(), st.booleans(), st.sampled_from(["Say {{ text }}", "{{ more }} {{text}} é", "{{ text|trim }}"])
 )
@@ -48,16 +58,22 @@ def test_requests_and_hashes_are_the_same_however_a_text_is_written(
     row: dict[str, Any], ascii_only: bool, slashes: bool, prompt: str
 ) -> None:
     """Whether a text is decoded or sent as it stands in its line is not seen in any request."""
-    written = json.dumps(row, ensure_ascii=ascii_only)
-    line = (written.replace("/", "\\/") if slashes else written).encode("utf-8", "surrogatepass")
-    assert _built(prompt, line, as_written=True) == _built(prompt, line, as_written=False)
+    line, source = _line(row, ascii_only=ascii_only, slashes=slashes), _prompts(prompt)
+    assert _built(source, line, as_written=True) == _built(source, line, as_written=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.fixed_dictionaries({}, optional={"prompt": _texts | _odd, "messages": _messages}), st.booleans())
+def test_rows_with_their_own_prompts_make_the_same_requests(row: dict[str, Any], ascii_only: bool) -> None:
+    line, source = _line(row, ascii_only=ascii_only, slashes=False), MessageRows(make_job("rows.jsonl"), None)
+    assert _built(source, line, as_written=True) == _built(source, line, as_written=False)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=8))
 def test_a_line_is_refused_in_the_same_words(odd: bytes) -> None:
-    line = b'{"text": "' + odd + b'", "more": ""}'
-    assert _built("{{ text }}", line, as_written=True) == _built("{{ text }}", line, as_written=False)
+    line, source = b'{"text": "' + odd + b'", "more": ""}', _prompts("{{ text }}")
+    assert _built(source, line, as_written=True) == _built(source, line, as_written=False)
 
 
 @pytest.mark.parametrize(
