@@ -23,6 +23,8 @@ _BARE_TAIL = 6
 """The number of last characters of a secret that are searched for in answers. An error message may show them alone."""
 _BACKSLASH, _PERCENT = b"\\%"
 _UNICODE = b"\\u00"
+_FEW = 16
+"""So many places are looked at one by one, before a pattern searches the whole text."""
 _UTF16_BYTES = 64
 """The number of first bytes that are searched for a zero byte, which reveals UTF-16 text."""
 _SCHEME = re.compile(r"^(?:bearer|basic|token|key|apikey)\s+", re.IGNORECASE)
@@ -73,6 +75,8 @@ class Secrets:
         """Return the data with each secret replaced."""
         # In a text without what is searched for, `rfind` takes a tenth of the time of `in`, and a fifth of that of a
         # regular expression. Nothing finds one byte faster than `in`.
+        if not self._values:
+            return data
         for end in self._ends:
             if data.rfind(end) >= 0:
                 break
@@ -107,10 +111,9 @@ class Secrets:
     def _is_escaped(self, data: bytes) -> bool:
         """Return whether the data contains the last characters of a secret, some of them escaped."""
         in_json = _BACKSLASH in data and (
-            (data.rfind(_UNICODE) >= 0 and self._unicode.search(data))
-            or any(escape in data for escape in self._escapes)
+            _found(self._unicode, _UNICODE, data) or any(data.rfind(escape) >= 0 for escape in self._escapes)
         )
-        if not (in_json or (_PERCENT in data and self._percent.search(data)) or 0 in data[:_UTF16_BYTES]):
+        if not (in_json or _found(self._percent, b"%", data) or 0 in data[:_UTF16_BYTES]):
             return False
         for escaped in (self._unicode, self._percent):
             data = escaped.sub(_unescaped, data)
@@ -154,6 +157,21 @@ def _unless_escaped(match: re.Match[str]) -> str:
     if own:  # of an odd number, the last one starts the escape
         return "\\" * (own - 1 if (before + own) % 2 else before % 2) + MASK
     return match[0] if before % 2 and match[0][0] in _AFTER_BACKSLASH else MASK
+
+
+def _found(pattern: re.Pattern[bytes], start: bytes, data: bytes) -> bool:
+    """Return whether a pattern that begins with `start` matches anywhere in the data.
+
+    `rfind` finds a few places in half the time of the pattern.
+    """
+    at = len(data)
+    for _ in range(_FEW):
+        at = data.rfind(start, 0, at)
+        if at < 0:
+            return False
+        if pattern.match(data, at):
+            return True
+    return pattern.search(data) is not None
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

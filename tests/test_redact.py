@@ -53,6 +53,17 @@ def test_any_mixture_of_escapes_is_found_and_json_stays_json(forms: list[str], a
     assert found == {"content": f"{around}***{around}", "n": 1}
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("decoys", [0, 1, 100])
+def test_a_secret_is_found_among_escapes_of_other_characters(form: str, decoys: int) -> None:
+    """Beyond a few, escapes are searched in another way."""
+    other = " 100% \\u00e9 %E9" * decoys
+    data = f'{{"choices": "{other}{form}{other}"}}'.encode()
+    assert SECRETS.redacted(data) == f'{{"choices": "{other}***{other}"}}'.encode()
+    assert SECRETS.redacted(data.replace(form.encode(), b"key")) == data.replace(form.encode(), b"key")
+    assert Secrets().redacted(data) is data
+
+
 @pytest.mark.parametrize("number", range(13))
 @pytest.mark.parametrize("written", [KEY, escaped(KEY, "\\u{:04x}")], ids=["plain", "escaped"])
 def test_backslashes_before_a_secret_leave_json_as_it_was(written: str, number: int) -> None:

@@ -84,6 +84,7 @@ def test_a_line_is_refused_in_the_same_words(odd: bytes) -> None:
         (b'{"text": "\\u00e9"}', []),
         ('{"text": "é\\/"}'.encode(), []),
         (b'{"text": 1}', []),
+        (b'{"text": "plain", "n": 1e999, "m": [1e999]}', ["text"]),
     ],
 )
 def test_texts_stay_as_they_are_only_if_msgspec_would_write_them_so(line: bytes, kept: list[str]) -> None:
