@@ -10,6 +10,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -262,16 +263,35 @@ def _all(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterat
 def _write(
     writer: pq.ParquetWriter, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]
 ) -> None:
+    """Write batches in row groups. Long rows are compressed in another thread, while the next ones are made."""
+    with ThreadPoolExecutor(1) as writing:
+        written: Future[None] | None = None
+        for group in _groups(schema, batches, pace):
+            if written:
+                written.result()
+            if _is_long(group.nbytes, group.num_rows):
+                written = writing.submit(writer.write_table, group, row_group_size=_GROUP_ROWS)
+            else:  # another thread and another group would take more memory
+                writer.write_table(group, row_group_size=_GROUP_ROWS)
+        if written:
+            written.result()
+
+
+def _groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
     size = rows = 0
     for batch in batches:
         waiting.append(batch)
         size += batch.nbytes
         rows += batch.num_rows
-        most = _LONG_GROUP_BYTES if size > _LONG_BYTES * rows else _GROUP_BYTES
+        most = _LONG_GROUP_BYTES if _is_long(size, rows) else _GROUP_BYTES
         if size >= most or rows >= _GROUP_ROWS:
-            writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_GROUP_ROWS)
+            yield pa.Table.from_batches(waiting, schema)
             waiting, size, rows = [], 0, 0
         pace()
     if waiting:
-        writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_GROUP_ROWS)
+        yield pa.Table.from_batches(waiting, schema)
+
+
+def _is_long(size: int, rows: int) -> bool:
+    return size > _LONG_BYTES * rows

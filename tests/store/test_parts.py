@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +149,27 @@ def test_groups_of_long_rows_are_larger(tmp_path: Path, monkeypatch: pytest.Monk
         metadata = pq.read_metadata(path)
         sizes.append([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
     assert sizes == [[40] * 4, [8] * 2]
+
+
+@pytest.mark.parametrize("length", [10, 10_000])
+def test_an_error_of_writing_is_raised(length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long rows are written in another thread; the error stops the next batch, or comes after the last."""
+    monkeypatch.setattr("batchmix.store.parts._GROUP_BYTES", 1)
+    monkeypatch.setattr("batchmix.store.parts._LONG_GROUP_BYTES", 1)
+    batch = pa.RecordBatch.from_pydict({"text": ["x" * length]})
+    made: list[pa.RecordBatch] = []
+
+    def batches(count: int) -> Iterator[pa.RecordBatch]:
+        for _ in range(count):
+            made.append(batch)
+            yield batch
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", fail)
+    for count in (1, 9):
+        (tmp_path / "rows").touch()
+        with pytest.raises(OSError, match="full"):
+            write_rows(tmp_path / "rows", batch.schema, batches(count), lambda: None)
+    assert len(made) <= 1 + 2
