@@ -273,6 +273,7 @@ def _write(
                 written = writing.submit(writer.write_table, group, row_group_size=_GROUP_ROWS)
             else:  # another thread and another group would take more memory
                 writer.write_table(group, row_group_size=_GROUP_ROWS)
+            del group  # otherwise it would be kept until the next one is made
         if written:
             written.result()
 
@@ -286,8 +287,10 @@ def _groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable
         rows += batch.num_rows
         most = _LONG_GROUP_BYTES if _is_long(size, rows) else _GROUP_BYTES
         if size >= most or rows >= _GROUP_ROWS:
-            yield pa.Table.from_batches(waiting, schema)
+            group = pa.Table.from_batches(waiting, schema)
             waiting, size, rows = [], 0, 0
+            yield group
+            del group  # as above
         pace()
     if waiting:
         yield pa.Table.from_batches(waiting, schema)
