@@ -20,6 +20,7 @@ from batchmix.pacing.ramp import Ramp
 from batchmix.pacing.rates import Rates
 from batchmix.pacing.reported import Reported
 from batchmix.pacing.strays import FadingShare, Strays
+from batchmix.pacing.trials import Trials
 from batchmix.pacing.window import Window
 from batchmix.records import Bottleneck, Quota, Usage
 
@@ -31,10 +32,6 @@ _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 10.0
 _PATIENT, _LONGEST_BACKOFF_S = 0.125, 60.0
 """A longer pause is at most this share of the time for which nothing was accepted, and so many seconds: a limit of an
 hour or a day is used up.
-"""
-_LONG, _MINUTE_S = 6, 60.0
-"""With so many throttles in a row, the provider's minute is taken to be used up. Once it was seen to begin, it is
-expected to begin again after a multiple of so many seconds. Chosen.
 """
 _MIN_GAIN = 0.02
 """The weight of the newest completion in the mean tokens of completions, once there are 50 of them."""
@@ -77,6 +74,7 @@ class Governor:
         self._rates = Rates(limits, now)
         self._reported = Reported(minute_at, exact=True), Reported(minute_at, exact=False)
         self._strays = Strays()
+        self._trials = Trials(self._rates, self._ramp, self._strays)
         self._pause_until = -math.inf
         self._refusals = 0  # hits since the last confirmed request
         self._refused_at = now  # when the first of them came
@@ -84,7 +82,6 @@ class Governor:
         self._is_paced = False  # a pace made the next request wait
         self._waited_s = 0.0
         self._admitted_at = now
-        self._opened_at: float | None = None  # when a minute of the provider was seen to begin
         self._hit_at = -math.inf  # the last time that a limit was hit
         self._failures = FadingShare(_FAILURES_REMEMBERED)
         self._completions = 0
@@ -133,8 +130,8 @@ class Governor:
             if grow:
                 rates.grow(min(now - self._admitted_at, max(_GAP_S, self._waited_s)))
         self._admitted_at = now
-        if self._strays.has_ended(now):
-            self._end_trial()
+        if self._trials.is_on:
+            self._trials.advance(now)
         far = self._is_far(now)
         rates.requests.take(now, 1)
         rates.tokens.take(now, tokens)
@@ -168,8 +165,6 @@ class Governor:
         if not self._ramp.is_over:
             self._ramp.answered(ticket.sent_at)
         if ticket.sent_at >= self._hit_at:
-            if self._refusals > _LONG:
-                self._opened_at = ticket.sent_at
             self._refusals = 0
         self._window.completed(now, ticket.sent_at, ticket.in_flight, grow=now >= self._hold_until)
         self._completions += 1
@@ -220,11 +215,12 @@ class Governor:
         if used_up:
             waits = [reported.throttled(now, taken, retry_after_s) for reported, taken in used_up]
             self._back_off(now, max((wait_s for wait_s in waits if wait_s is not None), default=None))
+        elif self._trials.is_on:
+            if self._trials.throttled(now, ticket.sent_at):
+                self._back_off(now, retry_after_s)
         elif self._is_blocked or not self._strays.explain(limited=self._is_limited, far=ticket.far):
             self._back_off(now, retry_after_s)
             self._hit(now, tokens)
-        elif self._strays.are_due_again:
-            self._begin_trial(now)
 
     def _hit(self, now: float, tokens: float) -> None:
         """Lower the limit that explains the throttle: the window, or a rate."""
@@ -237,18 +233,8 @@ class Governor:
             rates.still_hit(now, pause_s)
         if not window.is_found:
             rates.empty(now)
-        if self._strays.is_trial:
-            self._end_trial()
-        elif rates.has_fallen:
-            self._begin_trial(now)
-
-    def _begin_trial(self, now: float) -> None:
-        if not self._strays.is_trial:
-            self._strays.begin_trial(now)
-            self._rates.begin_trial()
-
-    def _end_trial(self) -> None:
-        self._rates.end_trial(are_strays=self._strays.end_trial())
+        if not pause_s:
+            self._trials.hit(now)
 
     @property
     def _is_blocked(self) -> bool:
@@ -270,7 +256,5 @@ class Governor:
             longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(self._refusals - 1, 60))
             longest = max(longest, min(_LONGEST_BACKOFF_S, _PATIENT * (now - self._refused_at)))
             retry_after_s = random.uniform(longest / 2, longest)
-            if self._refusals == _LONG and self._opened_at is not None:
-                retry_after_s = (self._opened_at - now) % _MINUTE_S + 0.05
         self._pause_until = max(self._pause_until, now + retry_after_s)
         _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)

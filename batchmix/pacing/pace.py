@@ -20,7 +20,7 @@ _MAX_DEBT_S = 600.0
 """The longest delay, in seconds, that a single request can cause by costing more than estimated. Chosen."""
 _FAR_LEVEL_S, _FAR_LEVEL = 5.0, 3.0
 """A told limit with this many seconds' worth and so many units left is far from used up. Chosen."""
-_AS_TOLD = 0.9
+_AS_TOLD = 0.96
 """A measured rate of at least this share of the told one confirms it. Chosen."""
 
 
@@ -35,7 +35,7 @@ class Pace:
         self.total_taken = 0.0
         """The sum of all amounts taken, also of those that were given back."""
         self._accepted = Accepted()
-        self.search = RateSearch(self._accepted, now)
+        self.search = RateSearch(self._accepted, now, self.told_per_s)
         self._level = per_minute or 0.0
         self._at = now  # when the level was last brought up to date
         self._is_held_back = False  # this pace made the next request wait
@@ -80,7 +80,6 @@ class Pace:
         held_back, self._is_held_back = self._is_held_back, False
         if held_back and self.is_found:
             self.search.grow(seconds)
-            self.search.base = min(self.search.base, self.told_per_s)
             self.follow_search()
 
     @property
@@ -101,7 +100,7 @@ class Pace:
     def is_far(self, now: float) -> bool | None:
         """Return whether the limit is far from used up; None if unknown."""
         if self.is_found:
-            return self.search.is_trial
+            return False
         if self.told_per_s < math.inf:
             self._fill(now)
             return self._level > max(_FAR_LEVEL_S * self.per_s, _FAR_LEVEL)

@@ -37,6 +37,8 @@ class Ramp:
         self.is_over = False
         self.confirmed = 0
         """How many requests were confirmed since the last restart."""
+        self.total = 0
+        """How many were ever confirmed."""
         self._size = _FIRST
         self._gain = _FIRST_GAIN
         self._delay_s = _FIRST_DELAY_S
@@ -102,6 +104,7 @@ class Ramp:
 
     def _confirm(self) -> None:
         self.confirmed += 1
+        self.total += 1
         self._size += self._gain
         if self._size >= _ENOUGH:
             self.is_over = True

@@ -49,10 +49,8 @@ _DEBT = 4
 """Each further throttled request delays the next rise as long as the first did, up to so many intervals in all."""
 _FADE = 0.96
 """The weight of the highest rate before, in the scale of the rise, after each hit."""
-_FALLEN, _TRIAL = 0.7, 0.7
-"""The share of the rate that was accepted before below which it has fallen, and the share of the rate to try then."""
-_RISE = 0.3
-"""The weight of the newest measured rate in the one that was accepted before."""
+_FALLEN, _FREE = 0.7, 1.3
+"""Below this share of the rate that was accepted before, it has fallen. By this factor it rises if the way is free."""
 _WINDOWED_S = 10.0
 """If nothing is accepted for so many seconds after the first hit, the provider has no bucket, which would refill
 sooner: the first requests used up a minute.
@@ -82,13 +80,14 @@ class _Hit(msgspec.Struct):
 class RateSearch:
     """Finds a rate from hits. `accepted` is kept up to date by the caller."""
 
-    def __init__(self, accepted: Accepted, now: float) -> None:
+    def __init__(self, accepted: Accepted, now: float, most: float = math.inf) -> None:
+        self._most = most  # the told rate
         self.base = math.inf
         """The rate, outside of trials; infinite while none was found."""
         self.is_reliable = False
         """Whether that rate was measured over enough requests."""
-        self.is_trial = False
-        """Whether a far lower rate is tried for a moment: requests that are throttled now are strays."""
+        self.share = 1.0
+        """The share of the rate that is tried for a moment; 1 outside of trials."""
         self.began_at = now
         """When the first request was sent."""
         self._accepted = accepted
@@ -104,7 +103,7 @@ class RateSearch:
     @property
     def value(self) -> float:
         """The rate to try now; infinite while none was found."""
-        return _TRIAL * self.base if self.is_trial else self.base
+        return self.share * self.base
 
     @property
     def was_accepted(self) -> bool:
@@ -116,28 +115,26 @@ class RateSearch:
         """Whether the rate is far below the one that was accepted before: the limit was lowered, or strays lower it."""
         return self.base < _FALLEN * self._proven
 
-    def begin_trial(self) -> None:
-        """Go far below the rate for a moment."""
-        self.is_trial = self.base < math.inf
-
-    def end_trial(self, *, are_strays: bool | None) -> None:
-        """Go back to the rate, or to the one before it fell if strays made it fall. None says that it is unknown."""
-        self.is_trial = False
-        if are_strays is None or self.base == math.inf:
+    def end_trial(self, now: float, *, is_free: bool) -> None:
+        """Go back to the rate, or to a higher one if the way is free. What was accepted is measured from now on."""
+        self.share = 1.0
+        if self.base == math.inf:
             return
-        if are_strays:
-            self.base = max(self.base, self._proven)
+        if is_free:
+            self.base = max(_FREE * self.base, self._proven)
         self._proven = self.base
+        self._hits.clear()
+        self._hits.append(_Hit(now, self._accepted.requests, self._accepted.amount))
 
     def grow(self, seconds: float) -> None:
         """Rise for the seconds in which this rate made requests wait."""
-        if self.is_trial:
+        if self.share != 1.0:
             return
         if self._age_s >= 0:
             doublings = max(0.0, self._age_s / self._interval_s - _LATE)
             by = self._step * 2.0 ** min(doublings, 60.0) / self._interval_s  # 60: no overflow
             by = min(by, math.log(2) / _DOUBLING_S) if self.is_reliable else math.log(2) / _DOUBLING_S
-            self.base += max(self.base, self._scale) * math.expm1(by * seconds)
+            self.base = min(self.base + max(self.base, self._scale) * math.expm1(by * seconds), self._most)
         self._age_s += seconds
 
     def hit(self, now: float, pause_s: float) -> None:
@@ -150,7 +147,7 @@ class RateSearch:
                 self._step = min(2 * self._step, _MAX_STEP)
             self._was_early = is_early
             self._scale = max(self.base, _FADE * self._scale)
-        self._tried, self._age_s = self.base, 0.0
+        self._tried, self._age_s = min(self.base, self._most), 0.0
         self.other_hit(now, pause_s)
 
     def other_hit(self, now: float, pause_s: float) -> None:
@@ -158,7 +155,7 @@ class RateSearch:
         if len(self._hits) > 1:
             rate, count = self._measured()  # now that the block after the last hit is over
             if count >= _COUNTED:
-                self._proven += max(0.0, rate - self._proven) * (_RISE if self._proven else 1.0)
+                self._proven = max(self._proven, rate)
         self._hits.append(_Hit(now + pause_s, self._accepted.requests, self._accepted.amount))
         self._block(pause_s)
 
@@ -183,21 +180,26 @@ class RateSearch:
         rate, count = self._measured()
         if count < _FEWEST or (least < math.inf and (count < _COUNTED or rate >= least)):
             return
-        self.is_reliable = count >= _COUNTED
-        self.base = min((1 - self._step) * self._tried, rate)
+        was_reliable, self.is_reliable = self.is_reliable, count >= _COUNTED
+        self.base = (1 - self._step) * self._tried
+        if was_reliable or self._tried == math.inf:
+            self.base = min(self.base, rate)
         if self._tried < math.inf:
             self.base = max(self.base, _MOST * self._tried)
 
     def take_over(self, other: RateSearch) -> None:
         """Go on from the rate that was found in another unit, if none was found in this one."""
         if self.base == math.inf > other.base:
-            self.base = other.base * self._accepted.mean / other._accepted.mean
-            self.is_reliable = other.is_reliable
+            by = self._accepted.mean / other._accepted.mean
+            self.base, self._scale, self._proven = by * other.base, by * other._scale, by * other._proven
+            self.is_reliable, self._step = other.is_reliable, other._step
+            self._was_early, self._age_s = other._was_early, other._age_s
 
     def forget(self) -> None:
         """Drop the rate: the provider does not limit it."""
         self.base = math.inf
-        self.is_reliable = self.is_trial = False
+        self.is_reliable = False
+        self.share = 1.0
         self._proven = 0.0
 
     @property

@@ -91,14 +91,14 @@ class Rates:
         for pace in self.both:
             pace.release()
 
-    def begin_trial(self) -> None:
-        """Go far below the rate for a moment, to see whether requests are throttled there too."""
+    def try_share(self, share: float) -> None:
+        """Try a share of the rate for a moment."""
         for pace in self.both:
-            pace.search.begin_trial()
+            pace.search.share = share
             pace.follow_search()
 
-    def end_trial(self, *, are_strays: bool | None) -> None:
-        """Go back to the rate, or to an earlier one if strays made it fall. None says that it is unknown."""
+    def end_trial(self, now: float, *, is_free: bool) -> None:
+        """Go back to the rate, or to a higher one if the way to it is free."""
         for pace in self.both:
-            pace.search.end_trial(are_strays=are_strays)
+            pace.search.end_trial(now, is_free=is_free)
             pace.follow_search()

@@ -34,7 +34,7 @@ from tests.pacing.profiles import CASES
 MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "ramp": (("batchmix.pacing.ramp:Ramp", "wait_s", lambda self, now: 0.0),),
     "strays": (("batchmix.pacing.strays:Strays", "explain", lambda self, *, limited, far: False),),
-    "trials": (("batchmix.pacing.rate_search:RateSearch", "has_fallen", property(lambda self: False)),),
+    "trials": (("batchmix.pacing.trials:Trials", "hit", lambda self, now: None),),
     "adaptive step": (
         ("batchmix.pacing.rate_search", "_FIRST_STEP", 0.05),
         ("batchmix.pacing.rate_search", "_MIN_STEP", 0.05),
@@ -50,7 +50,7 @@ MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "minutes": (("batchmix.pacing.rate_search", "_WINDOWED_S", math.inf),),
 }
 """What can be switched off: attributes of classes or modules, and what takes their place."""
-TUNED = ("governor", "pace", "ramp", "rate_search", "rates", "strays", "window")
+TUNED = ("governor", "pace", "ramp", "rate_search", "rates", "strays", "trials", "window")
 """The modules whose constants --constants changes."""
 SHORT = {"row refused": "row"}
 
