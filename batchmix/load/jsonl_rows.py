@@ -36,7 +36,7 @@ _CARRIED_ROWS = 256
 """The number of rows that are read at once for carried columns. More would cost memory while a shard is sealed
 (`tests/benchmarks/memory.py`).
 """
-_BATCH_BYTES = 1 << 22
+_BATCH_BYTES = 1 << 20
 """The number of bytes of lines after which a batch ends early, so that rows with long prompts take no more memory."""
 _TEXT, _INT, _FLOAT, _BOOL, _OTHER, _LONG = 1, 2, 4, 8, 16, 32
 """JSON types as bits. `_LONG` marks whole numbers that a double can't represent exactly. run.json stores the bits."""

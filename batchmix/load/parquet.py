@@ -20,7 +20,7 @@ from batchmix.load.parquet_types import shown_type, type_hint, unified, with_tex
 
 _BATCH_ROWS = 1024
 """The number of rows that are decoded at once, if they are short."""
-_BATCH_BYTES = 1 << 22
+_BATCH_BYTES = 1 << 20
 """The number of bytes of values that are decoded at once, so that rows with long prompts come in smaller batches."""
 _BUFFER_BYTES = 1 << 16
 _RUN_MARK = b"batchmix.schema"
