@@ -16,7 +16,7 @@ _FIRST = 12
 """Requests that may be unconfirmed at first. Of more, a queue for eight would refuse more than half. Chosen."""
 _FIRST_GAIN = 4
 """How many more may leave for each confirmed request, until the first throttle. Chosen."""
-_FIRST_DELAY_S, _MIN_DELAY_S, _MAX_DELAY_S = 1.0, 0.05, 2.0
+_FIRST_DELAY_S, _MIN_DELAY_S, _MAX_DELAY_S = 1.2, 0.05, 2.0
 """Seconds after which a request counts as accepted: until the first throttle, and at least and at most after it. The
 first is that of a proxy's queue, say. Chosen.
 """
