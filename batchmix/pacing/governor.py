@@ -72,6 +72,7 @@ class Governor:
         self._window = Window(limits.concurrency, now)
         self._ramp = Ramp()
         self._rates = Rates(limits, now)
+        self._minute_at = minute_at
         self._reported = Reported(minute_at, exact=True), Reported(minute_at, exact=False)
         self._strays = Strays()
         self._trials = Trials(self._rates, self._ramp, self._strays)
@@ -256,5 +257,8 @@ class Governor:
             longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(self._refusals - 1, 60))
             longest = max(longest, min(_LONGEST_BACKOFF_S, _PATIENT * (now - self._refused_at)))
             retry_after_s = random.uniform(longest / 2, longest)
+            turn_s = (self._minute_at - now) % 60
+            if longest == _MAX_BACKOFF_S and turn_s < retry_after_s:  # many providers count by the clock's minutes
+                retry_after_s = turn_s + random.uniform(0.05, 0.3)
         self._pause_until = max(self._pause_until, now + retry_after_s)
         _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)

@@ -20,8 +20,8 @@ _MAX_DEBT_S = 600.0
 """The longest delay, in seconds, that a single request can cause by costing more than estimated. Chosen."""
 _FAR_LEVEL_S, _FAR_LEVEL = 5.0, 3.0
 """A told limit with this many seconds' worth and so many units left is far from used up. Chosen."""
-_AS_TOLD = 0.96
-"""A measured rate of at least this share of the told one confirms it. Chosen."""
+_AS_TOLD, _AS_TOLD_AGAIN = 0.9, 0.96
+"""A measured rate of at least this share of the told one confirms it: at first, and once a lower one was found."""
 
 
 class Pace:
@@ -117,7 +117,7 @@ class Pace:
 
     def set_rate(self) -> None:
         """Set the rate after a hit, but not if the told rate is confirmed."""
-        self.search.set_rate(_AS_TOLD * self.told_per_s)
+        self.search.set_rate((_AS_TOLD_AGAIN if self.search.base < math.inf else _AS_TOLD) * self.told_per_s)
         self.follow_search()
 
     def empty(self, now: float) -> None:

@@ -29,13 +29,13 @@ _INTERVAL, _MIN_INTERVAL_S = 42, 4.0
 """A hit is expected in so many requests, or in so many seconds if that is longer. The first keeps the share of
 throttled requests below 3 %; the second lets several clients of one key rise equally fast, and come to equal shares.
 """
-_FIRST_STEP, _MIN_STEP, _MAX_STEP = 0.25, 0.03, 0.3
-"""The step, as a share of the rate: the first one, the smallest, and the largest."""
+_MAX_STEP, _MIN_STEP = 0.25, 0.03
+"""The step, as a share of the rate: the first and largest one, and the smallest."""
 _SHRINK = 0.7
 """The step shrinks to this share of it with a hit that comes as expected."""
-_EARLY, _LATE = 0.5, 1.5
-"""Two hits in succession after less than so many intervals are early. Without a hit for longer than the second, the
-rise doubles in each interval.
+_EARLY = 0.5
+"""Two hits in succession after less than so many intervals are early. Without a hit for longer than one interval, the
+rise doubles in each further one.
 """
 _DOUBLING_S = 3.0
 """The rate doubles in so many seconds at most, and at first, until it was measured."""
@@ -94,7 +94,7 @@ class RateSearch:
         self._hits: collections.deque[_Hit] = collections.deque(maxlen=32)  # bounds the memory
         self._blocked_s = 0.0  # for how long nothing was accepted after the first hit
         self._tried = math.inf  # the rate at the last hit
-        self._step = _FIRST_STEP
+        self._step = _MAX_STEP
         self._was_early = False
         self._age_s = 0.0  # the time since the last hit in which this rate made requests wait
         self._scale = 0.0  # the highest rate lately: all clients of a key saw about the same one
@@ -131,7 +131,7 @@ class RateSearch:
         if self.share != 1.0:
             return
         if self._age_s >= 0:
-            doublings = max(0.0, self._age_s / self._interval_s - _LATE)
+            doublings = max(0.0, self._age_s / self._interval_s - 1)
             by = self._step * 2.0 ** min(doublings, 60.0) / self._interval_s  # 60: no overflow
             by = min(by, math.log(2) / _DOUBLING_S) if self.is_reliable else math.log(2) / _DOUBLING_S
             self.base = min(self.base + max(self.base, self._scale) * math.expm1(by * seconds), self._most)
@@ -178,7 +178,7 @@ class RateSearch:
         if len(self._hits) < 2:
             return
         rate, count = self._measured()
-        if count < _FEWEST or (least < math.inf and (count < _COUNTED or rate >= least)):
+        if count < _FEWEST or (least < math.inf and rate >= least):
             return
         was_reliable, self.is_reliable = self.is_reliable, count >= _COUNTED
         self.base = (1 - self._step) * self._tried

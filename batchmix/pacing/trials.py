@@ -32,10 +32,12 @@ _BY_LIMIT, _BY_CHANCE, _SURE = 0.3, 0.06, 4.0
 """At the higher rate, a limit throttles about the first share of the requests, strays about the second. They are told
 apart once the logarithm of the ratio of their likelihoods is as large as the third.
 """
-_MIN_UP_S, _MAX_UP_S = 0.6, 5.0
-"""The higher rate lasts so many seconds at least, and at most: after that, it stays unknown."""
-_DOWN_S = 3.0
-"""The lower rate lasts so many seconds: too short for another client to take up what this one leaves."""
+_MIN_UP_S = 0.6
+"""The higher rate lasts so many seconds at least."""
+_PART_S = 3.0
+"""The higher rate lasts so many seconds at most, and the lower one as long: too short for another client to take up
+what this one leaves.
+"""
 _DUE, _MAX_DUE = 36, 576
 """A trial is due after so many hits. Each trial that shows a limit doubles them, up to the second."""
 
@@ -85,7 +87,7 @@ class Trials:
         self._evidence = max(-_SURE, self._evidence + accepted * math.log((1 - _BY_LIMIT) / (1 - _BY_CHANCE)))
         lasts_s = now - self._began_at
         self._is_free = self._evidence == -_SURE and lasts_s >= _MIN_UP_S
-        if not self._is_free and self._evidence < _SURE and lasts_s < _MAX_UP_S:
+        if not self._is_free and self._evidence < _SURE and lasts_s < _PART_S:
             return
         if self._is_free or self._strays.share:
             self._try(now, _DOWN)
@@ -99,7 +101,7 @@ class Trials:
             self._is_free = False
             self._strays.forget()
             self._end(now)
-        elif now >= self._began_at + _DOWN_S:
+        elif now >= self._began_at + _PART_S:
             self._strays.learn(accepted, self._throttled)
             if self._is_free:
                 self._hits = self._due = _DUE

@@ -22,9 +22,8 @@ _HOLD_COMPLETIONS = 40
 """The hold lasts at least as long as this many completions take."""
 _STEP_S = 0.7
 """Seconds between two steps of growth after the hold: longer than a throttled response takes."""
-_RECENT_S, _RECENT = 10.0, 256
-"""The recent completions show which number in flight the provider accepts: those of this many seconds, and at most so
-many."""
+_RECENT = 256
+"""So many recent completions show which number in flight the provider accepts."""
 _FAR = 0.85
 """A number in flight below this share of the highest accepted one is far from the limit."""
 _HITS, _TOP, _AGREE = 4, 0.2, 0.2
@@ -115,9 +114,7 @@ class Window:
         if self._completions < in_flight / 2:
             return  # it tells what the last one told
         self._completions = 0
-        # Not from now on: in a long pause, there are no completions.
-        since = self._accepted[-1][0] - _RECENT_S if self._accepted else 0.0
-        recent = [others >= in_flight for at, others in self._accepted if at >= since]
+        recent = [others >= in_flight for _, others in self._accepted]
         self._hits.append(_AtHit(in_flight - 1, sum(recent) / max(1, len(recent))))
 
     def hit_earlier(self) -> None:

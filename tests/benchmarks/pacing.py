@@ -36,11 +36,10 @@ MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "strays": (("batchmix.pacing.strays:Strays", "explain", lambda self, *, limited, far: False),),
     "trials": (("batchmix.pacing.trials:Trials", "hit", lambda self, now: None),),
     "adaptive step": (
-        ("batchmix.pacing.rate_search", "_FIRST_STEP", 0.05),
         ("batchmix.pacing.rate_search", "_MIN_STEP", 0.05),
         ("batchmix.pacing.rate_search", "_MAX_STEP", 0.05),
     ),
-    "faster rise": (("batchmix.pacing.rate_search", "_LATE", math.inf),),
+    "faster rise": (("batchmix.pacing.rate_search", "_DOUBLING_S", math.inf),),
     "debt": (("batchmix.pacing.rate_search", "_DEBT", 0),),
     "scale": (("batchmix.pacing.rate_search", "_FADE", 0.0),),
     "tokens": (("batchmix.pacing.rates", "_HEAVIER", math.inf),),
