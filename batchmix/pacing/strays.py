@@ -80,10 +80,6 @@ class Strays:
         self.sent_far += accepted + throttled
         self._far.add(self.sent_far, throttled)
 
-    def forget(self) -> None:
-        """Forget the share of strays."""
-        self._far = FadingShare(_REMEMBERED, self.sent_far)
-
 
 class FadingShare:
     """The share of requests that had some event, as an exponential average over about `remembered` requests.

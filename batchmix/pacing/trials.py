@@ -99,7 +99,6 @@ class Trials:
         """Count the strays at the lower rate, unless they are too many."""
         if self._strays.are_too_many(accepted, self._throttled):
             self._is_free = False
-            self._strays.forget()
             self._end(now)
         elif now >= self._began_at + _PART_S:
             self._strays.learn(accepted, self._throttled)

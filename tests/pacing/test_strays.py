@@ -49,11 +49,3 @@ def test_a_few_throttles_prove_no_strays() -> None:
     assert strays.share == 0
     strays.learn(1000, 0)
     assert strays.share == 0
-
-
-def test_strays_can_be_forgotten() -> None:
-    strays = Strays()
-    strays.learn(90, 10)
-    assert strays.share > 0
-    strays.forget()
-    assert strays.share == 0
