@@ -27,6 +27,8 @@ _TRUSTED_S, _TRUSTED_SHARE = 5.0, 0.15
 _LEAST_SHARE, _ERROR, _ROUNDED_S = 0.02, 0.1, 1.0
 """A smaller used share says nothing about the kind of a limit. The time until a bucket is full may be wrong by this
 share, or by so many seconds, for some providers round it."""
+_SHORT_S = 2.0
+"""A limit that is back within so many seconds is searched for by throttles instead."""
 _RAISE = 0.125
 """How far a report raises our count of what remains, while one that is lower is adopted: a gateway may report several
 upstream channels by turns."""
@@ -205,6 +207,9 @@ class Reported:
         if used >= seen.most_used:
             seen.most_used, seen.per_s = used, used / reset_s
         seen.earliest, seen.latest = max(seen.earliest, earliest), min(seen.latest, latest)
+        if self._limit < _SHORT_S * seen.per_s:  # its reports are old when they arrive
+            self.is_trusted = False
+            return False
         is_long = now - seen.at >= _TRUSTED_S or abs(used - seen.used) >= _TRUSTED_SHARE * self._limit
         if not (self.is_trusted and self._has_reset):
             if is_bucket == is_window or not is_long:

@@ -80,6 +80,8 @@ MINUTES = [
     Profile("60 in a sliding minute, silent", (requests(60, window="sliding"),), **SILENT),
     Profile("20 in a fixed second, silent", (requests(1200, window="fixed", span_s=1, random_phase=True),), **SILENT),
     Profile("20 in a sliding second, silent", (requests(1200, window="sliding", span_s=1),), **SILENT),
+    Profile("20 in a sliding second, reported", (requests(1200, window="sliding", span_s=1, reported="all"),)),
+    Profile("5 in a fixed second, reported", (requests(300, window="fixed", span_s=1, reported="all"),)),
     Profile("200 in fixed 10 s, silent", (requests(1200, window="fixed", span_s=10, random_phase=True),), **SILENT),
     Profile("200 in fixed 10 s", (requests(1200, window="fixed", span_s=10, random_phase=True),)),
     Profile("200 in sliding 10 s, silent", (requests(1200, window="sliding", span_s=10),), **SILENT),

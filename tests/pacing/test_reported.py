@@ -251,3 +251,13 @@ def test_throttle_widens_the_margin_of_a_bucket() -> None:
     reported.throttled(70, 600)
     assert reported.is_used_up(70, 600)
     assert 0 <= before < reported.wait_s(70, 1, 600) <= 1
+
+
+def test_a_limit_of_a_second_is_not_decided_by_reports_that_are_old_when_they_arrive() -> None:
+    reported = Reported(0.0, exact=True)
+    for number in range(1, 40):
+        at = 0.2 * number
+        reported.wait_s(at, 1.0, float(number))
+        reported.follow(at + 0.1, Quota(5, number % 5, 0.9), at, float(number))
+        assert reported.wait_s(at + 0.1, 1.0, float(number)) == 0 or not reported.is_trusted
+    assert not reported.is_trusted
