@@ -16,9 +16,9 @@ _FIRST = 12
 """Requests that may be unconfirmed at first. Of more, a queue for eight would refuse more than half. Chosen."""
 _FIRST_GAIN = 4
 """How many more may leave for each confirmed request, until the first throttle. Chosen."""
-_FIRST_DELAY_S, _MAX_DELAY_S = 1.2, 2.0
-"""Seconds after which a request counts as accepted: until the first throttle, and at most after it. A proxy's queue
-often refuses after just a second.
+_FIRST_DELAY_S, _MIN_DELAY_S, _MAX_DELAY_S = 1.2, 0.05, 2.0
+"""Seconds after which a request counts as accepted: until the first throttle, and at least and at most after it. A
+proxy's queue often refuses after just a second. A server nearby refuses one request in a millisecond, but not many.
 """
 _SLOWER = 2.0
 """A request counts as accepted after this multiple of the time that throttled responses took lately. Chosen."""
@@ -87,7 +87,7 @@ class Ramp:
         if self._sent and sent_at >= self._sent[0]:
             self._sent.popleft()
         self._longest_s = max(now - sent_at, _FORGET * self._longest_s)
-        self._delay_s = min(_MAX_DELAY_S, _SLOWER * self._longest_s)
+        self._delay_s = min(_MAX_DELAY_S, max(_MIN_DELAY_S, _SLOWER * self._longest_s))
 
     def restart(self, size: int) -> None:
         """Begin again with `size` unconfirmed requests."""
