@@ -71,7 +71,7 @@ OWNERS = {
     "tomli_w": {"job/toml_text.py"},
     "tqdm": {"progress/"},
     "uvloop": {"engine/send.py", "rehearsal/server.py"},
-    "xxhash": {"load/digests.py"},
+    "xxhash": {"load/digests.py", "store/line_checksum.py"},
     "yarl": {"http/"},
 }
 """The paths that may import each library. Only msgspec is for all."""

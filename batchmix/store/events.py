@@ -1,9 +1,9 @@
 """The events in a journal. Each event is a line of JSON that `jq` can read, and its last key is a checksum.
 
     {"e":"begun","job":"capitals","rehearsal":false,"shard_rows":10000,"shard":0,"lane":0,"judging":1,…}
-    {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"crc":"89abcdef"}
-    {"e":"heard","row":7,…,"status":200,"body":"{\"id\":…}","crc":"…"}
-    {"e":"ended","row":8,…,"status":"rejected","type":"bad_row","message":"…","crc":"…"}
+    {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"xxh3":"…"}
+    {"e":"heard","row":7,…,"status":200,"body":"{\"id\":…}","xxh3":"…"}
+    {"e":"ended","row":8,…,"status":"rejected","type":"bad_row","message":"…","xxh3":"…"}
 
 The tags and keys stay those of the first version, so that its run folders can be resumed.
 """

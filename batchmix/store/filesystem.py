@@ -31,12 +31,12 @@ def allocate(fd: int, start: int, stop: int) -> None:
         write_at(fd, bytes(min(stop - place, 1 << 20)), place)
 
 
-def write_at(fd: int, data: bytes | memoryview, start: int) -> None:
-    """Write all of `data` at an offset of a file. Raises `OSError`."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(fd, rest, start)
-        rest, start = rest[written:], start + written
+def write_at(fd: int, data: bytes | bytearray | memoryview, start: int) -> None:
+    """Write all of `data` at an offset of a file. Raises `OSError`, which keeps no view of the data."""
+    written = 0
+    while written < len(data):
+        with memoryview(data)[written:] as rest:
+            written += os.pwrite(fd, rest, start + written)
 
 
 def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:

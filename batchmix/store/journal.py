@@ -1,7 +1,6 @@
 """Writes journals, which are append-only files of JSON lines (see `events`).
 
-A line counts only once the operating system has it, so that it survives a kill of the process. The CRC at the end of a
-line is zlib's crc32 of all bytes before `,"crc"`.
+A line counts only once the operating system has it, so that it survives a kill of the process.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import errno
 import mmap
 import os
 import threading
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,15 +21,20 @@ from batchmix.records import Exchange, Request
 from batchmix.store.events import Event, JournalHeader, ResponseReceived
 from batchmix.store.filesystem import allocate, open_plain, write_at
 from batchmix.store.journal_reader import Line, salvaged
+from batchmix.store.line_checksum import add_checksum
 
 _CHUNK_BYTES = 1 << 19
 """The number of bytes of a journal that are allocated and mapped at a time, enough for some hundred answers."""
 _BLANK = memoryview(b"\n" * _CHUNK_BYTES)
+_LONG_BYTES = 1 << 15
+"""The length of a line from which a system call takes less time than new pages of the mapping."""
+_MEAN_OF = 16
+"""About how many of the last lines count for the mean length of a line."""
 _encoder = msgspec.json.Encoder()
 
 
 def encode_line(event: msgspec.Struct) -> bytes:
-    """Return an event as a line of JSON with its CRC, for a journal or a similar file."""
+    """Return an event as a line of JSON with its checksum, for a journal or a similar file."""
     line = bytearray()
     encode_into(line, event)
     return bytes(line)
@@ -40,8 +43,7 @@ def encode_line(event: msgspec.Struct) -> bytes:
 def encode_into(line: bytearray, event: msgspec.Struct) -> None:
     """Replace the content of a buffer with an event's line."""
     _encoder.encode_into(event, line)
-    line.pop()
-    line += b',"crc":"%08x"}\n' % zlib.crc32(line)
+    add_checksum(line)
 
 
 class Journal:
@@ -51,7 +53,8 @@ class Journal:
     after `write`, but need no system call. (Two calls of `write` used to take a quarter of the time of a complete
     request.) Space is allocated before it is mapped, so that a full disk raises an error instead of a signal. Unused
     space is filled with newlines, so that the file is valid JSON lines at any moment. The newlines are written by a
-    system call, because touching each new page through the mapping takes four times as long.
+    system call, because touching each new page through the mapping takes four times as long. Long lines are written by
+    a system call too, and so are the short ones between them.
 
     Opening truncates the file after the last complete line. `on_no_space` is called when the disk is full. It frees the
     disk space that was reserved, if any is left, and returns whether it is worth trying again.
@@ -70,6 +73,7 @@ class Journal:
         self._base, self._size = 0, whole
         self._map: mmap.mmap | None = None
         self._line = bytearray()
+        self._mean_bytes = 0.0  # of a line, lately
 
     @property
     def is_new(self) -> bool:
@@ -80,32 +84,47 @@ class Journal:
         """Append an event, and return the offset and length of its line. Raises `NoSpace`."""
         line = self._line
         encode_into(line, event)
-        offset = self._end
-        end = offset + len(line)
-        if end > self._size:
-            self._grow(end)
-        assert self._map is not None
-        self._map[offset - self._base : end - self._base] = line
+        offset, length = self._end, len(line)
+        end = offset + length
+        self._mean_bytes += (length - self._mean_bytes) / _MEAN_OF
+        is_long = length >= _LONG_BYTES or (end > self._size and self._mean_bytes >= _LONG_BYTES)
+        if is_long and self._map is not None:  # the first line is never written so: a newline may go before it
+            self._retried(lambda: write_at(self._fd, line, offset))
+            self._size = max(self._size, end)
+        else:
+            if end > self._size:
+                self._grow(end)
+            assert self._map is not None
+            self._map[offset - self._base : end - self._base] = line
         self._end = end
         self._dirty = True
-        return offset, len(line) - 1
+        return offset, length - 1
+
+    def _retried(self, write: Callable[[], None]) -> None:
+        """Write to the file, again if space can be freed. Raises `NoSpace` and `DiskError`, and leaves no trace."""
+        while True:
+            try:
+                write()
+                return
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, self._size)
+                    write_at(self._fd, _BLANK[: max(0, self._size - self._end)], self._end)
+                if error.errno not in NO_SPACE or not self._on_no_space():
+                    raise disk_error(error, self.path) from error
 
     def _grow(self, end: int) -> None:
         """Map the next chunk of the file, at least up to `end`. Raises `NoSpace` and `DiskError`."""
         base = self._size - self._size % mmap.ALLOCATIONGRANULARITY
         base = min(base, self._end - self._end % mmap.ALLOCATIONGRANULARITY)
         size = max(end, base + _CHUNK_BYTES)
-        while True:
-            try:
-                allocate(self._fd, self._size, size)
-                for start in range(self._size, size, _CHUNK_BYTES):
-                    write_at(self._fd, _BLANK[: size - start], start)
-                break
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._fd, self._size)
-                if error.errno not in NO_SPACE or not self._on_no_space():
-                    raise disk_error(error, self.path) from error
+
+        def write() -> None:
+            allocate(self._fd, self._size, size)
+            for start in range(self._size, size, _CHUNK_BYTES):
+                write_at(self._fd, _BLANK[: size - start], start)
+
+        self._retried(write)
         if self._map is not None:
             self._map.close()
         with disk_errors(self.path):

@@ -1,4 +1,4 @@
-"""Reads journals, even after a kill or from a bad disk. Each line is JSON with a CRC at the end.
+"""Reads journals, even after a kill or from a bad disk. Each line is JSON with a checksum at the end.
 
 A kill leaves at most one incomplete line, at the end. A damaged line does not affect the others. The first line is the
 header of the journal. Lines after the header of another shard or lane are skipped.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -17,11 +16,10 @@ import msgspec
 
 from batchmix.store.events import Event, JournalHeader
 from batchmix.store.filesystem import open_plain
+from batchmix.store.line_checksum import TRAILER, checksum_holds, has_checksum
 
-_TRAILER_BYTES = len(b',"crc":"01234567"}')
-# Inside a JSON string each quote is escaped, so neither pattern matches there, even if an answer quotes a journal.
+# Inside a JSON string each quote is escaped, so the pattern does not match there, even if an answer quotes a journal.
 _START = re.compile(rb'\{"e":"(?:begun|sent|heard|ended)",')
-_TRAILER = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _NO_ANSWERS = (b'{"e":"begun",', b'{"e":"sent",', b'{"e":"ended",')
 Decoded = TypeVar("Decoded", bound=msgspec.Struct)
 _decoder: msgspec.json.Decoder[Event | JournalHeader] = msgspec.json.Decoder(Event | JournalHeader)
@@ -35,9 +33,7 @@ def decode_line(line: bytes) -> Event | JournalHeader | None:
 def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded | None:
     """Decode a line that `journal.encode_line` returned. None if the line is damaged or written by another version."""
     line = line.rstrip(b"\n")
-    with memoryview(line) as view:  # a long answer is not copied
-        crc = zlib.crc32(view[:-_TRAILER_BYTES])
-    if not line.endswith(b',"crc":"%08x"}' % crc):
+    if not checksum_holds(line):
         return None
     try:
         return decoder.decode(line)
@@ -47,8 +43,8 @@ def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded 
 
 def was_whole(line: bytes) -> bool:
     """Return whether a line that can't be decoded is complete. If so, it was damaged later, not cut off by a kill."""
-    end = line.rstrip(b"\n")[-_TRAILER_BYTES:]
-    return line[:1] == b"{" and end[:8] == b',"crc":"' and end[-2:] == b'"}' and b"\0" not in line
+    line = line.rstrip(b"\n")
+    return line[:1] == b"{" and has_checksum(line) and b"\0" not in line
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -110,7 +106,7 @@ def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
     """
     end = 0
     for start in _START.finditer(line):
-        trailer = _TRAILER.search(line, start.end())
+        trailer = TRAILER.search(line, start.end())
         if start.start() < end or trailer is None:
             continue
         event = decode_line(line[start.start() : trailer.end()])

@@ -2,10 +2,10 @@
 
 Like a journal, it is a file to which lines are only appended. The last lines of each shard count:
 
-    {"e":"left","shard":0,"crc":"…"}                                      the shard's first journal was created
-    {"e":"left","shard":0,"answers":17,"whole_bytes":9200,"crc":"…"}      a start ended and left the shard open
-    {"e":"sealed","shard":0,"answers":20,"digest":"…","seal":{…},"crc":"…"}
-    {"e":"dropped","shard":7,"crc":"…"}                                   the input no longer has the shard
+    {"e":"left","shard":0,"xxh3":"…"}                                     the shard's first journal was created
+    {"e":"left","shard":0,"answers":17,"whole_bytes":9200,"xxh3":"…"}     a start ended and left the shard open
+    {"e":"sealed","shard":0,"answers":20,"digest":"…","seal":{…},"xxh3":"…"}
+    {"e":"dropped","shard":7,"xxh3":"…"}                                  the input no longer has the shard
 
 The line `sealed` is written before the shard's part is put in place. So no part ever has fewer answers than the ledger
 says, except while the shard's journals still exist.

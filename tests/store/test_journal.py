@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,11 +17,19 @@ from batchmix.errors import DiskError, NoSpace
 from batchmix.records import Exchange, Request
 from batchmix.store.events import AttemptSent, Event, RowFailed
 from batchmix.store.journal import Journal, encode_line
-from batchmix.store.journal_reader import Damage, Line, decode_line, read_events
+from batchmix.store.journal_reader import Damage, Line, decode_line, read_events, was_whole
 from batchmix.store.lane_log import response_received
 
 bodies = st.one_of(
-    st.binary(max_size=60), st.sampled_from([b'{"e":"sent","crc":"00000000"}', b"\n\n", "é\u2028".encode()])
+    st.binary(max_size=60),
+    st.sampled_from(
+        [
+            b'{"e":"sent","crc":"00000000"}',
+            b'{"e":"sent","xxh3":"0000000000000000"}',
+            b"\n\n",
+            "é\u2028".encode(),
+        ]
+    ),
 )
 
 
@@ -37,6 +46,12 @@ def events_of(made: list[tuple[int, bytes]]) -> list[Event]:
         events.append(response_received(request(row), 1, exchange, None))
         events.append(RowFailed(row, "m", 0, 1, "h", "failed", "timeout", 'text with "quotes" and \n lines'))
     return events
+
+
+def old_line(event: Event) -> bytes:
+    """Return a line as earlier versions wrote it, with a CRC-32."""
+    text = encode_line(event).rpartition(b',"xxh3"')[0]
+    return b'%b,"crc":"%08x"}\n' % (text, zlib.crc32(text))
 
 
 several = st.lists(st.tuples(st.integers(0, 9), bodies), min_size=1, max_size=4).map(events_of)
@@ -56,6 +71,18 @@ def appended(path: Path, event: Event) -> None:
 def test_an_event_survives_encoding_and_decoding(events: list[Event]) -> None:
     for event in events:
         assert decode_line(encode_line(event)) == event
+
+
+@given(several, st.data())
+def test_lines_of_earlier_versions_are_read_among_others_and_damage_to_them_is_seen(
+    events: list[Event], data: st.DataObject
+) -> None:
+    lines = [data.draw(st.sampled_from([old_line, encode_line]))(event) for event in events]
+    assert found_in(b"".join(lines)) == events
+    hit = data.draw(st.integers(0, len(lines) - 1))
+    lines[hit] = lines[hit].replace(b'"model":"m"', b'"model":"n"')
+    assert was_whole(lines[hit])
+    assert found_in(b"".join(lines)) == events[:hit] + events[hit + 1 :]
 
 
 @given(st.binary(max_size=200))
@@ -80,7 +107,7 @@ def test_lines_are_json_that_jq_reads(events: list[Event]) -> None:
 def test_a_journal_cut_anywhere_keeps_every_whole_line_and_takes_new_ones(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], data: st.DataObject
 ) -> None:
-    lines = [encode_line(event) for event in events]
+    lines = [data.draw(st.sampled_from([old_line, encode_line]))(event) for event in events]
     whole = b"".join(lines)
     cut = data.draw(st.integers(0, len(whole)))
     padding = data.draw(st.sampled_from([b"", b"\n" * 50, b"\0" * 50, b"\n" * 5 + b"\0" * 9]))
@@ -145,6 +172,54 @@ def test_an_event_can_be_read_back_at_its_offset(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"}\n")
 
 
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from([1, 300, 40_000, 300_000, 700_000]), min_size=1, max_size=12), st.integers(0, 12))
+def test_short_and_long_lines_follow_each_other_and_every_moment_leaves_json_lines(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], reopened_at: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j.jsonl"
+    journal = Journal(path, lambda: False)
+    events: list[Event] = []
+    for row, size in enumerate(sizes):
+        if row == reopened_at:
+            journal.close()
+            journal = Journal(path, lambda: False)
+        event = response_received(request(row), 1, Exchange(1, 2, 0.1, 200, b"x" * size), None)
+        offset, length = journal.append(event)
+        events.append(event)
+        data = path.read_bytes()
+        assert decode_line(data[offset : offset + length]) == event
+        assert found_in(data) == events
+        assert not data[offset + length :].strip(b"\n")
+    journal.close()
+    assert found_in(path.read_bytes()) == events
+
+
+def test_a_long_line_for_which_the_disk_is_full_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be written in part, over the newlines behind the last line and beyond them."""
+    path, real = tmp_path / "j.jsonl", os.pwrite
+    journal = Journal(path, lambda: False)
+    journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
+
+    def nearly_full(fd: int, data: memoryview, start: int) -> int:
+        if start >= 600_000:
+            raise OSError(28, "No space left on device")
+        return real(fd, data[: 600_000 - start], start)
+
+    monkeypatch.setattr(os, "pwrite", nearly_full)
+    with pytest.raises(NoSpace) as raised:  # held by a run until its end
+        journal.append(response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"x" * (1 << 20)), None))
+    first, rest = path.read_bytes().split(b"\n", 1)
+    assert decode_line(first)
+    assert not rest.strip(b"\n")
+    journal.append(AttemptSent(2, "m", 0, 1, "h", 17))
+    journal.close()
+    assert [event.row for event in found_in(path.read_bytes())] == [1, 2]
+    del raised
+
+
 def test_an_event_larger_than_a_mapped_stretch_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     exchange = Exchange(1, 2, 0.1, 200, b'"' * 3_000_000)
@@ -161,9 +236,9 @@ def test_an_event_larger_than_a_mapped_stretch_is_kept(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("where", ["allocate", "write_at"])
+@pytest.mark.parametrize(("where", "size"), [("allocate", 20_000), ("write_at", 20_000), ("write_at", 1 << 20)])
 def test_a_full_disk_releases_the_reserve_and_then_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, size: int
 ) -> None:
     path = tmp_path / "j.jsonl"
     releases = []
@@ -173,15 +248,17 @@ def test_a_full_disk_releases_the_reserve_and_then_is_an_error(
         raise OSError(28, "No space left on device")
 
     journal = Journal(path, lambda: bool(releases.append(1)) or len(releases) < 3)
-    journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
+    answers = [response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"x" * each), None) for each in (20_000, size)]
+    for _ in range(25):  # the next one does not fit into the first stretch of the mapping
+        journal.append(answers[0])
     monkeypatch.setattr(f"batchmix.store.journal.{where}", full)
     with pytest.raises(NoSpace):
-        journal.append(response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"x" * (1 << 20)), None))
+        journal.append(answers[1])
     assert len(releases) == 3
     monkeypatch.undo()
     journal.append(AttemptSent(2, "m", 0, 1, "h", 17))
     journal.close()
-    assert [event.row for event in found_in(path.read_bytes())] == [1, 2]
+    assert [event.row for event in found_in(path.read_bytes())] == [*[1] * 25, 2]
 
 
 def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,8 +280,8 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
 def test_a_line_whose_numbers_fit_into_no_column_counts_as_damaged(field: str) -> None:
     line = encode_line(response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"x"), None))
     name = field.partition(":")[0]
-    text = re.sub(rf"{name}:[^,]+", field, line.decode().partition(',"crc"')[0]).encode()
-    assert decode_line(b'%b,"crc":"%08x"}' % (text, zlib.crc32(text))) is None
+    text = re.sub(rf"{name}:[^,]+", field, line.decode().partition(',"xxh3"')[0]).encode()
+    assert decode_line(b'%b,"xxh3":"%016x"}' % (text, xxhash.xxh3_64_intdigest(text))) is None
 
 
 def test_a_body_with_invalid_base64_is_taken_as_text() -> None:
