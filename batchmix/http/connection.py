@@ -109,8 +109,8 @@ class Connection:
         self._ends_with_piece = False  # whether one piece was the whole response, by its Content-Length
         self.is_new = True
         """Whether no response has been read from this connection yet."""
-        self.unsent = b""
-        """The request that waits to be sent; empty once it was sent."""
+        self.unsent: tuple[bytes, ...] = ()
+        """The pieces of the request that waits to be sent; empty once it was sent."""
         self.was_paused = False
         """Whether reading of the response was ever paused because the buffer was full."""
         self._protocol._parser = self  # type: ignore[assignment]
@@ -122,8 +122,8 @@ class Connection:
                 await asyncio.sleep(0)
         return not self._protocol.should_close
 
-    def expect(self, request: bytes) -> asyncio.Future[Response]:
-        """Set the request for the next `send`; return a future for the response.
+    def expect(self, *request: bytes) -> asyncio.Future[Response]:
+        """Set the pieces of the request for the next `send`; return a future for the response.
 
         The future gets an exception if the connection breaks.
         """
@@ -146,12 +146,12 @@ class Connection:
         if not self.is_new and (self._protocol.should_close or self._socket.poll(0)):
             response.set_exception(UnrequestedData())
             return
-        self.unsent = b""
+        self.unsent = ()
         self._is_open = True
         self._has_head = self._ends_with_piece = self.was_paused = False
-        self._transport.write(request)
+        self._transport.writelines(request)
         if self._acknowledgement:
-            self._acknowledgement.sent(len(request))
+            self._acknowledgement.sent(sum(map(len, request)))
 
     def finish(self) -> bool:
         """End the exchange, after the response was read to its end; return whether the connection can be reused.

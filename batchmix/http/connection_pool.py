@@ -31,6 +31,8 @@ _KEPT_S = 4.0
 that is sent at that moment is lost and may have been billed, so this side closes first."""
 _LEFT_OPEN_S = 0.1
 """Seconds for which a discarded connection stays open, to read and count surplus data."""
+_LONG_BYTES = 1 << 14
+"""The length of a body from which sending it as a piece of its own takes less time than a copy with its headers."""
 _BURST = 64
 """The most requests that are sent before control returns to the event loop."""
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
@@ -118,7 +120,7 @@ class ConnectionPool:
                 response = self._send(connection, target, body)
                 return await response if first_byte_s is None else await _within(first_byte_s, response)
             except BaseException as error:
-                is_sent, connection.unsent = not connection.unsent, b""
+                is_sent, connection.unsent = not connection.unsent, ()
                 if is_sent:
                     connection.close()
                     raise
@@ -143,7 +145,11 @@ class ConnectionPool:
 
         If requests were sent one by one, the server would go to sleep in between, and waking it up doubles the time.
         """
-        response = connection.expect(b"%b%d\r\n\r\n%b" % (target.head or target.make_head(), len(body), body))
+        head = target.head or target.make_head()
+        if len(body) < _LONG_BYTES:
+            response = connection.expect(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+        else:
+            response = connection.expect(b"%b%d\r\n\r\n" % (head, len(body)), body)
         if connection.is_new:
             connection.send()
             return response
