@@ -20,12 +20,12 @@ NOT_UTF8 = "is not UTF-8"
 BOM = b"\xef\xbb\xbf"
 WHOLE_FILE = 1 << 62
 """A `Segment.end` beyond the end of any file."""
-_BLOCK_BYTES = 1 << 16
-"""The number of bytes of a file that are split into lines at once."""
+_BLOCK_BYTES, _LONG_BLOCK_BYTES = 1 << 16, 1 << 19
+"""The number of bytes of a file that are split into lines at once: more of long lines, since each block takes time."""
 _BUFFER_BYTES = 1 << 20
 """The size of a file's buffer. A line that lies in two buffers is copied once more, which takes time for long lines."""
-_FEW_LINES = 16
-"""The most lines of a block that are so long that a call of Python for each takes less time than a copy."""
+_LONG_LINE_BYTES = 4096
+"""The mean length of lines from which a call of Python for each takes less time than a copy."""
 _decoder = msgspec.json.Decoder()
 _row_decoder = msgspec.json.Decoder(dict[str, Any])
 _tolerant_decoder = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
@@ -62,11 +62,15 @@ def _blocks_of_lines(path: str, segment: Segment) -> Iterator[Iterator[tuple[int
     try:
         with open(path, "rb", buffering=_BUFFER_BYTES) as file:  # noqa: PTH123
             file.seek(segment.start)
-            while bytes_left > 0 and (raw := file.readlines(min(bytes_left, _BLOCK_BYTES))):
-                bytes_left -= sum(map(len, raw))
+            block = _BLOCK_BYTES
+            while bytes_left > 0 and (raw := file.readlines(min(bytes_left, block))):
+                size = sum(map(len, raw))
+                is_long = size > len(raw) * _LONG_LINE_BYTES
+                block = _LONG_BLOCK_BYTES if is_long else _BLOCK_BYTES
+                bytes_left -= size
                 while bytes_left + len(raw[-1]) <= 0:  # `readlines` may read one line too many
                     bytes_left += len(raw.pop())
-                lines: Iterator[bytes] = map(bytes.strip if len(raw) > _FEW_LINES else _stripped, raw)
+                lines: Iterator[bytes] = map(_stripped if is_long else bytes.strip, raw)
                 if number == 1 and raw[0].startswith(BOM):
                     lines = chain((raw[0][len(BOM) :].strip(),), map(bytes.strip, raw[1:]))
                 yield zip(count(number), raw, lines)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmix.errors import InputError
-from batchmix.load.jsonl import BadLineError, decode_row
+from batchmix.load.jsonl import WHOLE_FILE, BadLineError, Segment, decode_row, read_lines
 from tests.conftest import Bench
 from tests.load.conftest import all_requests, carried_rows, make_job, open_rows, requests_of
 
@@ -44,6 +44,20 @@ def _written(folder: Path, files: Any) -> list[tuple[str, str]]:
             data = data.rstrip(b" \r\n") if not ended else data + trailing
         (folder / f"f{number}.jsonl").write_bytes((BOM if bom else b"") + data)
     return rows
+
+
+def test_long_and_short_lines_take_turns(tmp_path: Path) -> None:
+    """Long lines are split in larger blocks than short ones, and their white space is looked for in another way."""
+    sizes = [*[10] * 3000, *[70_000] * 12, *[5000] * 200, 600_000, *[10] * 9000, 70_000]
+    lines = [b'{"text": "%d%b"}' % (number, b"x" * size) for number, size in enumerate(sizes)]
+    ends = [(b"\n", b"\r\n", b" \n")[number % 3] for number in range(len(lines))]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"".join(line + end for line, end in zip(lines, ends, strict=True)))
+    read = [*read_lines(str(path), Segment(0, 0, WHOLE_FILE, 1))]
+    assert [number for number, _, _ in read] == [*range(1, len(lines) + 1)]
+    assert [line.rstrip() for _, _, line in read] == lines
+    start, end = len(lines[0] + ends[0]), path.stat().st_size - len(lines[-1] + ends[-1])
+    assert [*read_lines(str(path), Segment(0, start, end, 2))] == read[1:-1]
 
 
 @settings(max_examples=60, deadline=None)
