@@ -33,6 +33,10 @@ _PATIENT, _LONGEST_BACKOFF_S = 0.125, 60.0
 """A longer pause is at most this share of the time for which nothing was accepted, and so many seconds: a limit of an
 hour or a day is used up.
 """
+_LONG_S, _A_MINUTE_S = 31.0, 61.0
+"""A limit is taken for one of a minute if it is back after more seconds than the first, which a window of half a minute
+is not, and fewer than the second.
+"""
 _MIN_GAIN = 0.02
 """The weight of the newest completion in the mean tokens of completions, once there are 50 of them."""
 _GAP_S = 2.0
@@ -79,6 +83,9 @@ class Governor:
         self._pause_until = -math.inf
         self._refusals = 0  # hits since the last confirmed request
         self._refused_at = now  # when the first of them came
+        self._was_paced = False  # at a rate that was measured
+        self._back_at = math.inf  # when a minute that was used up could be back, and is tried
+        self._is_turn = False  # because a minute of the clock begins
         self._hold_until = -math.inf
         self._is_paced = False  # a pace made the next request wait
         self._waited_s = 0.0
@@ -111,6 +118,8 @@ class Governor:
         if not self._ramp.is_over and (wait_s := self._ramp.wait_s(now)) > 0:
             self.limited_by = Bottleneck.WINDOW
             return wait_s
+        if now >= self._back_at and self._ramp.confirmed:
+            self._is_back()
         rates, (requests, token_reports) = self._rates, self._reported
         wait_s = max(rates.requests.wait_s(now, 1.0), requests.wait_s(now, 1.0, rates.requests.total_taken))
         tokens_s = max(rates.tokens.wait_s(now, tokens), token_reports.wait_s(now, tokens, rates.tokens.total_taken))
@@ -216,6 +225,8 @@ class Governor:
         if used_up:
             waits = [reported.throttled(now, taken, retry_after_s) for reported, taken in used_up]
             self._back_off(now, max((wait_s for wait_s in waits if wait_s is not None), default=None))
+        elif rates.minute_explains(now):
+            self._ramp.restart(self._ramp.unconfirmed // 2)
         elif self._trials.is_on:
             if self._trials.throttled(now, ticket.sent_at):
                 self._back_off(now, retry_after_s)
@@ -237,6 +248,13 @@ class Governor:
         if not pause_s:
             self._trials.hit(now)
 
+    def _is_back(self) -> None:
+        """Take a limit as one of a minute, because it was back when a minute was over."""
+        if not self._window.is_found:
+            by_clock, is_paced = self._is_turn, self._was_paced
+            self._rates.minute_found(self._refused_at, self._back_at, by_clock=by_clock, is_paced=is_paced)
+        self._back_at = math.inf
+
     @property
     def _is_blocked(self) -> bool:
         """Whether nothing was accepted since the last hit."""
@@ -245,7 +263,7 @@ class Governor:
     def _back_off(self, now: float, retry_after_s: float | None) -> None:
         """Pause, but not for a first throttle at a rate that was measured: there the row waits, and the pace slows."""
         if not self._is_blocked:
-            self._refusals, self._refused_at = 0, now
+            self._refusals, self._refused_at, self._was_paced = 0, now, self._rates.is_paced
         self._refusals += 1
         self._hit_at = now
         is_known = self._rates.is_reliable or self._window.is_found
@@ -253,12 +271,23 @@ class Governor:
             self._ramp.restart(self._ramp.unconfirmed // 2)
             return
         self._ramp.restart(1)
+        self._back_at = math.inf
         if retry_after_s is None:
             longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(self._refusals - 1, 60))
             longest = max(longest, min(_LONGEST_BACKOFF_S, _PATIENT * (now - self._refused_at)))
             retry_after_s = random.uniform(longest / 2, longest)
-            turn_s = (self._minute_at - now) % 60
-            if longest == _MAX_BACKOFF_S and turn_s < retry_after_s:  # many providers count by the clock's minutes
-                retry_after_s = turn_s + random.uniform(0.05, 0.3)
+            if longest >= _MAX_BACKOFF_S:
+                retry_after_s = self._minute_s(now, retry_after_s)
         self._pause_until = max(self._pause_until, now + retry_after_s)
         _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)
+
+    def _minute_s(self, now: float, longest_s: float) -> float:
+        """Return the seconds until a minute that was used up could be back, or `longest_s`."""
+        turn_s, old_s = (self._minute_at - now) % 60, self._rates.back_at(self._refused_at) - now
+        self._is_turn = not 0 < old_s < turn_s
+        wait_s = (turn_s if self._is_turn else old_s) + random.uniform(0.05, 0.3)
+        if wait_s >= longest_s:
+            return longest_s
+        if _LONG_S < now + wait_s - self._refused_at < _A_MINUTE_S:
+            self._back_at = now + wait_s
+        return wait_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from batchmix.pacing.minute import Minute
 from batchmix.pacing.rate_search import Accepted, RateSearch
 
 _TOLD_S = 60.0
@@ -20,6 +21,8 @@ _MAX_DEBT_S = 600.0
 """The longest delay, in seconds, that a single request can cause by costing more than estimated. Chosen."""
 _FAR_LEVEL_S, _FAR_LEVEL = 5.0, 3.0
 """A told limit with this many seconds' worth and so many units left is far from used up. Chosen."""
+_FAR_USED = 0.75
+"""Below this share of a minute that was found, it is far from used up. Chosen."""
 _AS_TOLD, _AS_TOLD_AGAIN = 0.9, 0.96
 """A measured rate of at least this share of the told one confirms it: at first, and once a lower one was found."""
 
@@ -36,14 +39,16 @@ class Pace:
         """The sum of all amounts taken, also of those that were given back."""
         self._accepted = Accepted()
         self.search = RateSearch(self._accepted, now, self.told_per_s)
+        self.minute = Minute(self._accepted, math.inf if per_minute is None else per_minute)
         self._level = per_minute or 0.0
         self._at = now  # when the level was last brought up to date
         self._is_held_back = False  # this pace made the next request wait
 
     def wait_s(self, now: float, amount: float) -> float:
         """Return the seconds until the level covers `amount`, or is full."""
-        if self.per_s == math.inf:
-            return 0.0
+        minute_s = self.minute.wait_s(now, amount)
+        if minute_s > 0 or self.per_s == math.inf or self._is_by_minute:
+            return minute_s
         self._fill(now)
         missing = min(amount, self._capacity) - self._level
         if missing <= 1e-9 * amount:  # a rounding error
@@ -53,6 +58,7 @@ class Pace:
 
     def take(self, now: float, amount: float) -> None:
         """Take the amount of a request that leaves. It counts as accepted unless `give_back` is called for it."""
+        self.minute.take(now)
         if self.per_s < math.inf:
             self._fill(now)
         if not self.total_taken:
@@ -101,6 +107,8 @@ class Pace:
         """Return whether the limit is far from used up; None if unknown."""
         if self.is_found:
             return False
+        if self._is_by_minute:
+            return self.minute.used(now) < _FAR_USED * self.minute.limit
         if self.told_per_s < math.inf:
             self._fill(now)
             return self._level > max(_FAR_LEVEL_S * self.per_s, _FAR_LEVEL)
@@ -124,6 +132,10 @@ class Pace:
         """Empty the bucket: the provider's is empty too."""
         self._level = 0.0
         self._at = now
+
+    @property
+    def _is_by_minute(self) -> bool:
+        return self.minute.limit < math.inf and not self.is_found
 
     @property
     def _capacity(self) -> float:

@@ -31,6 +31,10 @@ throttled requests below 3 %; the second lets several clients of one key rise eq
 """
 _MAX_STEP, _MIN_STEP = 0.25, 0.03
 """The step, as a share of the rate: the first and largest one, and the smallest."""
+_TOLD, _TOLD_STEP = 0.98, 0.06
+"""The highest share of a told rate at which requests are sent if the provider saves nothing, for then all that arrive a
+little early are throttled; and the first step below it.
+"""
 _SHRINK = 0.7
 """The step shrinks to this share of it with a hit that comes as expected."""
 _EARLY = 0.5
@@ -178,6 +182,10 @@ class RateSearch:
         if len(self._hits) < 2:
             return
         rate, count = self._measured()
+        if count < _FEWEST and self.base == math.inf > self._most:  # nothing was saved
+            self._most *= _TOLD
+            self._step = _TOLD_STEP
+            self.base, self.is_reliable = (1 - _TOLD_STEP) * self._most, True
         if count < _FEWEST or (least < math.inf and rate >= least):
             return
         was_reliable, self.is_reliable = self.is_reliable, count >= _COUNTED
@@ -194,6 +202,12 @@ class RateSearch:
             self.base, self._scale, self._proven = by * other.base, by * other._scale, by * other._proven
             self.is_reliable, self._step = other.is_reliable, other._step
             self._was_early, self._age_s = other._was_early, other._age_s
+
+    def undo(self) -> None:
+        """Go back to the rate before the last hit, which something else explains."""
+        self.base = self._tried
+        if self.base == math.inf:
+            self.forget()
 
     def forget(self) -> None:
         """Drop the rate: the provider does not limit it."""

@@ -38,6 +38,11 @@ class Rates:
         return self._blamed.search.is_reliable
 
     @property
+    def is_paced(self) -> bool:
+        """Whether a rate was measured, and no limit of a minute was found."""
+        return self.is_reliable and self._blamed.minute.limit == math.inf
+
+    @property
     def was_accepted(self) -> bool:
         """Whether any request was accepted since the last hit."""
         return self.requests.search.was_accepted
@@ -80,6 +85,23 @@ class Rates:
         self.tokens.search.hit_earlier(tokens)
         if self._blamed.is_found:
             self._blamed.set_rate()
+
+    def back_at(self, used_up_at: float) -> float:
+        """Return when the first request of the minute before `used_up_at` will be a minute old."""
+        return self._blamed.minute.back_at(used_up_at)
+
+    def minute_found(self, used_up_at: float, back_at: float, *, by_clock: bool, is_paced: bool) -> None:
+        """Adopt what was accepted within a minute until it was used up, and was back at `back_at`."""
+        pace, other = (self.tokens, self.requests) if self._blamed is self.tokens else (self.requests, self.tokens)
+        pace.minute.found(used_up_at, back_at, by_clock=by_clock)
+        other.minute.forget()
+        if not is_paced:
+            pace.search.undo()
+            pace.follow_search()
+
+    def minute_explains(self, now: float) -> bool:
+        """Return whether a throttle shows no more than that a minute that was found is used up."""
+        return self._blamed.minute.explains(now)
 
     def empty(self, now: float) -> None:
         """Empty the buckets: the provider's is empty too."""

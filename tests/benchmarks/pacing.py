@@ -46,10 +46,11 @@ MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "cap": (("batchmix.pacing.window:Window", "explains_hit", lambda self: False),),
     "latency": (("batchmix.pacing.window:_Latency", "has_room", lambda self, now, size: True),),
     "reports": (("batchmix.pacing.reported:Reported", "follow", lambda self, *args: None),),
-    "minutes": (("batchmix.pacing.rate_search", "_WINDOWED_S", math.inf),),
+    "minutes": (("batchmix.pacing.minute:Minute", "found", lambda self, *args, by_clock: None),),
+    "windows": (("batchmix.pacing.rate_search", "_WINDOWED_S", math.inf),),
 }
 """What can be switched off: attributes of classes or modules, and what takes their place."""
-TUNED = ("governor", "pace", "ramp", "rate_search", "rates", "strays", "trials", "window")
+TUNED = ("governor", "minute", "pace", "ramp", "rate_search", "rates", "strays", "trials", "window")
 """The modules whose constants --constants changes."""
 SHORT = {"row refused": "row"}
 

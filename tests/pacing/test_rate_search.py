@@ -113,3 +113,16 @@ def test_after_a_trial_the_rate_is_higher_if_the_way_was_free_and_the_same_other
     assert search.value == pytest.approx(PER_S)
     search.end_trial(12.0, is_free=True)
     assert search.value == pytest.approx(1.3 * PER_S)
+
+
+def test_a_told_rate_of_which_nothing_is_saved_is_used_almost_whole() -> None:
+    search = RateSearch(Accepted(), 0.0, 10.0)
+    for now in (0.0, 1.0):
+        search.hit(now, 0.5)
+        search._accepted.requests += 1
+        search._accepted.amount += 1
+        search.set_rate(9.0)
+    assert 9.0 < search.value < 9.5
+    assert search.is_reliable
+    search.grow(60.0)
+    assert search.value == pytest.approx(9.8)
