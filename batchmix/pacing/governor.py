@@ -27,7 +27,7 @@ from batchmix.records import Bottleneck, Quota, Usage
 _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
 """The estimated tokens of a completion before the first completion arrives."""
-_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 10.0
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 20.0
 """The first pause without a `Retry-After`, in seconds, and the one up to which it doubles."""
 _PATIENT, _LONGEST_BACKOFF_S = 0.125, 60.0
 """A longer pause is at most this share of the time for which nothing was accepted, and so many seconds: a limit of an
@@ -276,7 +276,7 @@ class Governor:
             longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(self._refusals - 1, 60))
             longest = max(longest, min(_LONGEST_BACKOFF_S, _PATIENT * (now - self._refused_at)))
             retry_after_s = random.uniform(longest / 2, longest)
-            if longest >= _MAX_BACKOFF_S:
+            if longest >= _MAX_BACKOFF_S / 2:
                 retry_after_s = self._minute_s(now, retry_after_s)
         self._pause_until = max(self._pause_until, now + retry_after_s)
         _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)

@@ -120,7 +120,7 @@ def test_throttles_without_a_retry_after_pause_longer_each_time() -> None:
         now += pauses[-1] + 0.01
     assert pauses[0] <= 0.5
     assert pauses[3] <= 4.0
-    assert 5.0 <= pauses[-1] <= 10.0
+    assert 10.0 <= max(pauses) <= 20.0  # the turn of a minute may shorten the last one
     (ticket,) = admitted(governor, now)
     governor.completed(now, ticket, 10, Usage(10, 10, 20))
     (ticket,) = admitted(governor, now)
