@@ -47,7 +47,7 @@ _MOST = 0.5
 """A hit leaves at least this share of the rate."""
 _COUNTED = 20
 """So many accepted requests make a measured rate reliable: to ±5 %."""
-_FEWEST = 6
+_FEWEST = 4
 """A rate is set once so many requests were accepted."""
 _DEBT = 4
 """Each further throttled request delays the next rise as long as the first did, up to so many intervals in all."""

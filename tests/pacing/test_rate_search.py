@@ -40,10 +40,10 @@ def test_the_first_rate_is_what_was_accepted() -> None:
     assert search.value == pytest.approx(PER_S)
 
 
-def test_nothing_is_set_before_six_requests_were_accepted() -> None:
+def test_nothing_is_set_before_four_requests_were_accepted() -> None:
     search = RateSearch(Accepted(), 0.0)
     hit(search, 0.0, 1)
-    hit(search, 1.0, 5)
+    hit(search, 1.0, 3)
     assert search.value == math.inf
 
 
