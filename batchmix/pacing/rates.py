@@ -92,12 +92,12 @@ class Rates:
 
     def minute_found(self, used_up_at: float, back_at: float, *, by_clock: bool, is_paced: bool) -> None:
         """Adopt what was accepted within a minute until it was used up, and was back at `back_at`."""
-        pace, other = (self.tokens, self.requests) if self._blamed is self.tokens else (self.requests, self.tokens)
-        pace.minute.found(used_up_at, back_at, by_clock=by_clock)
-        other.minute.forget()
+        for pace in self.both:
+            pace.minute.forget()
+        self._blamed.minute.found(used_up_at, back_at, by_clock=by_clock)
         if not is_paced:
-            pace.search.undo()
-            pace.follow_search()
+            self._blamed.search.undo()
+            self._blamed.follow_search()
 
     def minute_explains(self, now: float) -> bool:
         """Return whether a throttle shows no more than that a minute that was found is used up."""
