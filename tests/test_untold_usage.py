@@ -93,11 +93,14 @@ def test_a_budget_holds_when_starts_are_killed(job: Bench, gateway: Gateway) -> 
     for answers in (1, 3):
         done = subprocess.run([sys.executable, "-c", code, repr(job.settings), str(answers)], check=False)
         assert done.returncode == 9
-    assert account(job)[1] >= len(gateway.posts) * EACH_USD
+    # Of the four in flight when a start is killed, some may not have reached the gateway. They count as well.
+    not_arrived = account(job)[1] / EACH_USD - len(gateway.posts)
+    assert -0.1 <= not_arrived < 2 * 4
     for _ in range(2):
         with pytest.raises(BudgetSpent):
             job.run()
-        assert 0.7 * 0.03 <= len(gateway.posts) * EACH_USD <= 0.03
+        assert len(gateway.posts) * EACH_USD <= 0.03
+        assert (len(gateway.posts) + not_arrived) * EACH_USD >= 0.7 * 0.03
 
 
 def test_a_budget_counts_unanswered_attempts_over_restarts(bench: Bench) -> None:
