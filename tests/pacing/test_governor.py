@@ -260,6 +260,28 @@ def test_a_configured_limit_is_kept_when_the_provider_allows_more() -> None:
     assert left <= 1200 + 1
 
 
+def test_a_throttle_that_a_report_explains_lowers_a_rate_that_was_measured_too() -> None:
+    """Another client of the key takes what the report leaves, so that the report alone lets bursts run into the limit."""
+    governor, now = flowing(Limits()), 0.0
+    for _ in range(3):
+        for _ in range(30):
+            (ticket,) = admitted(governor, now := now + 0.1)
+            governor.completed(now, ticket, 10, Usage(10, 10, 20))
+        for ticket in admitted(governor, now, 6):
+            governor.throttled(now, ticket, 0.1)
+            governor.settle(ticket, 0.0)
+    for used in range(60):  # a bucket of 100, full again in ten seconds
+        (ticket,) = admitted(governor, now := now + 0.1)
+        governor.follow(now, ticket, (Quota(100, 99 - used, (used + 1) / 10), None))
+        governor.completed(now, ticket, 10, Usage(10, 10, 20))
+    rate = governor._rates.requests.per_s
+    assert rate < math.inf
+    (ticket,) = admitted(governor, now)
+    governor.follow(now, ticket, (Quota(100, 2, 9.8), None))
+    governor.throttled(now, ticket, 0.1)
+    assert governor._rates.requests.per_s < 0.9 * rate
+
+
 def reporting(remaining: float, of_each: float, count: int) -> Governor:
     """Return a governor in its slow start after so many answers, each of which took `of_each` from what remained."""
     governor = Governor(Limits(), 0.0)
