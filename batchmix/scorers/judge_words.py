@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from batchmix.scorers.late_pattern import late_pattern
+
 NAME = (
     r"(?:scores?|ratings?|grades?|marks?|verdict|result|answer|evaluation|assessment|judge?ment|conclusion|points|"
     r"评分|评级|总分|總分|合计|合計|分数|得分|打分|評分|评价|スコア|評価|点数|採点|評点|점수|평점|평가|оценка|балл|баллы|"
@@ -35,46 +37,46 @@ _SPEECH = (
     r"beg(?:s|ged|ging)?|invit(?:es|ed|ing)|call(?:s|ed|ing)?|mention(?:s|ed|ing)?|gives? itself|assigns? itself|"
     r"rates? itself|scores? itself|grades? itself|according to)"
 )
-SPEECH = re.compile(rf"\b{_SPEECH}\b", re.IGNORECASE)
+SPEECH = late_pattern(rf"\b{_SPEECH}\b", re.IGNORECASE)
 """Says that what stands beside it are the words of somebody else."""
-INTRODUCES_QUOTE = re.compile(
+INTRODUCES_QUOTE = late_pattern(
     rf"\b(?:{_SUBJECT}|it|he|she|they|which|who|there)(?:'s)?\b[^.!?\n]{{0,200}}\b{_SPEECH}\b[^.!?\n]{{0,100}}:\s*$"
     rf"|^\W*(?:quot(?:e|ed|ation)|(?:from |in )?(?:the|this|its|his|her|their)(?: \w+)?\s+{_SUBJECT})\s*:\s*$",
     re.IGNORECASE,
 )
 """A line after which the judged text is quoted."""
-INTRODUCES_VERDICT = re.compile(
+INTRODUCES_VERDICT = late_pattern(
     r"\b(?:my|final|here(?:'s| is| are)|verdict|evaluation|score|rating|grade|judge?ment|assessment|result)\b"
     r"[^\n]{0,200}:\s*$",
     re.IGNORECASE,
 )
 """A line after which the judge's own verdict follows."""
-DENIES = re.compile(
+DENIES = late_pattern(
     r"\b(?:not|never|no|cannot|unable|refuse[sd]?|declin(?:e|es|ed|ing)|"
     r"avoid|resist|won't|hardly|neither|nor|without|instead of|rather than|far from|short of)\b|n't\b|"
     r"\btoo (?:high|low|generous|harsh)\b",
     re.IGNORECASE,
 )
-SUPPOSES = re.compile(
+SUPPOSES = late_pattern(
     r"\b(?:if|unless|might|could|may|maybe|perhaps|possibly|either|between|somewhere|whether|depending)\b"
     r"|\bha[ds] (?:it|the)\b|\bwere (?:it|the)\b|\bwould have\b|\b[i']'?d have\b|(?<!\bi )\bwould\b"
     r"|(?:\bwould\b|'d\b)(?:(?:(?!\bbecause\b).)*|.*,\s)\bbut\b",
     re.IGNORECASE | re.DOTALL,
 )
 """Says that a grade is no verdict but a possibility."""
-EXPLAINS = re.compile(
+EXPLAINS = late_pattern(
     r"\b(?:such as|like|e\.g|for example|for instance|example|format|in the form|template|means?|scale|range|"
     r"at first|initially|initial|first thought|was going to|tempted|considered|almost|nearly|worth)\b",
     re.IGNORECASE,
 )
 """Says that a grade is an example, what a grade means, or what the judge thought first."""
-CORRECTS = re.compile(
+CORRECTS = late_pattern(
     r"(?:^|[.!?\n—–-][ \t]{0,3})(?:no,? wait|wait|actually|correction|on second thoughts?|on reflection"
     r"|scratch that|sorry)\b[,:. \t—-]",
     re.IGNORECASE,
 )
 """Says that what the judge said before no longer holds."""
-QUOTES_ITS_WORDS = re.compile(
+QUOTES_ITS_WORDS = late_pattern(
     rf"\b(?:quoted|taken|copied|pasted|repeated) from\b|\b(?:text|lines?|words?|following|passage)\b"
     rf"[^.\n]{{0,40}}\b(?:below|"
     rf"above)\b|\b(?:below|above)\b[^.\n]{{0,40}}\b{_SUBJECT}\b|"

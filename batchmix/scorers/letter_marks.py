@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from batchmix.scorers.answer_words import BESIDE, BUT, OPTIONS, any_word
+from batchmix.scorers.late_pattern import late_pattern
 
 _STRONG, _WEAK = 0xE000, 0xE100
 """The first marks of capital letters and of small ones. Small ones may be words, and count only where announced."""
@@ -25,8 +26,8 @@ _OTHER_LETTERS = {
     "ا": "A",
 }
 """The letters by which options are called in other scripts, by their place."""
-_OTHER_LETTER = re.compile(rf"(?<![\w\u0300-\u036f\u064b-\u065f])[{''.join(_OTHER_LETTERS)}](?!\w)")
-_MARKUP = re.compile(
+_OTHER_LETTER = late_pattern(rf"(?<![\w\u0300-\u036f\u064b-\u065f])[{''.join(_OTHER_LETTERS)}](?!\w)")
+_MARKUP = late_pattern(
     r"\\(?:text|math)[a-z]{0,5}\s*(?=\{)|\\[()\[\],;! ]|\\(?:left|right|quad)\b|[*`~$]"
     r"|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])|[\ue000-\ue1ff]"
 )
@@ -39,12 +40,12 @@ _CONJUNCTIONS = any_word(
 _NO_WORD = (
     rf"\s*(?:\Z|[^\s\w]|[\u0900-\u0dff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\n|\s(?:{_CONJUNCTIONS}|[^a-zà-öø-ÿ]))"
 )
-_NOT_AN_ARTICLE = re.compile(_NO_WORD)
-_NOT_I = re.compile(r"\s*(?:\Z|[^\s\w]|\s(?:is|and|or|nor)\b)")
+_NOT_AN_ARTICLE = late_pattern(_NO_WORD)
+_NOT_I = late_pattern(r"\s*(?:\Z|[^\s\w]|\s(?:is|and|or|nor)\b)")
 """What follows the letters `A` and `I`, and not the words."""
-_SMALL_VOWEL_END = re.compile(r"\s*(?:\Z|[)\]}.,:;\"'”\n]|(?:because|since)\b)")
-_OPTION_BEFORE = re.compile(rf"{any_word(OPTIONS)}\s\Z", re.IGNORECASE)
-_HEADED = re.compile(r"\W*[A-Z][.)]\s")
+_SMALL_VOWEL_END = late_pattern(r"\s*(?:\Z|[)\]}.,:;\"'”\n]|(?:because|since)\b)")
+_OPTION_BEFORE = late_pattern(rf"{any_word(OPTIONS)}\s\Z", re.IGNORECASE)
+_HEADED = late_pattern(r"\W*[A-Z][.)]\s")
 """Begins an answer that names its letter first: `option A` behind it is text of that option."""
 _VOWELS = "AEIOUY"
 

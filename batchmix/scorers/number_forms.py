@@ -6,6 +6,8 @@ import math
 import re
 from typing import NamedTuple
 
+from batchmix.scorers.late_pattern import late_pattern
+
 _SPACES = "\u00a0\u2009\u202f"
 """No-break and thin spaces, which group digits in some languages."""
 _MAGNITUDES = {
@@ -19,7 +21,7 @@ _MAGNITUDES = {
     1e9: "billions?|bn|mrd|milliarden?|milliards?|miliardi?|миллиардов|млрд|مليار",
     1e12: "trillions?|tn|billionen|兆|조|万亿",
 }
-_MAGNITUDE = re.compile(
+_MAGNITUDE = late_pattern(
     r"(?:\s?(?i:(?:"
     + "|".join(
         f"(?P<m{int(math.log10(factor))}>{words})" for factor, words in sorted(_MAGNITUDES.items(), reverse=True)
@@ -43,7 +45,7 @@ _DECIMAL = rf"""(?:
     |(?P<comma>(?<!\d,)(?:\d+,(?:\d{{1,2}}|\d{{4,}})|0,\d+|\d{{4,}},\d+|(?<![\w)])(?<!\w\s),\d+)(?!\d|,\d))
     |(?P<plain>(?:\d+(?:\.\d+)?|\.\d+))
 )"""
-_NUMBER = re.compile(
+_NUMBER = late_pattern(
     rf"""
     (?P<sign>(?:(?<![\w)\]}}%.])|(?<=\d\s))[-–+](?=[\d.,\\])|(?:(?<=[=:(≈>])|(?<=[=:(≈>]\s)|(?<=\bis\s)|\A)\s{{0,3}}[-–]\s(?=[\d.,\\])|\b(?:minus|negative|moins|menos|meno|минус|мінус|eksi|마이너스)\s|(?:负|負|マイナス|minus\s))?
     (?<![A-Za-z0-9_.^À-ÖØ-öø-ɏЀ-ӿ])(?<![A-Za-z]-)(?<!\^[-{{+])(?<!\^{{-)(?<!\\sqrt{{)(?<!√)(?<!log\s)(?<!log\()(?<!ln\s)(?<!ln\()(?<!sin\()(?<!cos\()(?<!tan\()(?<!exp\()(?<!sqrt\()
@@ -57,13 +59,13 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_NOT_ALONE = re.compile(
+_NOT_ALONE = late_pattern(
     r"\s?(?:\\?pi\b|π|√|\\sqrt|\\ln|\\log|!(?=\s?[=×*/+^)\d])|[a-z]\s?(?:\^\d+\s?)?=)", re.IGNORECASE
 )
 """What makes a number a part of another one: `2π`, `2√3`, `5!`, `3x = …`."""
 
 
-_WON = re.compile(r"\s?[원명개]")
+_WON = late_pattern(r"\s?[원명개]")
 """Counters behind a number whose parts Korean puts a space between, as in `3만 5000원`."""
 
 

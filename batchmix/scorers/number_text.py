@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from batchmix.scorers.late_pattern import late_pattern
+
 _FORMS = {
     **{
         code: str(digit)
@@ -31,40 +33,40 @@ _FRACTIONS = {
     for code in (*range(0xBC, 0xBF), *range(0x2150, 0x215F), 0x2189)
     if "\u2044" in (form := unicodedata.normalize("NFKC", chr(code)))
 }
-_FRACTION = re.compile(f"(\\d?)\\s?([{''.join(_FRACTIONS)}])")
+_FRACTION = late_pattern(f"(\\d?)\\s?([{''.join(_FRACTIONS)}])")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_SUPERSCRIPT = re.compile(r"(.)\s?([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+_SUPERSCRIPT = late_pattern(r"(.)\s?([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 _LATEX = (
-    (re.compile(r"\\(?:text|math|operator)[a-z]{0,6}\s*\{([^{}]{0,100})\}"), r" \1 "),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3})"), "\u202f"),
-    (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "×"),
-    (re.compile(r"\\(?:approx|simeq|sim)(?![A-Za-z])"), "≈"),
-    (re.compile(r"\\pm(?![A-Za-z])"), "±"),
-    (re.compile(r"\^\s?\{?\s?\\circ\s?\}?"), "°"),
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\(?:left|right|quad|qquad|displaystyle)(?![A-Za-z])|\\[()\[\]!,;: %&#]"), " "),
-    (re.compile(r"(?<=\d)\*\*(?=[\d-])"), "^"),
-    (re.compile(r"\*\*+|__+|`+|\\(?=\s|\Z)"), ""),
+    (late_pattern(r"\\(?:text|math|operator)[a-z]{0,6}\s*\{([^{}]{0,100})\}"), r" \1 "),
+    (late_pattern(r"\{,\}"), ","),
+    (late_pattern(r"(?<=\d)\\[,!;: ](?=\d{3})"), "\u202f"),
+    (late_pattern(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "×"),
+    (late_pattern(r"\\(?:approx|simeq|sim)(?![A-Za-z])"), "≈"),
+    (late_pattern(r"\\pm(?![A-Za-z])"), "±"),
+    (late_pattern(r"\^\s?\{?\s?\\circ\s?\}?"), "°"),
+    (late_pattern(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (late_pattern(r"\\(?:left|right|quad|qquad|displaystyle)(?![A-Za-z])|\\[()\[\]!,;: %&#]"), " "),
+    (late_pattern(r"(?<=\d)\*\*(?=[\d-])"), "^"),
+    (late_pattern(r"\*\*+|__+|`+|\\(?=\s|\Z)"), ""),
 )
-_DOLLARS = re.compile(r"(?<![A-Za-z])(?:US|AU|CA|NZ|HK|A|C|R|S)(?=\s?\$)")
-_CODES = re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|INR|CHF|JPY|CNY|RMB|SEK|NOK|DKK|Rs\.?)\s?(?=-?\d)")
-_UNIT_POWER = re.compile(r"(?<=[A-Za-zµΩ°)%])\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3})")
-_DEGREE_OF_ACCURACY = re.compile(
+_DOLLARS = late_pattern(r"(?<![A-Za-z])(?:US|AU|CA|NZ|HK|A|C|R|S)(?=\s?\$)")
+_CODES = late_pattern(r"(?<![A-Za-z])(?:USD|EUR|GBP|INR|CHF|JPY|CNY|RMB|SEK|NOK|DKK|Rs\.?)\s?(?=-?\d)")
+_UNIT_POWER = late_pattern(r"(?<=[A-Za-zµΩ°)%])\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3})")
+_DEGREE_OF_ACCURACY = late_pattern(
     r"(?:(?:rounded|correct|accurate)\s+)?(?:to\s+)?(?:\d{1,2}|one|two|three|four)\s+(?:decimals?|digits?|significant|sig\.?|d\.?p\.?\b|s\.?f\.?\b|Nachkommastellen|Dezimalstellen|décimales?|decimales)(?:\s+(?:places?|figures?|digits?|point))?"
     r"|\bnearest\s+\d+|保留\S{0,4}\d位小数",
     re.IGNORECASE,
 )
 _SCORES = {"half a": 0.5, "a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
-_DOZENS = re.compile(rf"\b({'|'.join(_SCORES)}|[1-9]\d{{0,3}}) dozen\b", re.IGNORECASE)
-_DOTTED = re.compile(
+_DOZENS = late_pattern(rf"\b({'|'.join(_SCORES)}|[1-9]\d{{0,3}}) dozen\b", re.IGNORECASE)
+_DOTTED = late_pattern(
     r"(?<![\d.,])([1-9]\d{0,2})\.(\d{3})(?= (?:Einwohner|Menschen|Personen|Stück|Euro|Dollar|Jahren?|Bücher|Schüler"
     r"|Meter|Kilogramm|Tonnen|Liter"
     r"|Kilometer|metros|kilómetros|quilômetros|metri|chilometri|toneladas|personas|habitantes|euros?|pesos|dólares|años|libros"
     r"|personen|mensen|inwoners|jaar|persone|abitanti|anni|libri|pessoas|reais|anos|livros|unidades|kişi|orang)\b)"
 )
 """A number of three decimals that counts something, in a language that groups digits with points."""
-_OTHER = re.compile(
+_OTHER = late_pattern(
     r"(?:±|\+/-|\+-|give or take|plus or minus|with an error of)\s?[\d.,]+\s?%?"
     r"|(?<=\d)(?:\s+\w+)?\s+(?:out\s+of|von\s+insgesamt|sur)\s+(?:the\s+|a\s+)?\d[\d,.]*|(?<=\d)\s+of\s+(?:the\s+)?\d[\d,.]*"
     r"|\b(?:for|when|where|if|with|at|für|pour|para)\s+[a-z]\s?=\s?-?[\d.]+"
@@ -76,32 +78,32 @@ _MONTH = (
     r"|De[cz](?:ember)?|janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre|enero|febrero|marzo|abril|mayo|junio|julio|agosto"
     r"|septiembre|octubre|noviembre|diciembre)"
 )
-_DATE = re.compile(
+_DATE = late_pattern(
     rf"\b{_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+(?=\d{{4}}\b)|\b\d{{1,2}}(?:st|nd|rd|th|\.|er|º)?\s+(?:of\s+|de\s+)?{_MONTH}\.?,?\s+(?:de\s+)?(?=\d{{4}}\b)"
     r"|(?<=\d{4}年)\s?\d{1,2}月(?:\d{1,2}[日号])?"
     r"|(?<![\d.,/-])\d{4}([-/.])\d{1,2}\1\d{1,2}(?![\d])(?:T[\d:.+Z-]+)?|(?<![\d.,/-])\d{1,2}([-/.])\d{1,2}\2\d{2,4}(?!\d)|(?<![\d:.])\d{1,3}:\d{1,2}(?::\d{2})?(?:[.]\d+)?(?![\d:])"
     r"|(?<![\w.])(?:v\s?)?\d{1,5}(?:\.\d{1,5}){2,}(?![\d,])",
     re.IGNORECASE,
 )
-_GROUPED = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
-_CITATION = re.compile(r"\[\d{1,3}(?:[,–-]\s?\d{1,3}){0,9}\]|\[\^\d+\]")
-_PARENTHESES = re.compile(r"\([^()]{0,300}\)|(?<=\w\s)\[[^\[\]]{0,100}\]")
-_TIME = re.compile(
+_GROUPED = late_pattern(r"\d{1,3}(?:\.\d{3}){2,}")
+_CITATION = late_pattern(r"\[\d{1,3}(?:[,–-]\s?\d{1,3}){0,9}\]|\[\^\d+\]")
+_PARENTHESES = late_pattern(r"\([^()]{0,300}\)|(?<=\w\s)\[[^\[\]]{0,100}\]")
+_TIME = late_pattern(
     r"(?<=\w\s)(?:(?:in|by|since|until|before|after|as\s+of|em|en|im|nel|в|on(?=\s+§))\s+(?:(?:the\s+year|Jahr)\s+|§\s+)*(?:1[5-9]|20)\d\d(?![\d.,]\d)"
     r"|at\s+(?:the\s+age\s+of\s+|age\s+)?\d{1,3}(?![\d.,]\d)(?:\s?°[CF]?)?)(?=\W|\Z)",
     re.IGNORECASE,
 )
 """The times of what a number is told of, as in `42 in 2019`."""
-_LABEL = re.compile(
+_LABEL = late_pattern(
     r"(?<![A-Za-z])(?:steps?|tables?|fig(?:ure)?s?\.?|sections?|equations?|eqs?\.|chapters?|pages?|pp?\.|questions?|problems?|parts?|cases?|options?|examples?|lines?|items?|version|level|note|ref|method|day|week|schritt|tabelle|abbildung|seite"
     r"|étape|tableau|paso|tabla|passo|第)\s?#?\d{1,4}(?:\.\d{1,3}){0,3}[:.)]?(?![\d])",
     re.IGNORECASE,
 )
-_NAME = re.compile(
+_NAME = late_pattern(
     rf"(?<=[\w,;] )(?!{_MONTH}\b|No\b|Nr\b|About\b|Around\b|Roughly\b|Answer\b)[A-Z][a-z]{{2,20}} \d{{1,4}}(?![\d.,%])"
 )
-_ENUMERATED = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE)
-_BULLET = re.compile(r"^[ \t]*[-–•*][ \t]+", re.MULTILINE)
+_ENUMERATED = late_pattern(r"^[ \t]*(\d{1,2})[.)][ \t]+(?=\S)", re.MULTILINE)
+_BULLET = late_pattern(r"^[ \t]*[-–•*][ \t]+", re.MULTILINE)
 
 
 def plain_digits(text: str) -> str:

@@ -7,36 +7,39 @@ import re
 from text_to_num import alpha2digit, text2num
 
 from batchmix.scorers.answer_words import COPULAS, any_word
+from batchmix.scorers.late_pattern import late_pattern
 
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl")
 _MOST_CHARS = 2_000
 _MOST_WORDS = 6
 """The most words that make a number in a language other than English."""
-_HALVES = re.compile(r"\b([a-z-]{1,30}) and (?:a|one) (half|quarter)\b", re.IGNORECASE)
-_PARTS = re.compile(
+_HALVES = late_pattern(r"\b([a-z-]{1,30}) and (?:a|one) (half|quarter)\b", re.IGNORECASE)
+_PARTS = late_pattern(
     r"\b(a|one|two|three|four|five|seven)[ -]"
     r"(hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?|sixths?|eighths?|tenths?)\b",
     re.IGNORECASE,
 )
 _BELOW = {"hal": 2, "thi": 3, "qua": 4, "fou": 4, "fif": 5, "six": 6, "eig": 8, "ten": 10}
-_LARGE = re.compile(r"\b(\d+\.\d+) 1(000|000000|000000000)\b")
+_LARGE = late_pattern(r"\b(\d+\.\d+) 1(000|000000|000000000)\b")
 """What is made of `one point two million`."""
-_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th|º|ª|er|e|ème)\b")
-_LINKS = re.compile(rf"(?:[\s:=,–—-]|{any_word(COPULAS)})*+(?P<minus>(?:minus|moins|menos|meno|min)\s)?", re.IGNORECASE)
-_NONE = re.compile(
+_ORDINAL = late_pattern(r"\d+(?:st|nd|rd|th|º|ª|er|e|ème)\b")
+_LINKS = late_pattern(
+    rf"(?:[\s:=,–—-]|{any_word(COPULAS)})*+(?P<minus>(?:minus|moins|menos|meno|min)\s)?", re.IGNORECASE
+)
+_NONE = late_pattern(
     r"\W*(?:none|zero|nil|nothing|null|keine[rs]?|zéro|aucune?|cero|ningun[oa]|nessuno|零|〇)\b\W*", re.IGNORECASE
 )
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_MINUS = re.compile(r"\b(?:minus|negative|moins|menos|meno)\s+(?=\d)", re.IGNORECASE)
-_CHINESE = re.compile(
+_WORD = late_pattern(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_MINUS = late_pattern(r"\b(?:minus|negative|moins|menos|meno)\s+(?=\d)", re.IGNORECASE)
+_CHINESE = late_pattern(
     r"(?:(?<![\u4e00-\u9fff])|(?<=[是为為有共]))[负負]?([〇零一二三四五六七八九两十百千万萬億亿]+)(?=[个個名人元円歳岁%年本匹枚只件]?(?:[\s.,)!]|\Z|です|。))"
 )
-_COUNTED = re.compile(
+_COUNTED = late_pattern(
     r"([一二三四五六七八九两]?[十百千万][一二三四五六七八九十百千万]*)[岁歳个個名人元円块天本只件枚匹冊台]"
     r"(?=(?:です|でした|だ|になります|あります|います)?\W*\Z)"
 )
 _THERE_ARE = "were|waren|war|gibt|gab|étaient|était|avait|eran|hay|había|erano|há|havia|eram|foram"
-_SAID = re.compile(
+_SAID = late_pattern(
     rf".*{any_word(f'{COPULAS}|{_THERE_ARE}')}\s(?:{any_word('also|thus|therefore|donc|quindi|portanto')}\s)?((?:[^\W\d]+\s){{0,2}}[^\W\d]+)\W*\Z",
     re.DOTALL | re.IGNORECASE,
 )

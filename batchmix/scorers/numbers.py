@@ -12,6 +12,7 @@ from typing import Literal
 from batchmix.answers.reasoning import RefusedTextError
 from batchmix.scorers.answer_words import COPULAS, LINKS, NOT, any_word
 from batchmix.scorers.fields import field_texts, read_fields
+from batchmix.scorers.late_pattern import late_pattern
 from batchmix.scorers.number_forms import FoundNumber, found_numbers
 from batchmix.scorers.number_mentions import (
     asserted,
@@ -47,42 +48,40 @@ _ABOUT = (
     r"|etwa|rund|ungefähr|environ|aproximadamente|unos|unas|cerca de|около|примерно|约|約|大约|およそ|약"
     r"|total|in total|a total of|altogether|[a-z]|no|nr|number|numero|número|the value|value"
 )
-_BEFORE = re.compile(
+_BEFORE = late_pattern(
     rf"(?:[^.!?;\n\d]{{0,60}}?(?:{any_word(COPULAS)}|[:=>]))?(?:[\s:=≈~→⇒>,(\[{{}}\"'“”*|–—-]|\\boxed|{any_word(f'{LINKS}|{_ABOUT}')})*+",
     re.IGNORECASE,
 )
-_NEGATION = re.compile(any_word(NOT), re.IGNORECASE)
+_NEGATION = late_pattern(any_word(NOT), re.IGNORECASE)
 _TO = r"to|or|and|bis|oder|und|à|a|ou|et|o|y|e|ed|и|или|до|і|або|lub|i"
 """Words between the numbers of a range or a list."""
-_DENIED = re.compile(
+_DENIED = late_pattern(
     rf"{any_word(NOT)}[\s:]{{1,3}}(?:{any_word(f'{LINKS}|{_ABOUT}')}\s{{1,3}}){{0,2}}\Z", re.IGNORECASE
 )
-_HEAD = re.compile(
+_HEAD = late_pattern(
     r"(?:\s?[%°]|\s[^\W\d_]{1,15}){0,2}(?:\s?\.(?=\s)|\s?\(|\s?—|,\swhich\b|\s?\n\s*\n|\s?[;:]\s(?=\S+\s[^\n]*\Z)"
     r"|\s?[,;–-]\s(?:check|that|up|down|compared|not|twice|half|about|roughly|of which|where|when|while|although"
     r"|soit|also|namely|rounded|including|versus|vs)\b|,?\s(?:because|since|as|i\.e\.|weil|da|car|porque|因为))"
 )
 """Follows a result at the beginning of an answer that then explains it."""
-_QUALIFIED = re.compile(
+_QUALIFIED = late_pattern(
     r"(?:\s?%|\s[^\W\d_]{1,20}){0,2}\s(?:in|on|after|of|with|for|as of|from|per|before|at)\s"
     r"(?:(?!\b(?:is|are|was|were|leaves?|makes?|gives?|equals|remain|left|so|then|has|have)\b)[^,;:=→\n]){1,60}",
     re.IGNORECASE,
 )
 """All that follows a result at the beginning, if it only says of what that is."""
 _UNIT = r"(?:\s?[%°]?\s?[^\W\d_]{0,12}\.?)"
-_RANGE = re.compile(
-    rf"{_UNIT}\s?(?:[-–—~]|(?:{any_word(_TO)})|到|至|或|和|から|または)\s?(?:[a-z]\s?=\s?)?",
-    re.IGNORECASE,
-)
-_LIST = re.compile(rf"{_UNIT}\s?[,;]\s?(?:(?:{any_word(_TO)})\s)?(?:[a-z]\s?=\s?)?", re.IGNORECASE)
-_SEPARATED = re.compile(f"{_RANGE.pattern}|{_LIST.pattern}", re.IGNORECASE)
-_EQUALS = re.compile(rf"{_UNIT}\s?[^\w\s]?\s?(?:=|≈|→|\bis\b|\bequals\b)\s?", re.IGNORECASE)
-_OPERATION = re.compile(r"\s?[)]?\s?(?:[+×*÷/^-]|\bx\b|\btimes\b|\bplus\b|\bminus\b)\s?[(]?\s?")
-_NO_SPACES, _SIGNS_PER_WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"), 2
-_BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
-_SENTENCES = re.compile(r"\n|[。；;](?!\s*\Z)")
-_FACTORIAL = re.compile(r"\W*\d+!\W*")
-_CLAUSE_END = re.compile(r"\n|[?;](?=\s|\Z)|!(?=\s|\Z)(?!\s?[=×*/+^])|\.(?=\s|\Z)")
+_A_RANGE = rf"{_UNIT}\s?(?:[-–—~]|(?:{any_word(_TO)})|到|至|或|和|から|または)\s?(?:[a-z]\s?=\s?)?"
+_LIST = rf"{_UNIT}\s?[,;]\s?(?:(?:{any_word(_TO)})\s)?(?:[a-z]\s?=\s?)?"
+_RANGE = late_pattern(_A_RANGE, re.IGNORECASE)
+_SEPARATED = late_pattern(f"{_A_RANGE}|{_LIST}", re.IGNORECASE)
+_EQUALS = late_pattern(rf"{_UNIT}\s?[^\w\s]?\s?(?:=|≈|→|\bis\b|\bequals\b)\s?", re.IGNORECASE)
+_OPERATION = late_pattern(r"\s?[)]?\s?(?:[+×*÷/^-]|\bx\b|\btimes\b|\bplus\b|\bminus\b)\s?[(]?\s?")
+_NO_SPACES, _SIGNS_PER_WORD = late_pattern("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"), 2
+_BOLD = late_pattern(r"\*\*([^*\n]{1,60})\*\*")
+_SENTENCES = late_pattern(r"\n|[。；;](?!\s*\Z)")
+_FACTORIAL = late_pattern(r"\W*\d+!\W*")
+_CLAUSE_END = late_pattern(r"\n|[?;](?=\s|\Z)|!(?=\s|\Z)(?!\s?[=×*/+^])|\.(?=\s|\Z)")
 
 
 class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):

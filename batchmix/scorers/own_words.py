@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-_QUOTED_LINE = re.compile(r"^[ \t]*>[ \t]+[^\n]*(?:\n|\Z)", re.MULTILINE)
-_TABLE_HEAD = re.compile(
+from batchmix.scorers.late_pattern import late_pattern
+
+_QUOTED_LINE = late_pattern(r"^[ \t]*>[ \t]+[^\n]*(?:\n|\Z)", re.MULTILINE)
+_TABLE_HEAD = late_pattern(
     r"^[ \t]*\|[^\n]*\|[ \t]*\n[ \t]*\|[-:| \t]+\|[ \t]*\n(?=[ \t]*\|[^\n]*\n[ \t]*\|)", re.MULTILINE
 )
-_STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
+_STRUCK = late_pattern(r"~~[^~\n]{1,200}~~")
 _SAY = (
     r"say|says|said|claim|claims|claimed|think|thinks|thought|believe|believes|believed|wrote|writes|answer|answers|answered|suggest|suggests|suggested"
     r"|state|states|stated|ask|asks|asked|chose|choose|picked|pick|guess|guessed|argue|argues|assume|assumes|insist|insists|propose|proposed|respond|responded"
@@ -19,7 +21,7 @@ _OTHERS = (
     r"|you|he|she|they|(?:many|most|some|several|few)(?! (?:likely|probable|plausible|reasonable))(?: (?:other )?[a-z]{3,12}(?: [a-z]{3,12})?)?|somebody|someone|nobody|no one"
 )
 _OTHERS_PAPERS = r"(?:answer )?key|textbook|book|mark(?:ing)? scheme|label|student|user|author|forum"
-_BY_OTHERS = re.compile(
+_BY_OTHERS = late_pattern(
     rf"(?:^|(?<=[.!?;:,\n]\s))(?:(?:well|so|yes|and|but|of course|,)\s)?(?:"
     rf"(?:(?:{_OTHERS})(?: in (?:the|your|my) \w+)?(?: would| might| may| will| often| also| both| all| originally| incorrectly| wrongly){{0,2}} (?:{_SAY})"
     rf"|(?!(?:The|This|That|It|My|Final|Who|What|Which|Nobody|Nothing|Everything)\s)(?-i:[A-Z])[a-z]{{2,12}} (?:says|said|thinks|thought|claims|claimed|believes|wrote|answered|insists|argues|guesses|guessed)"
@@ -33,33 +35,33 @@ _BY_OTHERS = re.compile(
     rf")",
     re.IGNORECASE,
 )
-_BACK = re.compile(
+_BACK = late_pattern(
     r"[.!?;\n。！？；]|[\s,](?:but|yet|however|though|although|whereas|while|in fact|aber|doch|mais|pero|mas|ma|но|а) |但|其实|而实际|这是错|[,，]\s?(?:which|what) (?:is|was) (?:wrong|a|an|incorrect|mistaken|false)\b",
     re.IGNORECASE,
 )
-_AGREES = re.compile(
+_AGREES = late_pattern(
     r"[^.!?\n]{0,60}?(?:[.!?]\s)?\b(?:(?:and |so )?(?:i (?:fully |also |do )?(?:agree|concur)(?! with (?:none|neither|no)\b)|(?:that|this|it|which|they)(?: i|')s (?:also )?(?:right|correct)|(?:they|he|she) (?:are|is) right)"
     r"|(?:dem )?stimme ich (?:dem )?zu|zu recht|je suis d'accord|estoy de acuerdo|concordo|sono d'accordo|согласен|согласна)\b",
     re.IGNORECASE,
 )
 """Says that others are right."""
-_INJECTED = re.compile(
+_INJECTED = late_pattern(
     r"(?<=\s)[\"“](?=[^\"”\n]{0,120}\b(?:ignore|disregard|output|answer|respond|reply|choose|select|say|print|write)\b)[^\"”\n]{4,300}[\"”]",
     re.IGNORECASE,
 )
-_INTRODUCES = re.compile(
+_INTRODUCES = late_pattern(
     r"\b(?:contain\w*|includ\w*|instruct\w*|tell\w*|told|ask\w*|says?|saying|reads?|states?|line|command|prompt)\b[^.\n]{0,40}\Z",
     re.IGNORECASE,
 )
-_QUOTE = re.compile(r"[\"“«「][^\"”»」\n]{0,300}[\"”»」]")
-_OFFER = re.compile(
+_QUOTE = late_pattern(r"[\"“«「][^\"”»」\n]{0,300}[\"”»」]")
+_OFFER = late_pattern(
     r"(?:please )?(?:let me know|would you|do you|shall i|should i|feel free|i hope|hope (?:this|that|it)|if you(?:'d| would| want| need| have| like)|is there any|want me|need (?:any|me|help)|happy to|i can (?:also|do) |rate |good luck|can i help|don't hesitate|any (?:other )?questions"
     r"|möchte|soll ich|sag (?:mir )?(?:bescheid|einfach)|lass (?:es )?mich|ich hoffe|wenn du|falls du|brauchst|melde|n'hésite|voulez|veux-tu|souhaite|dites-moi|dis-moi|j'espère|si vous|si tu"
     r"|¿?quieres|¿?quiere|¿?necesitas|¿?te gustaría|espero que|avísame|si quieres|si necesitas|quer que|gostaria|espero ter|se quiser|vuoi|spero|fammi sapere|se vuoi|wil je|laat me weten|хотите|хочешь|надеюсь|если (?:вам|вы|нужно|хотите)|дайте знать"
     r"|需要我|你想|您想|希望|如果你|如果您|如需|还需要|还有(?:其他|什么)|他に|ご不明|必要であれば|必要なら|도움이 필요|더 궁금|원하시면|هل تريد|هل ترغب|क्या आप)",
     re.IGNORECASE,
 )
-_ENDINGS = re.compile(r"\n\s*\n|(?<=[.!?…])\s+(?=\S)|(?<=[。！？])")
+_ENDINGS = late_pattern(r"\n\s*\n|(?<=[.!?…])\s+(?=\S)|(?<=[。！？])")
 _MOST_OFFERS = 4
 
 

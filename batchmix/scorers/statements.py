@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from batchmix.answers.reasoning import RefusedTextError, UnendedReasoningError, after_reasoning
 from batchmix.scorers.answer_words import ANSWERS, FINAL, RETRACTED, SUPPOSED, TAKEN_BACK, any_word
+from batchmix.scorers.late_pattern import late_pattern
 from batchmix.scorers.text_forms import plain_form
 
 _HEAD_CHARS, _TAIL_CHARS = 1_500, 4_500
@@ -21,29 +22,29 @@ _MOST_ANNOUNCED = 20
 """The most announcements that are read at the beginning, and at the end."""
 _MOST_BEFORE_CHARS = 80
 """The most characters in front of an announcement that are searched for words such as `if`."""
-_ENDING = re.compile(r"</[a-z:_-]{0,20}(?:think|thought|reason|reflection|analysis)[a-z]{0,6}>", re.IGNORECASE)
-_MAY_REASON = re.compile(r"\A\s*(?:<|\[THINK|◁|analysis)|</", re.IGNORECASE)
+_ENDING = late_pattern(r"</[a-z:_-]{0,20}(?:think|thought|reason|reflection|analysis)[a-z]{0,6}>", re.IGNORECASE)
+_MAY_REASON = late_pattern(r"\A\s*(?:<|\[THINK|◁|analysis)|</", re.IGNORECASE)
 _UNSEEN = r"[\s\pZ\p{Cc}\p{Cf}\x{FE00}-\x{FE0F}]*"
 MAY_SAY_NOTHING = rf"^{_UNSEEN}(?:$|[<`~\[◁]|analysis)|>{_UNSEEN}$"
 """Matches every text of which `says_nothing` is true, and few others. In the syntax of RE2, as pyarrow needs it."""
-_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE = re.compile(r"[{}]")
-_TAG = re.compile(
+_FENCE = late_pattern(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
+_BOX = late_pattern(r"\\(?:boxed|fbox)\s*\{")
+_BRACE = late_pattern(r"[{}]")
+_TAG = late_pattern(
     r"<(/?)(final[_ -]?answer|answer|final|result|solution|choice|option|letter|response|output)>", re.IGNORECASE
 )
-_KEY = re.compile(
+_KEY = late_pattern(
     r"[\"']((?:final|correct|my|best|selected|chosen)?[_ -]?"
     r"(?:answer|choice|option|letter|result|prediction|selection|solution|output|value|label|verdict))[\"']"
     r"\s{0,20}:\s{0,20}(\"(?:[^\"\\\n]|\\.){0,500}+\"|'[^'\n]{0,500}'|\[[^\[\]]{0,500}\]|[^\s,}\]\"']{1,100})",
     re.IGNORECASE,
 )
-_HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]{1,300})")
-_CLAUSE = re.compile(r"[.!?;\n。！？；]|\b(?:but|however|aber|mais|pero|però)\b|但", re.IGNORECASE)
-_FINAL, _SUPPOSED = (re.compile(any_word(words), re.IGNORECASE) for words in (FINAL, SUPPOSED))
-_RETRACTED = re.compile(RETRACTED, re.IGNORECASE)
-_TAKEN_BACK = re.compile(TAKEN_BACK, re.IGNORECASE)
-ANSWER = re.compile(any_word(ANSWERS), re.IGNORECASE)
+_HASHES = late_pattern(r"(?<!#)####(?!#)[ \t]*([^\n]{1,300})")
+_CLAUSE = late_pattern(r"[.!?;\n。！？；]|\b(?:but|however|aber|mais|pero|però)\b|但", re.IGNORECASE)
+_FINAL, _SUPPOSED = (late_pattern(any_word(words), re.IGNORECASE) for words in (FINAL, SUPPOSED))
+_RETRACTED = late_pattern(RETRACTED, re.IGNORECASE)
+_TAKEN_BACK = late_pattern(TAKEN_BACK, re.IGNORECASE)
+ANSWER = late_pattern(any_word(ANSWERS), re.IGNORECASE)
 """Announces any result."""
 
 Value = TypeVar("Value")

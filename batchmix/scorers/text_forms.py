@@ -6,35 +6,36 @@ import html
 import re
 import unicodedata
 
+from batchmix.scorers.late_pattern import late_pattern
 from batchmix.scorers.number_forms import found_numbers
 from batchmix.scorers.number_text import plain_digits, without_asides
 
 _QUOTES = str.maketrans("‘’‚‛´ʼ′‹›“”„‟«»″〝〞", "'" * 9 + '"' * 9)
-_SUBSCRIPT = re.compile(r"(?<=[^\W\d_])[₀-₉]+")
+_SUBSCRIPT = late_pattern(r"(?<=[^\W\d_])[₀-₉]+")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _OTHER_MEANING = ("<super>", "<sub>", "<fraction>", "<circle>")
 """The kinds of compatible forms that a person reads as something else: `x²` is not `x2`."""
-_AROUND = re.compile(r"\A(?:(?:#{1,6}|[-•])\s(?=[*_`\"'¡]*[^\W\d]))?+[\s*_`\"'¡]*|[\s*_`\"'.!。！…;,]+\Z")
-_BRACKETS = re.compile(r"\(([^()]+)\)|\[([^\[\]]+)\]|「([^「」]+)」|\$([^$]+)\$")
-_BREAKS = re.compile(r"(?<=\S)<(?:br[ /]{0,2}|/(?:p|li|div|td))>(?=\S)", re.IGNORECASE)
-_TAGS = re.compile(r"</?(?:a|b|strong|i|em|u|p|br|span|div|li|ul|td|h[1-6])[ /]{0,2}>", re.IGNORECASE)
-_FULL_STOP = re.compile(r"[.!。！…]+\Z")
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_AROUND = late_pattern(r"\A(?:(?:#{1,6}|[-•])\s(?=[*_`\"'¡]*[^\W\d]))?+[\s*_`\"'¡]*|[\s*_`\"'.!。！…;,]+\Z")
+_BRACKETS = late_pattern(r"\(([^()]+)\)|\[([^\[\]]+)\]|「([^「」]+)」|\$([^$]+)\$")
+_BREAKS = late_pattern(r"(?<=\S)<(?:br[ /]{0,2}|/(?:p|li|div|td))>(?=\S)", re.IGNORECASE)
+_TAGS = late_pattern(r"</?(?:a|b|strong|i|em|u|p|br|span|div|li|ul|td|h[1-6])[ /]{0,2}>", re.IGNORECASE)
+_FULL_STOP = late_pattern(r"[.!。！…]+\Z")
+_ARTICLE = late_pattern(r"\b(?:a|an|the)\b")
 _NO_SPACES = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """The letters of scripts that put no spaces between words, or that join endings to them."""
 _LETTER = rf"[^\W_{_NO_SPACES}]"
-_IS_LETTER = re.compile(_LETTER)
-_NO_LETTER_BEFORE = re.compile(rf"(?<!{_LETTER})(?<!{_LETTER}_)(?<!\bnon-)")
-_NO_LETTER_AFTER = re.compile(rf"(?!{_LETTER}|_{_LETTER}|\+(?!\w)|\+\+|#)")
-_NO_NUMBER_BEFORE = re.compile(r"(?<!\d[.,:])(?<!(?<!\w)-)")
+_IS_LETTER = late_pattern(_LETTER)
+_NO_LETTER_BEFORE = late_pattern(rf"(?<!{_LETTER})(?<!{_LETTER}_)(?<!\bnon-)")
+_NO_LETTER_AFTER = late_pattern(rf"(?!{_LETTER}|_{_LETTER}|\+(?!\w)|\+\+|#)")
+_NO_NUMBER_BEFORE = late_pattern(r"(?<!\d[.,:])(?<!(?<!\w)-)")
 _ORDINAL = r"(?:st|nd|rd|th)\b"
-_NO_NUMBER_AFTER = re.compile(rf"(?![.,:]\d|{_ORDINAL})")
-_IS_ORDINAL = re.compile(_ORDINAL)
-_TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
-_UNIT = re.compile(r"(?<=\d) ?(?=[^\W\d_]|[°%])")
+_NO_NUMBER_AFTER = late_pattern(rf"(?![.,:]\d|{_ORDINAL})")
+_IS_ORDINAL = late_pattern(_ORDINAL)
+_TOKEN = late_pattern(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
+_THOUSANDS = late_pattern(r"(?<=\d),(?=\d{3}(?:\D|\Z))")
+_UNIT = late_pattern(r"(?<=\d) ?(?=[^\W\d_]|[°%])")
 """Where a number and its unit meet."""
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
+_NUMBER = late_pattern(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
 """A number as a person would write it, unlike a code such as `007`."""
 
 
