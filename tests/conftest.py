@@ -50,7 +50,8 @@ def pytest_asyncio_loop_factories(
 
 
 # How long an example takes depends more on the machine than on the code.
-hypothesis.settings.register_profile("batchmix", deadline=None)
+# With CI=1, each run tries the same examples: what fails there comes from the change. Elsewhere they are random.
+hypothesis.settings.register_profile("batchmix", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("batchmix")
 
 

@@ -9,8 +9,17 @@ from collections.abc import Callable
 
 _DAY = r"\d{4}-\d{2}-\d{2}"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(z|[+-]([01]\d|2[0-3]):[0-5]\d)"
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_NO_SPACE = r"[^\x00-\x20\x7f<>\"{}|\\^`\[\]]"
+_LABEL = r"(?!..--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_MAILBOX = r"[\w!#$&'*+/=?^`{|}~-]+"
+_ESCAPED = "%[0-9a-f]{2}"
+_IN_URI = rf"([\w.~!$&'()*+,;=:@/?-]|{_ESCAPED})"
+_IN_IRI = rf"([^\x00-\x20\x7f-\x9f<>\"{{}}|\\^`\[\]%#\u2000-\u200f]|{_ESCAPED})"
+_SCHEME = r"[a-z][a-z0-9+.-]*:"
+_NO_SCHEME = r"(?![^/?#]*:)"
+_HOST = r"(?!//(?![\w.~-]+(:\d{1,4})?([/?#]|\Z)))"
+"""After two slashes comes a plain host, perhaps with a port."""
+_DAYS = r"(\d+Y(\d+M(\d+D)?)?|\d+M(\d+D)?|\d+D)"
+_HOURS = r"T(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S)"
 _POINTER = r"(/([^~/]|~[01])*)*"
 
 
@@ -45,16 +54,20 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "date-time": _both(_like(f"{_DAY}t{_TIME}"), _is_day),
     "date": _both(_like(_DAY), _is_day),
     "time": _like(_TIME),
-    "duration": _like(r"p(?=.)(\d+w|(\d+y)?(\d+m)?(\d+d)?(t(?=.)(\d+h)?(\d+m)?(\d+s)?)?)"),
-    **dict.fromkeys(("email", "idn-email"), _like(rf"[^\s@]+@{_LABEL}(\.{_LABEL})*")),
+    "duration": _like(rf"(?-i:P(\d+W|{_DAYS}({_HOURS})?|{_HOURS}))"),
+    **dict.fromkeys(("email", "idn-email"), _like(rf"{_MAILBOX}(\.{_MAILBOX})*@{_LABEL}(\.{_LABEL})*")),
     **dict.fromkeys(("hostname", "idn-hostname"), _like(rf"{_LABEL}(\.{_LABEL})*")),
-    **dict.fromkeys(("uri", "iri"), _like(rf"[a-z][a-z0-9+.-]*:{_NO_SPACE}*")),
-    **dict.fromkeys(("uri-reference", "iri-reference"), _like(rf"([a-z][a-z0-9+.-]*:|(?![^/?#]*:)){_NO_SPACE}*")),
-    "uri-template": _like(rf"({_NO_SPACE}|\{{\w+\}})*"),
+    "uri": _like(rf"{_SCHEME}{_HOST}{_IN_URI}*(#{_IN_URI}*)?"),
+    "iri": _like(rf"{_SCHEME}{_HOST}{_IN_IRI}*(#{_IN_IRI}*)?"),
+    "uri-reference": _like(rf"({_SCHEME}|{_NO_SCHEME}){_HOST}{_IN_URI}*(#{_IN_URI}*)?"),
+    "iri-reference": _like(rf"({_SCHEME}|{_NO_SCHEME}){_HOST}{_IN_IRI}*(#{_IN_IRI}*)?"),
+    "uri-template": _like(rf"({_IN_URI}|\{{\w+\}})*"),
     "uuid": _like(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     "ipv4": _raises_nothing(ipaddress.IPv4Address),
-    "ipv6": _raises_nothing(ipaddress.IPv6Address),
+    "ipv6": _both(_like(r"[0-9a-f:.]+"), _raises_nothing(ipaddress.IPv6Address)),
     "json-pointer": _like(_POINTER),
     "relative-json-pointer": _like(rf"(0|[1-9]\d*)(#|{_POINTER})"),
-    "regex": _both(_like(r"[\w ^$.|()*+?-]*"), _raises_nothing(re.compile)),  # simple ones, alike in all languages
+    "regex": _both(
+        _like(r"(?!.*[*+?]\+)[\w ^$.|()*+?-]*"), _raises_nothing(re.compile)
+    ),  # simple ones, alike in all languages
 }
