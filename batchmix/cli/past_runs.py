@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmix.cli.tables import cell, in_columns, number
 from batchmix.formats.amounts import counted
-from batchmix.store.run_folder import without_milliseconds
+from batchmix.formats.run_times import without_milliseconds
 
 if TYPE_CHECKING:
     from batchmix.evaluation.measure import ScoreMetrics

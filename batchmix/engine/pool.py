@@ -30,8 +30,7 @@ from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
 _FEW_RETRYING = 1000
-"""After the first answer, no new rows are sent while this many rows, or twice the window if that is more, wait for a
-retry."""
+"""After the first answer, no new rows leave while so many, or twice the window if that is more, wait for a retry."""
 _LAST = 100
 """Once at most this many rows are left, the status shows why they wait. With more rows, finding this out after each
 response would take too long."""

@@ -13,8 +13,9 @@ from batchmix.engine.prepare import PreparedRun
 from batchmix.engine.run_status import RunStatus
 from batchmix.engine.signals import SignalExit
 from batchmix.errors import BatchmixError, NoSpace
+from batchmix.formats.run_times import precise_now_text
 from batchmix.store.answer_totals import AnswerTotals
-from batchmix.store.run_folder import Start, precise_now_text
+from batchmix.store.run_folder import Start
 from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)

@@ -14,13 +14,14 @@ from batchmix.evaluation.judge import JudgeUsage
 from batchmix.evaluation.result_arrays import Array, ResultArrays, read_result_arrays
 from batchmix.evaluation.row_design import DESIGN_FIELDS, RowDesign, design_columns, row_design
 from batchmix.evaluation.score_arrays import read_answers, read_has_target, read_scores
+from batchmix.formats.run_times import precise_now_text
 from batchmix.formats.text import json_file
 from batchmix.job.eval_table import Eval
 from batchmix.job.guards import LATENCY_POINTS, Guard, guarded
 from batchmix.statistics.metrics import Bools, Estimate, Floats, Ints, estimate, percentiles
 from batchmix.statistics.sample_metrics import majority_at, pass_all, pass_at
 from batchmix.store.filesystem import replace_file
-from batchmix.store.run_folder import Layout, precise_now_text
+from batchmix.store.run_folder import Layout
 
 _FIELDS = (*DESIGN_FIELDS, "ok", "refused", "empty", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 from batchmix import __version__
 from batchmix.formats.display import clean
+from batchmix.formats.run_times import now_text
 from batchmix.reports.checks import Check, CheckedRun
-from batchmix.store.run_folder import now_text
 
 JUNIT_MARK = b"<!-- batchmix "
 """What is in each such file that batchmix has written."""

@@ -19,6 +19,7 @@ from batchmix.evaluation.scoring import scores_path
 from batchmix.formats.amounts import counted, usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
+from batchmix.formats.run_times import without_milliseconds
 from batchmix.job.eval_table import Eval
 from batchmix.job.secrets import secrets_if_set
 from batchmix.reports import panels
@@ -34,7 +35,7 @@ from batchmix.reports.report_tables import (
     score_row,
     trend_row,
 )
-from batchmix.store.run_folder import Layout, without_milliseconds
+from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
 from batchmix.verdict.history import PastRun, past_runs
 from batchmix.verdict.verdict_file import Verdict, level_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import time
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow as pa
 from batchmix import __version__
 from batchmix.answers.typed import TypedAnswers, typed_answers
 from batchmix.errors import RunError, RunUnreadable
+from batchmix.formats.run_times import now_text
 from batchmix.formats.text import json_file
 from batchmix.job import Price
 from batchmix.records import CanaryDraw
@@ -281,23 +281,3 @@ def run_folders(root: Path) -> list[Path]:
 def holder(layout: Layout) -> str | None:
     """Return the name of the process that works on a run folder now. None if no process does."""
     return lock_holder(layout.lock)
-
-
-def now_text() -> str:
-    """Return the current time in the format of `run.json`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def precise_now_text() -> str:
-    """Return the current time in milliseconds, for what is put in order by it, such as starts and evaluations."""
-    return text_of_ms(int(time.time() * 1000))
-
-
-def text_of_ms(ms: int) -> str:
-    """Return a Unix time in milliseconds as text, in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
-
-
-def without_milliseconds(text: str) -> str:
-    """Return the time of a start for people."""
-    return re.sub(r"\.[0-9]+Z$", "Z", text)

@@ -14,13 +14,14 @@ import msgspec
 
 from batchmix import __version__
 from batchmix.errors import PartDamaged, RunError
+from batchmix.formats.run_times import text_of_ms
 from batchmix.records import Key
 from batchmix.store.answer_totals import answers_as_json
 from batchmix.store.ledger import LastState, ShardLeftOpen
 from batchmix.store.parts import list_parts, open_part, part_path, read_part_of, read_through
 from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows
 from batchmix.store.row_slots import add_rows, finished_since
-from batchmix.store.run_folder import Layout, RunFile, holder, text_of_ms
+from batchmix.store.run_folder import Layout, RunFile, holder
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
 

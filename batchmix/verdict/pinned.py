@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import RunError
+from batchmix.formats.run_times import precise_now_text
 from batchmix.formats.text import json_file
 from batchmix.store.filesystem import PRIVATE, is_ours, replace_file
-from batchmix.store.run_folder import precise_now_text
 
 FILE = "baselines.json"
 _VERSION = 1
