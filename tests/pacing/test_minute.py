@@ -11,6 +11,7 @@ from batchmix.job import Limits
 from batchmix.pacing.governor import Governor
 from batchmix.pacing.minute import _PROBE_S, Minute
 from batchmix.pacing.rate_search import Accepted
+from batchmix.pacing.rates import Rates
 from batchmix.records import Usage
 
 
@@ -141,3 +142,21 @@ def test_a_minute_that_is_over_is_used_at_once(phase_s: float | None, seed: int)
     late = 400.0 + (phase_s or 0.0) - 120
     assert sum(at > late for at in provider.accepted) >= 2 * 57
     assert sum(at > late for at in provider.refused) <= 12
+
+
+@pytest.mark.parametrize("is_paced", [False, True])
+def test_a_rate_stays_beside_a_minute_only_if_it_was_measured_before(is_paced: bool) -> None:
+    """`is_paced`: a limit of seconds was found, and then one of minutes. Otherwise the hit was the minute's."""
+    rates, now = Rates(Limits(), 0.0), 0.0
+    for _ in range(2):
+        for _ in range(30):
+            rates.requests.take(now := now + 0.1, 1)
+        rates.hit(now, 0.0, 1)
+    rate = rates.requests.search.base
+    for _ in range(30):
+        rates.requests.take(now := now + 0.1, 1)
+    rates.hit(now, 0.0, 1)
+    assert rates.requests.per_s < rate < math.inf
+    rates.minute_found(now, now + 50, by_clock=False, is_paced=is_paced)
+    assert rates.requests.minute.limit == 90
+    assert rates.requests.per_s == (rates.requests.search.base if is_paced else rate)
