@@ -45,6 +45,7 @@ MECHANISMS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "tokens": (("batchmix.pacing.rates", "_HEAVIER", math.inf),),
     "cap": (("batchmix.pacing.window:Window", "explains_hit", lambda self: False),),
     "latency": (("batchmix.pacing.window:_Latency", "has_room", lambda self, now, size: True),),
+    "holds": (("batchmix.pacing.governor:Governor", "failed", lambda self, now: None),),
     "reports": (("batchmix.pacing.reported:Reported", "follow", lambda self, *args: None),),
     "minutes": (("batchmix.pacing.minute:Minute", "found", lambda self, *args, by_clock: None),),
     "windows": (("batchmix.pacing.rate_search", "_WINDOWED_S", math.inf),),

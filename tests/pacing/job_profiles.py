@@ -81,6 +81,13 @@ JOBS = [
         )
         for latency_s in (1.0, 3.0)
     ),
+    *(
+        Case(
+            Profile(f"{most} at once, others fail, {60 * most} rows", concurrency=most, status=500, rows=60 * most),
+            {"time": 1.7, "requests": 1.5, "failed": 0}, since_s=0, seconds=900,
+        )
+        for most in (150, 300)
+    ),
     Case(
         Profile("8 slots, 20 s, 500 rows", concurrency=8, queue=1e9, latency_s=20, rows=500),
         {"time": 1.05, "requests": 1.0, "failed": 0}, since_s=0, seconds=3600,

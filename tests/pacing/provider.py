@@ -46,7 +46,7 @@ class Profile:
     """The wait that a refusal states: exactly (`ms`), rounded up (`seconds`), not at all (`none`), or always so many
     seconds, whatever is true."""
     status: int = 429
-    """The HTTP status of refusals: 429, or 503 with a page that says nothing of limits."""
+    """The HTTP status of refusals: 429, 503 with a page that says nothing of limits, or 500, an error like any other."""
     bare: bool = False
     """Whether refusals have no headers that report limits, although answers do."""
     strays: float = 0.0

@@ -29,6 +29,7 @@ ATTEMPTS, TIMEOUT_S, OUTAGE_S = 6, 600.0, 600.0
 """The defaults of `retry.attempts`, `timeout_s` and `retry.outage_s`."""
 THROTTLED = Failure(FailureAction.PAUSE, "throttled", "")
 SPEECHLESS = Failure(FailureAction.RETRY, "server_error", "", may_be_throttling=True)
+BROKEN = Failure(FailureAction.RETRY, "server_error", "")
 TIMED_OUT = Failure(FailureAction.RETRY, "timeout", "")
 
 
@@ -217,7 +218,7 @@ class Simulation:
         profile = self.profile
         back = self.now + 0.03 + self.on_way_s()
         if status != 429:
-            self.at(back, client.fail, row, ticket, SPEECHLESS, None, None)
+            self.at(back, client.fail, row, ticket, BROKEN if status == 500 else SPEECHLESS, None, None)
             return
         headers = self.provider.quotas(self.now) if profile.reports and not profile.bare else None
         self.at(back, client.fail, row, ticket, THROTTLED, _stated_s(profile.retry_after, wait_s), headers)
