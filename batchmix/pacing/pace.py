@@ -19,10 +19,8 @@ timers of an event loop are late by some milliseconds.
 """
 _MAX_DEBT_S = 600.0
 """The longest delay, in seconds, that a single request can cause by costing more than estimated. Chosen."""
-_FAR_LEVEL_S, _FAR_LEVEL = 5.0, 3.0
-"""A told limit with this many seconds' worth and so many units left is far from used up. Chosen."""
-_FAR_USED = 0.75
-"""Below this share of a minute that was found, it is far from used up. Chosen."""
+_FAR = 0.25
+"""A limit of which a larger share is left is far from used up. Chosen."""
 _AS_TOLD, _AS_TOLD_AGAIN = 0.9, 0.96
 """A measured rate of at least this share of the told one confirms it: at first, and once a lower one was found."""
 
@@ -108,10 +106,10 @@ class Pace:
         if self.is_found:
             return False
         if self._is_by_minute:
-            return self.minute.used(now) < _FAR_USED * self.minute.limit
+            return self.minute.used(now) < (1 - _FAR) * self.minute.limit
         if self.told_per_s < math.inf:
             self._fill(now)
-            return self._level > max(_FAR_LEVEL_S * self.per_s, _FAR_LEVEL)
+            return self._level > _FAR * self._capacity
         return None
 
     def follow_search(self) -> None:
