@@ -179,7 +179,7 @@ def harm(case: Case, before: Sequence[dict[str, float]], after: Sequence[dict[st
 def vary(numbers: Sequence[int], seeds: int, pool: Any) -> None:
     """Halve and double each constant, and print the case that suffers most."""
     values = [(module, name, value) for module, name, value in constants()]
-    tasks = [(m, n, v * factor, seeds, numbers) for m, n, v in values for factor in (0.5, 2.0)]
+    tasks = [(m, n, type(v)(v * factor), seeds, numbers) for m, n, v in values for factor in (0.5, 2.0)]
     (before,) = pool.map(changed, [(*values[0], seeds, numbers)])
     for (module, name, value, *_), after in zip(tasks, pool.imap(changed, tasks), strict=True):
         harms = [(*harm(CASES[n], old, new), CASES[n].name) for n, old, new in zip(numbers, before, after, strict=True)]
