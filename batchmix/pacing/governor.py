@@ -225,7 +225,7 @@ class Governor:
         if used_up:
             waits = [reported.throttled(now, taken, retry_after_s) for reported, taken in used_up]
             self._back_off(now, max((wait_s for wait_s in waits if wait_s is not None), default=None))
-            if rates.is_reliable and rates.was_accepted:
+            if rates.is_reliable and rates.was_accepted:  # another client of the key may have used what was reported
                 rates.hit(now, max(0.0, self._pause_until - now), tokens)
         elif rates.minute_explains(now):
             self._ramp.restart(self._ramp.unconfirmed // 2)

@@ -1,4 +1,7 @@
-"""Decides whether a text has a format of JSON Schema, as far as made-up texts need it."""
+"""Decides whether a text has a format of JSON Schema, as far as made-up texts need it.
+
+It is stricter than the standards, so that other validators take every text that it takes.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,6 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "ipv6": _both(_like(r"[0-9a-f:.]+"), _raises_nothing(ipaddress.IPv6Address)),
     "json-pointer": _like(_POINTER),
     "relative-json-pointer": _like(rf"(0|[1-9]\d*)(#|{_POINTER})"),
-    "regex": _both(
-        _like(r"(?!.*[*+?]\+)[\w ^$.|()*+?-]*"), _raises_nothing(re.compile)
-    ),  # simple ones, alike in all languages
+    # Simple ones, which are alike in all languages.
+    "regex": _both(_like(r"(?!.*[*+?]\+)[\w ^$.|()*+?-]*"), _raises_nothing(re.compile)),
 }
