@@ -1,10 +1,11 @@
 """load: turns input files into rows, and rows into requests. It is lazy, and can start at any shard.
 
-- File: `sources` (**the table of file formats: add a format there**), `files`, `spool`, `decompress`. `foreign_files`,
-  `file_signatures` and `conversions` recognise files that can't be read, and give the command that converts them.
-- Rows: `row_reader` (the interface of each format's reader), `jsonl` and `jsonl_rows`, `csv_lines`, `parquet`,
-  `parquet_types` and `parquet_rows`; `scan` and `scanner` (one pass over all rows before anything is sent);
-  `column_types` and `carried_columns`.
+- File: `sources` (**the table of file formats: add a format there**), `saved_dataset`, `files`, `spool`, `decompress`.
+  `foreign_files`, `file_signatures` and `conversions` recognise files that can't be read, and give the command that
+  converts them.
+- Rows: `row_reader` (the interface of each format's reader), `jsonl` and `jsonl_rows`, `csv_lines`; for typed tables
+  `table_reader`, `table_input`, `parquet`, `arrow_file` and `parquet_types`; `scan` and `scanner` (one pass over all
+  rows before anything is sent); `column_types` and `carried_columns`.
 - Requests: `prompts` and `prompt_sources` (how rows become requests), `messages` (rows with their own messages),
   `template`, `template_names`, `template_limits` and `template_check`; `requests`, `parameters`, `token_estimate`.
 - For the evaluation: `eval_input` (whether the input has what it will need), `weights`.

@@ -10,10 +10,6 @@ _ENCODINGS = (
 )  # fmt: skip
 _EXCEL = "an Excel workbook; save it as “CSV UTF-8” there, and give the .csv"
 _MAGIC = (
-    (b"ARROW1", "an Arrow file (Feather); convert it to Parquet: {python} 'import pyarrow.feather as f,"
-                " pyarrow.parquet as p; p.write_table(f.read_table(\"{name}\"), \"{parquet}\")'"),
-    (b"\xff\xff\xff\xff", "an Arrow stream; convert it to Parquet: {python} 'import pyarrow as a, pyarrow.parquet as p;"
-                          " p.write_table(a.ipc.open_stream(\"{name}\").read_all(), \"{parquet}\")'"),
     (b"FEA1", "a Feather file of the first version; convert it to Parquet: {python} 'import pyarrow.feather as f,"
               " pyarrow.parquet as p; p.write_table(f.read_table(\"{name}\"), \"{parquet}\")'"),
     (b"ORC", "an ORC file; convert it to Parquet: {python} 'import pyarrow.orc as o, pyarrow.parquet as p;"

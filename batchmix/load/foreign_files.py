@@ -75,7 +75,7 @@ def _actual_format(source: Source, head: bytes, *, sends_rows: bool) -> str | No
     expected, binary = format_of(source), format_by_signature(head)
     if binary is not None:
         return None if binary is expected else _renamed(binary)
-    if expected.signature:
+    if expected.signatures:
         if not head:
             return None
         return f"JSON lines, not {_title(expected)}: mv {{file}} {{jsonl}}" if _is_row(head) else _format(head)

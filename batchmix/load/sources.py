@@ -19,11 +19,16 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.job import MEMORY, closest_file
+from batchmix.load.arrow_file import CONTINUATION, ArrowFile
+from batchmix.load.arrow_file import MAGIC as ARROW_MAGIC
 from batchmix.load.csv_lines import csv_to_json, decode_converted
 from batchmix.load.files import STDIN, Source, head_of, shown, unreadable
 from batchmix.load.jsonl_rows import JsonlReader
-from batchmix.load.parquet_rows import ParquetReader
+from batchmix.load.parquet import ParquetFile
 from batchmix.load.row_reader import RowReader
+from batchmix.load.saved_dataset import saved_files
+from batchmix.load.table_input import TableFile
+from batchmix.load.table_reader import TableReader
 from batchmix.records import RUN_FOLDER_NAMES
 
 
@@ -41,12 +46,28 @@ class InputFormat(msgspec.Struct, frozen=True, kw_only=True):
     """
     to_json_lines: Callable[[Iterator[bytes], Source], Iterator[bytes]] | None = None
     """Converts a file's plain bytes to JSON lines, which are spooled. `reader` is then given the spooled copies."""
-    signature: bytes = b""
-    """The first bytes of every file of a binary format. Empty for a text format, whose files must be UTF-8."""
+    signatures: tuple[bytes, ...] = ()
+    """How files of a binary format begin. Empty for a text format, whose files must be UTF-8."""
     is_table: bool = False
     """Whether files consist of lines of cells. A file that begins like JSON, HTML or XML then has the wrong suffix."""
     compressible: bool = True
     """Whether files of this format may be compressed as a whole."""
+    opened: Callable[[str], TableFile] | None = None
+    """Opens a file that holds a typed table. None for a text format."""
+
+
+def _table_format(
+    name: str, suffixes: tuple[str, ...], signatures: tuple[bytes, ...], opened: Callable[[str], TableFile]
+) -> InputFormat:
+    """Return a format of files that hold a typed table."""
+    return InputFormat(
+        name=name,
+        suffixes=suffixes,
+        reader=partial(TableReader, opened=opened),
+        signatures=signatures,
+        compressible=False,
+        opened=opened,
+    )
 
 
 JSONL = "jsonl"
@@ -67,9 +88,8 @@ FORMATS = (
         to_json_lines=partial(csv_to_json, delimiter="\t"),
         is_table=True,
     ),
-    InputFormat(
-        name="parquet", suffixes=(".parquet", ".pq"), reader=ParquetReader, signature=b"PAR1", compressible=False
-    ),
+    _table_format("parquet", (".parquet", ".pq"), (b"PAR1",), ParquetFile),
+    _table_format("arrow", (".arrow", ".arrows", ".feather", ".ipc"), (ARROW_MAGIC, CONTINUATION), ArrowFile),
 )
 """All formats that batchmix reads."""
 GZIP = "gzip"
@@ -93,7 +113,7 @@ def format_of(source: Source) -> InputFormat:
 
 def format_by_signature(head: bytes) -> InputFormat | None:
     """Return the binary format of a file that begins with `head`. None if it has no supported binary format."""
-    return next((each for each in FORMATS if each.signature and head.startswith(each.signature)), None)
+    return next((each for each in FORMATS if head.startswith(each.signatures)), None)
 
 
 def supported_suffixes() -> tuple[str, ...]:
@@ -174,6 +194,9 @@ def _paths(path: str) -> list[str]:
 
 
 def _in_folder(path: str) -> list[str]:
+    saved = saved_files(path)
+    if saved is not None:
+        return saved
     with os.scandir(path) as entries:
         paths = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
     if Path(path, "run.json").is_file():

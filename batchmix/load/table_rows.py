@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from batchmix.formats.arrow_values import row_values
 from batchmix.load.csv_lines import decode_converted
 from batchmix.load.files import Source, shown
 from batchmix.load.jsonl import WHOLE_FILE, BadLineError, Segment, decode_row, read_lines
-from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.sources import find_sources, format_of
 from batchmix.load.spool import Spool
+from batchmix.load.table_input import Cursor, TableFile, TableInput
 
 
 def table_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -25,11 +25,12 @@ def table_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for source in find_sources(path):
         if source.is_stream:
             raise InputError(f"{source.label}: can be read only once; give a file")
-        yield from _parquet(source) if format_of(source).signature else _lines(source)
+        opened = format_of(source).opened
+        yield from _lines(source) if opened is None else _table(source, opened)
 
 
-def _parquet(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
-    files = ParquetInput([source.path])
+def _table(source: Source, opened: Callable[[str], TableFile]) -> Iterator[tuple[str, dict[str, Any]]]:
+    files = TableInput([source.path], opened)
     row = 0
     for batch in Cursor(files, files.names).read(0, files.rows):
         for values in row_values(batch):

@@ -98,7 +98,7 @@ def tags_to_json(parts: Iterator[bytes], source: Source) -> Iterator[bytes]:
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     reader: type[RowReader] = BlockReader  # the contract, as the type checker sees it
-    binary = InputFormat(name="blocks", suffixes=(".blk",), reader=reader, signature=SIGNATURE, compressible=False)
+    binary = InputFormat(name="blocks", suffixes=(".blk",), reader=reader, signatures=(SIGNATURE,), compressible=False)
     text = InputFormat(name="tags", suffixes=(".tags", ".tag"), reader=JsonlReader, to_json_lines=tags_to_json)
     monkeypatch.setattr("batchmix.load.sources.FORMATS", (*FORMATS, binary, text))
 
@@ -153,7 +153,8 @@ def test_new_formats_are_listed_in_messages_and_found_in_folders(tmp_path: Path,
     folder = tmp_path / "rows"
     folder.mkdir()
     listed = (
-        "batchmix reads .jsonl, .ndjson, .csv, .tsv, .tags, .tag (these also with .gz or .zst), .parquet, .pq, .blk"
+        "batchmix reads .jsonl, .ndjson, .csv, .tsv, .tags, .tag (these also with .gz or .zst), .parquet, .pq, .arrow,"
+        " .arrows, .feather, .ipc, .blk"
     )
     assert listed in _refused(folder, spool)
     (folder / "a.blk").write_bytes(blocks("a"))

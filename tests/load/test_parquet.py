@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from batchmix.errors import InputError
 from batchmix.job import Limits, Model
-from batchmix.load import parquet
-from batchmix.load.parquet import Cursor, ParquetInput
+from batchmix.load import table_input
+from batchmix.load.parquet import ParquetFile
+from batchmix.load.table_input import Cursor, TableInput
 from tests.load.conftest import all_requests, carried_rows, make_job, open_rows, prompts_of, requests_of
 
 
@@ -49,8 +50,8 @@ def test_a_cursor_reads_any_ranges_in_any_order(tmp_path_factory: Any, files: An
         pq.write_table(table, paths[-1], row_group_size=group)
         total += rows
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parquet, "_BATCH_ROWS", batch)
-        cursor = Cursor(ParquetInput(paths), ["n"])
+        patch.setattr(table_input, "_BATCH_ROWS", batch)
+        cursor = Cursor(TableInput(paths, ParquetFile), ["n"])
         for a, b, is_left_early in ranges:
             first, stop = min(a, b, total), min(max(a, b), total)
             if is_left_early:
@@ -62,8 +63,8 @@ def test_a_cursor_reads_any_ranges_in_any_order(tmp_path_factory: Any, files: An
 
 def test_a_range_that_was_not_read_to_its_end_can_be_read_again(table_file: Any, monkeypatch: Any) -> None:
     """It starts from its beginning again."""
-    monkeypatch.setattr(parquet, "_BATCH_ROWS", 2)
-    cursor = Cursor(ParquetInput([str(table_file({"n": list(range(10))}))]), ["n"])
+    monkeypatch.setattr(table_input, "_BATCH_ROWS", 2)
+    cursor = Cursor(TableInput([str(table_file({"n": list(range(10))}))], ParquetFile), ["n"])
     for first in (0, 4):
         next(cursor.read(first, 9))
         assert [n for part in cursor.read(first, 9) for n in part.column("n").to_pylist()] == list(range(first, 9))
@@ -75,8 +76,8 @@ def test_reading_all_shards_decodes_a_row_group_once(table_file: Any, spool: Pat
     job = make_job(path)
     dataset = open_rows(job, spool, shard_rows=10)
     opened = []
-    real = ParquetInput.batches
-    monkeypatch.setattr(ParquetInput, "batches", lambda self, *args: opened.append(args) or real(self, *args))
+    real = TableInput.batches
+    monkeypatch.setattr(TableInput, "batches", lambda self, *args: opened.append(args) or real(self, *args))
     rows = [r.row for shard in (0, 1, 4, 5, 9) for r in requests_of(dataset, job, shard)]
     assert rows == [*range(20), *range(40, 60), *range(90, 100)]
     assert len(opened) == 1

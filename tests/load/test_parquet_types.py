@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError
-from batchmix.load.parquet_rows import ParquetReader
+from batchmix.load.table_reader import TableReader
 from tests.load.conftest import carried_rows, make_job, open_rows, prompts_of
 
 _D = decimal.Decimal
@@ -179,8 +179,8 @@ def test_a_file_that_was_verified_is_not_read_again(tmp_path: Path, spool: Path,
     folder = folder_of(tmp_path, pa.array([1]), pa.array([2**53 + 1]), pa.array([0.5]))
     dataset = open_rows(make_job(folder, columns=["prompt"]), spool)
     tried: list[str] = []
-    real = ParquetReader._try
-    monkeypatch.setattr(ParquetReader, "_try", lambda self, maker, name, *rest: tried.append(name) or real(self, maker, name, *rest))  # fmt: skip
+    real = TableReader._try
+    monkeypatch.setattr(TableReader, "_try", lambda self, maker, name, *rest: tried.append(name) or real(self, maker, name, *rest))  # fmt: skip
     open_rows(make_job(folder, columns=["prompt"]), spool, previous=dataset.scan)
     assert tried == []
     with pytest.raises(InputError, match="holds 9007199254740993"):

@@ -14,7 +14,7 @@ import pytest
 from batchmix.errors import InputError
 from batchmix.load import Scan, scanner
 from batchmix.load.jsonl_rows import JsonlReader
-from batchmix.load.parquet_rows import ParquetReader
+from batchmix.load.table_reader import TableReader
 from tests.load.conftest import carried_rows, make_job, open_rows, prompts_of, stored
 
 ROWS = [{"prompt": f"p{i}", "x": i} for i in range(7)]
@@ -24,9 +24,9 @@ ROWS = [{"prompt": f"p{i}", "x": i} for i in range(7)]
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Records each full scan."""
     made: list[str] = []
-    jsonl, parquet = JsonlReader.scan, ParquetReader.scan
+    jsonl, parquet = JsonlReader.scan, TableReader.scan
     monkeypatch.setattr(JsonlReader, "scan", lambda self, *args: made.append("jsonl") or jsonl(self, *args))
-    monkeypatch.setattr(ParquetReader, "scan", lambda self, *args: made.append("parquet") or parquet(self, *args))
+    monkeypatch.setattr(TableReader, "scan", lambda self, *args: made.append("parquet") or parquet(self, *args))
     return made
 
 

@@ -1,12 +1,13 @@
-"""Reads rows of Parquet files.
+"""Reads rows of files that hold a typed table: Parquet and Arrow.
 
-A scan takes the number of rows and the types from the footers, and reads only the columns that requests need.
+A scan takes the number of rows and the types from what the files say of themselves, and reads only the columns that
+requests need.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,20 +25,22 @@ from batchmix.load.column_types import ColumnType
 from batchmix.load.files import Source, shown
 from batchmix.load.jsonl import decode_cell
 from batchmix.load.messages import no_prompt
-from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_types import shown_type, type_hint
 from batchmix.load.prompts import Mode, PromptSource
 from batchmix.load.row_reader import Line, Row, ScannedRows, changed
 from batchmix.load.scan import RowChecker, Scan, ScanOptions, ShardRange
+from batchmix.load.table_input import Cursor, TableFile, TableInput
 
 _MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
 
 
-class ParquetReader:
-    """Reads the rows of Parquet files."""
+class TableReader:
+    """Reads the rows of files that hold a typed table. `opened` opens each of them."""
 
-    def __init__(self, sources: tuple[Source, ...], paths: tuple[str, ...]) -> None:
-        self._files = ParquetInput(list(paths))
+    def __init__(
+        self, sources: tuple[Source, ...], paths: tuple[str, ...], *, opened: Callable[[str], TableFile]
+    ) -> None:
+        self._files = TableInput(list(paths), opened)
         self._cursors: dict[tuple[str, str], Cursor] = {}
         self.columns: list[str] | None = self._files.names
         self.is_a_run = self._files.is_a_run
@@ -167,7 +170,7 @@ def _cast(configured: ColumnType | None, dtype: pa.DataType, column: pa.Array) -
     return with_valid_utf8(fit(column, dtype))
 
 
-def _columns_read(files: ParquetInput, prompts: PromptSource) -> list[str]:
+def _columns_read(files: TableInput, prompts: PromptSource) -> list[str]:
     """Return the columns that are needed to build requests."""
     return [name for name in files.names if prompts.reads is None or name in prompts.reads]
 
@@ -182,7 +185,7 @@ def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
     return rows
 
 
-def _needs_each_row(files: ParquetInput, prompts: PromptSource) -> bool:
+def _needs_each_row(files: TableInput, prompts: PromptSource) -> bool:
     """Return whether each row must be checked, because a row may be bad even if the column types are right."""
     if prompts.names_model or prompts.has_row_params or prompts.checks_values:
         return True
@@ -192,7 +195,7 @@ def _needs_each_row(files: ParquetInput, prompts: PromptSource) -> bool:
 
 
 def _check_rows(
-    files: ParquetInput, checker: RowChecker, prompts: PromptSource, first: int, batch: pa.RecordBatch
+    files: TableInput, checker: RowChecker, prompts: PromptSource, first: int, batch: pa.RecordBatch
 ) -> None:
     """Report the bad rows of a batch, which begins with row `first`."""
     for index, row in enumerate(_row_dicts(batch, prompts.mode), first):
@@ -202,7 +205,7 @@ def _check_rows(
             checker.bad(files.place(index), prompts.problem(whole) or problem, index + 1)
 
 
-def _check_types(files: ParquetInput) -> None:
+def _check_types(files: TableInput) -> None:
     if "messages" not in files.names and "prompt" not in files.names:
         raise InputError(f"{shown(files.paths[0])}: {no_prompt(files.names)}")
     for name, is_right, should in (("messages", _may_be_messages, _MESSAGES), ("prompt", _may_be_text, "must be text")):
