@@ -17,7 +17,10 @@ concern the whole run are raised:
     │   ├── InputChanged      the input has changed since it was scanned
     │   ├── PartDamaged       a finished part can no longer be read
     │   ├── NoSpace           the disk is full
-    │   └── DiskError         a file can't be read or written
+    │   ├── DiskError         a file can't be read or written
+    │   ├── ObjectsUnreachable  object storage can't be read or written
+    │   │   └── ObjectMissing     an object does not exist there
+    │   └── LockLost          another process has taken the run over
     ├── Interrupted           exit 129, 130 or 143, after a signal and draining; the same command resumes
     └── RowsFailed            exit 1: some rows have no answer; raised only on request, from Python
 """
@@ -146,6 +149,18 @@ class NoSpace(Stopped):
 
 class DiskError(Stopped):
     """The system can't read or write a file of the run. All answers so far are kept."""
+
+
+class ObjectsUnreachable(Stopped):
+    """Object storage can't be read or written."""
+
+
+class ObjectMissing(ObjectsUnreachable):
+    """An object does not exist."""
+
+
+class LockLost(Stopped):
+    """Another process has taken the run over, or may do so now."""
 
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

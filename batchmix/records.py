@@ -268,6 +268,8 @@ class Bottleneck(enum.StrEnum):
     """All rows that were read wait for the first answer with their long prefix."""
     LAST_ROWS = "last rows"
     DISK = "disk"
+    STORAGE = "object storage"
+    """The run's lock in object storage could not be renewed."""
 
 
 class CanaryDraw(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import LocalPath, verbose_option
+from batchmix.cli.options import LocalPath, RunFolder, verbose_option
 from batchmix.cli.output import echo, echo_json, log_to_stderr
 from batchmix.cli.tables import cell
 from batchmix.formats.amounts import counted
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("calibrate")
-@click.argument("folder", metavar="RUN", type=LocalPath())
+@click.argument("folder", metavar="RUN", type=RunFolder())
 @click.argument("labels", metavar="LABELS", type=LocalPath())
 @click.option("--column", default="label", show_default=True, metavar="NAME", help="The column with the labels.")
 @click.option("--threshold", default=0.5, show_default=True, metavar="SCORE", type=float,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import LocalPath, verbose_option
+from batchmix.cli.options import RunFolder, verbose_option
 from batchmix.cli.output import echo, echo_json, log_to_stderr
 from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 
@@ -39,8 +39,8 @@ class ModelPair(_ModelPairType):
 
 
 @click.command("diff")
-@click.argument("before", metavar="RUN_A", type=LocalPath())
-@click.argument("after", metavar="RUN_B", type=LocalPath())
+@click.argument("before", metavar="RUN_A", type=RunFolder())
+@click.argument("after", metavar="RUN_B", type=RunFolder())
 @click.option("--as", "models", multiple=True, metavar="OLD=NEW", type=ModelPair(),
               help="Compare the model NEW of RUN_B with OLD of RUN_A, even in the same run. Repeatable.")  # fmt: skip
 @click.option("--same-request", is_flag=True, help="Compare only results whose requests are the same.")

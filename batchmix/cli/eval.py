@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import LocalPath, OneOf, verbose_option
+from batchmix.cli.options import LocalPath, OneOf, RunFolder, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.cli.tables import cell
 from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("folder", metavar="RUN", type=LocalPath())
+@click.argument("folder", metavar="RUN", type=RunFolder(writes=True))
 @click.argument("job_file", metavar="[JOB.toml]", required=False, type=LocalPath())
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any setting of the job file.")
 @click.option(

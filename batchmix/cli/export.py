@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from batchmix.cli.options import LocalPath, OneOf, verbose_option
+from batchmix.cli.options import LocalPath, OneOf, RunFolder, verbose_option
 from batchmix.cli.output import echo, echo_error, log_to_stderr
 from batchmix.formats.amounts import counted
 
@@ -15,7 +15,7 @@ _LOGS = ("inspect", "lm-eval")
 
 
 @click.command("export")
-@click.argument("folder", metavar="RUN", type=LocalPath())
+@click.argument("folder", metavar="RUN", type=RunFolder())
 @click.argument("file", metavar="FILE", type=LocalPath())
 @click.option(
     "--format",

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from batchmix.cli.output import show_as
 from batchmix.job import CheckedJob, checked_local, closest, job_of_call, parse_setting
+from batchmix.remote.objects import is_remote
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,6 +28,28 @@ class LocalPath(click.Path):
         what = param.human_readable_name if param else "path"
         here = checked_local(os.fspath(value), what, "give a path on this machine, and copy from it or to it")
         return super().convert(here, param, ctx)
+
+
+class RunFolder(LocalPath):
+    """A run folder: a path on this machine, or a URL in object storage, of which the command then gets a copy.
+
+    If the command `writes`, the run there is locked, and what the command changes in the copy is written there.
+    """
+
+    def __init__(self, *, writes: bool = False) -> None:
+        super().__init__()
+        self._writes = writes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path of the folder or of its copy. Raises `RunError` if the URL can't be read."""
+        if not is_remote(os.fspath(value)) or ctx is None:
+            return super().convert(value, param, ctx)
+        from batchmix.store.working_copy import read_copy, working_copy
+
+        url = os.fspath(value)
+        folder = ctx.with_resource(working_copy(url) if self._writes else read_copy(url))
+        show_as(folder, url.rstrip("/"))
+        return folder
 
 
 class OneOf(click.Choice[str]):

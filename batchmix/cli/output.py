@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # its imports would make `batchmix --help` half as slow again
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _secrets: Secrets | None = None
+_shown_as: dict[str, str] = {}
 _output_exit_code = 0
 
 
@@ -28,6 +29,11 @@ def hide_secrets(secrets: Secrets) -> None:
     """Mask these secrets in everything that is printed or logged from now on."""
     global _secrets  # noqa: PLW0603 - one process, one run, one set of secrets
     _secrets = secrets
+
+
+def show_as(folder: object, name: str) -> None:
+    """Print this name wherever a folder's path is printed from now on."""
+    _shown_as[str(folder)] = name
 
 
 def printable(text: str) -> str:
@@ -38,7 +44,9 @@ def printable(text: str) -> str:
 
 
 def redacted_text(text: str) -> str:
-    """Return text with the secrets masked."""
+    """Return text with the secrets masked, and folders under the names that they are shown as."""
+    for path, name in _shown_as.items():
+        text = text.replace(path, name)
     return text if _secrets is None else _secrets.redacted_text(text)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from batchmix.cli.options import LocalPath, verbose_option
+from batchmix.cli.options import LocalPath, RunFolder, verbose_option
 from batchmix.cli.output import echo, echo_error, log_to_stderr
 from batchmix.errors import UsageError
 
 
 @click.command("report")
-@click.argument("folder", metavar="RUN|ROOT", type=LocalPath())
+@click.argument("folder", metavar="RUN|ROOT", type=RunFolder(writes=True))
 @click.option("--against", metavar="RUN", type=LocalPath(), help="A run to compare it with.  [default: its baseline]")
 @verbose_option
 def command(folder: Path, *, against: Path | None, verbose: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchmix.cli.options import (
-    LocalPath,
+    RunFolder,
     output_options,
     restart_options,
     sending_options,
@@ -24,7 +24,7 @@ from batchmix.scorers.indirect import Custom
 
 
 @click.command("resume")
-@click.argument("folder", metavar="RUN", type=LocalPath())
+@click.argument("folder", metavar="RUN", type=RunFolder(writes=True))
 @restart_options
 @sending_options
 @output_options

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from batchmix.cli.options import LocalPath, verbose_option
+from batchmix.cli.options import LocalPath, RunFolder, verbose_option
 from batchmix.cli.output import echo, echo_json, log_to_stderr
 
 
 @click.command("status")
-@click.argument("folder", metavar="RUN|NAME", type=LocalPath())
+@click.argument("folder", metavar="RUN|NAME", type=RunFolder())
 @click.option(
     "--root",
     default="runs",

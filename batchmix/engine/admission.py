@@ -28,6 +28,8 @@ from batchmix.responses.stream import UNFINISHED
 _UNREPORTED = (None, None)
 _LONG_PAUSE_S = 2.0
 """The status shows when a pause ends only if the pause is longer than this. A shorter one is over too soon."""
+_STORAGE_S = 0.5
+"""Seconds between two looks whether object storage is back."""
 _FIRST_REFUSALS = 3
 """How many refusals of one row that give no reason slow the lane down. Further ones may be due to the row alone."""
 _AT_ONCE = 16
@@ -56,6 +58,7 @@ class Admission:
         self._status = status
         self._rules = rules
         self._budget = rules.budget
+        self._may_send = rules.may_send
         self._on_room = on_room
         self._breaker = Breaker(rules.outage_s)
         self._overload = Overload()
@@ -75,6 +78,9 @@ class Admission:
         Infinity means that another request must return first. The status shows the reason for a wait.
         """
         request, governor = item.request, self._governor
+        if self._may_send is not None and not self._may_send():
+            self._status.limit(Bottleneck.STORAGE)
+            return _STORAGE_S
         if self.is_troubled and (wait_s := self._trouble_wait_s(now, request.path)) > 0:
             return wait_s
         tokens = governor.estimate(request.prompt_tokens, request.max_tokens)

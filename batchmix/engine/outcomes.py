@@ -83,6 +83,8 @@ class SendingRules(msgspec.Struct, frozen=True):
     """Whether a lane sends to several paths of the API. Otherwise a missing path stops the lane."""
     prefixes: PrefixTree | None = None
     """Where the long prefixes of the lane's requests are found. None if they do not matter."""
+    may_send: Callable[[], bool] | None = None
+    """Whether anything may be sent now. None if it always may."""
     cache: Cache = Cache()
     """How the lane uses the provider's prompt cache, if the prefixes are looked for."""
 

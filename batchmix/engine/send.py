@@ -32,6 +32,7 @@ from batchmix.records import CLASSIFIER_VERSION, Status
 from batchmix.redact import Secrets
 from batchmix.store.answer_totals import AnswerTotals
 from batchmix.store.events import JournalHeader
+from batchmix.store.mirror import mirror_of
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.result_feed import ResultFeed
 from batchmix.store.schema import part_schema
@@ -67,6 +68,7 @@ class _Sending:
         self._unstreamed = {model for start in prepared.work.run.starts for model in start.unstreamed}
         self._budget: RunBudget | None = None
         self._client: Client | None = None
+        self._mirror = mirror_of(prepared.layout.root)
 
     async def run(self) -> None:
         # One thread seals while the other reads and syncs. More threads would only take more memory.
@@ -91,6 +93,8 @@ class _Sending:
             if feed:
                 await stack.enter_async_context(_repeating(feed.repeat(self._sealed_shards(), spec.typed), shutdown))
             shards.reserve(min(concurrency, results_left))
+            if self._mirror:
+                await asyncio.to_thread(self._mirror.flush)  # so that the start is known there before anything is sent
             run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
             await self._run_lanes(self._context(client, shards, shutdown, feed), results_left, client.max_connections)
@@ -139,8 +143,11 @@ class _Sending:
         behaviour = rehearsal_behaviour(self._job)
         url = await stack.enter_async_context(rehearsal_server(behaviour)) if behaviour else self._job.provider.base_url
         return await stack.enter_async_context(
-            Client(url, self._prepared.layout.secrets or Secrets(), self._job.timeouts, concurrency)
-        )
+            Client(
+                url, self._prepared.layout.secrets or Secrets(), self._job.timeouts, concurrency,
+                check=self._mirror.lock.check if self._mirror else None,
+            )
+        )  # fmt: skip
 
     def _feed(self, spec: ShardSpec) -> ResultFeed | None:
         queue, layout = self._prepared.options.results, self._prepared.layout
@@ -177,6 +184,7 @@ class _Sending:
         """Return a function that returns the sending rules for a model."""
         retry, row_s, cache = self._job.retry, self._job.timeouts.row_s, self._job.cache
         dataset, budget, prices = self._prepared.dataset, self._budget, self._prepared.prices
+        mirror = self._mirror
 
         def rules_of(model: Model) -> SendingRules:
             return SendingRules(
@@ -189,6 +197,7 @@ class _Sending:
                 budget=LaneBudget(budget, model.name, prices) if budget else None,
                 prefixes=PrefixTree(model.id, is_marked=cache.mark is not None, lanes=len(dataset.models)),
                 cache=cache,
+                may_send=mirror.may_send if mirror else None,
             )  # fmt: skip
 
         return rules_of

@@ -7,7 +7,7 @@ import functools
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,13 +57,14 @@ class Client:
     """An async context that holds the connections to one API.
 
     `post` never sends a request twice. It does not raise failures of the network or the server, but returns them. Only
-    a cancellation is raised. The proxy comes from the environment; netrc is never read.
+    a cancellation is raised, and what `check` raises. The proxy comes from the environment; netrc is never read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two are for rare callers
         self, base_url: str, secrets: Secrets, timeouts: Timeouts, concurrency: int,
-        *, max_answer_bytes: int = _MAX_ANSWER_BYTES,
+        *, max_answer_bytes: int = _MAX_ANSWER_BYTES, check: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
+        """`check` is called right before requests are sent, and raises a `BatchmixError` if none may be sent."""
         self._base_url = base_url
         self._secrets = secrets
         self._idle_s = timeouts.idle_s
@@ -89,7 +90,7 @@ class Client:
         )
         self._has_answered = False
         self._has_scoped_quotas: bool | None = None  # unknown until the first answer
-        self._pool = ConnectionPool(headers, proxy=proxy, tls=tls, connect_s=timeouts.connect_s)
+        self._pool = ConnectionPool(headers, proxy=proxy, tls=tls, connect_s=timeouts.connect_s, check=check)
         self._cached_value = functools.lru_cache(maxsize=256)(self._header_value)
         self._deadlines: _Deadlines
         self.max_connections = concurrency

@@ -153,6 +153,12 @@ class Connection:
         if self._acknowledgement:
             self._acknowledgement.sent(sum(map(len, request)))
 
+    def give_up(self, error: Exception) -> None:
+        """Leave the request unsent. Its future gets the error, unless it was cancelled."""
+        response = self._protocol._waiter
+        if self.unsent and response is not None and not response.done():
+            response.set_exception(error)
+
     def finish(self) -> bool:
         """End the exchange, after the response was read to its end; return whether the connection can be reused.
 

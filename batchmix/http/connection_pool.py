@@ -15,7 +15,7 @@ import logging
 import math
 import resource
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -23,6 +23,7 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from batchmix.errors import BatchmixError
 from batchmix.http.connection import Connection, Response
 from batchmix.http.faults import FirstByteTimeout, UnrequestedData
 
@@ -74,9 +75,12 @@ class ConnectionPool:
     """
 
     def __init__(
-        self, headers: Mapping[str, str], *, proxy: URL | None, tls: ssl.SSLContext | None, connect_s: float
-    ) -> None:
+        self, headers: Mapping[str, str], *, proxy: URL | None, tls: ssl.SSLContext | None, connect_s: float,
+        check: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`check` is called right before requests are sent, and raises a `BatchmixError` if none may be sent."""
         self.surplus_answers = 0
+        self._check = check
         self._headers = headers
         self._proxy = proxy
         self._tls = tls
@@ -108,7 +112,7 @@ class ConnectionPool:
 
         Raises `ClientError`, `OSError`, `ValueError` (invalid URL), `HttpProcessingError` (the response is not HTTP),
         `UnrequestedData`, `EarlyResponse`, `FirstByteTimeout` after `first_byte_s`, and `CancelledUnsent` if the task
-        is cancelled before the request was sent.
+        is cancelled before the request was sent. A `BatchmixError` of `check` is raised too.
         """
         target = self._targets.get(url) or self._target(url)
         while True:
@@ -127,7 +131,7 @@ class ConnectionPool:
                 self._close_soon(connection)
                 if isinstance(error, asyncio.CancelledError):
                     raise CancelledUnsent from error
-                if not isinstance(error, Exception):
+                if isinstance(error, BatchmixError) or not isinstance(error, Exception):
                     raise
 
     def release(self, response: Response) -> None:
@@ -151,7 +155,7 @@ class ConnectionPool:
         else:
             response = connection.expect(b"%b%d\r\n\r\n" % (head, len(body)), body)
         if connection.is_new:
-            connection.send()
+            self._send_each([connection])
             return response
         if len(self._ready) == _BURST:
             self._send_all()
@@ -162,8 +166,18 @@ class ConnectionPool:
 
     def _send_all(self) -> None:
         ready, self._ready = self._ready, []
-        for connection in ready:
-            connection.send()
+        self._send_each(ready)
+
+    def _send_each(self, connections: list[Connection]) -> None:
+        try:
+            if self._check is not None:
+                self._check()
+        except BatchmixError as error:
+            for connection in connections:
+                connection.give_up(error)
+        else:
+            for connection in connections:
+                connection.send()
 
     def _take_idle(self) -> Connection | None:
         """Return the idle connection that was used last. None if all have been idle for longer than `_KEPT_S`."""

@@ -25,6 +25,7 @@ from batchmix.job.settings import merged, setting_in
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
+from batchmix.remote.objects import is_remote
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
@@ -259,6 +260,8 @@ def _output_path(template: str, words: Mapping[str, str]) -> str:
         return words[match[1]]
 
     filled = re.sub(r"\{\{|\}\}|\{(\w*)\}", value, template)
+    if is_remote(filled):
+        return filled.rstrip("/")
     path = absolute(checked_local(filled, "output.path"), Path.cwd(), "output.path")
     if path.encode(errors="replace").decode() != path:
         raise JobError("output.path: is not UTF-8; choose another folder with --out")

@@ -31,6 +31,8 @@ _LONG_BYTES = 1 << 15
 _MEAN_OF = 16
 """About how many of the last lines count for the mean length of a line."""
 _encoder = msgspec.json.Encoder()
+_writing: dict[Path, Journal] = {}
+"""The journals that are open for writing in this process."""
 
 
 def encode_line(event: msgspec.Struct) -> bytes:
@@ -74,6 +76,8 @@ class Journal:
         self._map: mmap.mmap | None = None
         self._line = bytearray()
         self._mean_bytes = 0.0  # of a line, lately
+
+        _writing[path] = self
 
     @property
     def is_new(self) -> bool:
@@ -163,6 +167,14 @@ class Journal:
                 if self._fd >= 0:
                     os.close(self._fd)
                 self._fd = -1
+            if _writing.get(self.path) is self:
+                del _writing[self.path]
+
+
+def whole_bytes_of(path: Path, fd: int) -> int:
+    """Return the size of a journal up to its last complete line, also while this process writes to it."""
+    journal = _writing.get(path)
+    return _whole_bytes(fd) if journal is None else journal._end
 
 
 def _whole_bytes(fd: int) -> int:

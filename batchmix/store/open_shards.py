@@ -18,6 +18,7 @@ from batchmix.responses.classify import Classifier
 from batchmix.store.filesystem import Reserve
 from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
 from batchmix.store.ledger import ShardLeftOpen
+from batchmix.store.mirror import mirror_of
 from batchmix.store.parts import list_parts, part_path
 from batchmix.store.result_feed import ResultListener
 from batchmix.store.result_rows import ResultRows
@@ -223,7 +224,7 @@ class OpenShards:
         while True:
             shard = await self._to_seal.get()
             try:
-                await asyncio.to_thread(seal_shard, shard, self._spec, self._layout, self._pace)
+                await asyncio.to_thread(self._seal, shard)
                 _logger.info("sealed shard %d", shard.index)
                 self._forget(shard.index)
                 self.cache.give_back(shard.index)
@@ -232,6 +233,11 @@ class OpenShards:
             finally:
                 self._to_seal.task_done()
                 self._sealed.set()
+
+    def _seal(self, shard: Shard) -> None:
+        seal_shard(shard, self._spec, self._layout, self._pace)
+        if mirror := mirror_of(self._layout.root):
+            mirror.flush()  # here, so that not more shards wait for object storage than for their seal
 
     def _forget(self, index: int) -> None:
         """Leave a sealed shard to its part: what its journals still have are no answers."""

@@ -30,6 +30,7 @@ from batchmix.store.filesystem import (
     sync_file,
 )
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
+from batchmix.store.stubs import fetch_if_stub
 
 _GROUP_BYTES, _LONG_GROUP_BYTES = 4 * 2**20, 8 * 2**20
 """The size in bytes at which a row group is written: large enough to scan fast, small enough to keep memory flat.
@@ -97,8 +98,10 @@ def read_part_of(path: Path, shard: int) -> tuple[PartFooter, Seal]:
 def open_part(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a part for reading. Checksums are verified for each page that is read.
 
-    Raises `PartDamaged` on opening, and for errors of reading inside the block.
+    If the part is in object storage, and only its footer is here, it is fetched first. Raises `PartDamaged` on opening,
+    and for errors of reading inside the block.
     """
+    fetch_if_stub(path)
     with _source(path) as file:
         _read_footer(path, file)
         try:
