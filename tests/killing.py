@@ -210,7 +210,7 @@ def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> 
     ]
 
 
-def compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
+def compare_ledger(outcome: Outcome, url: str, kills: list[float], grace_s: float = GRACE_S) -> None:
     """Record which answers were requested again, and which of them were sent too shortly before a kill to be stored."""
     by_digest: dict[str, list[dict[str, Any]]] = {}
     for record in fetch(url, "ledger"):
@@ -222,7 +222,7 @@ def compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
             next_kill = min(
                 (at for at in kills if at >= record["begun"]), default=None
             )  # the kill that ended the client
-            if next_kill is None or next_kill - record["finished"] >= GRACE_S:
+            if next_kill is None or next_kill - record["finished"] >= grace_s:
                 late = "no kill" if next_kill is None else f"{(next_kill - record['finished']) * 1000:.1f} ms"
                 outcome.repeated.append(f"{record['prompt']} ({late})")
             else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from batchmix.cli.output import show_as
 from batchmix.job import CheckedJob, checked_local, closest, job_of_call, parse_setting
@@ -50,6 +52,24 @@ class RunFolder(LocalPath):
         folder = ctx.with_resource(working_copy(url) if self._writes else read_copy(url))
         show_as(folder, url.rstrip("/"))
         return folder
+
+
+@contextlib.contextmanager
+def local_output(job: CheckedJob, *, writes: bool = True, wait: bool = False) -> Iterator[CheckedJob]:
+    """Yield the job with its run folder on this machine: if that is in object storage, with a copy of it.
+
+    If the run `writes`, it is locked there. If another process works on it, the function raises `RunLocked`, or waits
+    if `wait` is set.
+    """
+    url = job.output.path
+    if not is_remote(url):
+        yield job
+        return
+    from batchmix.store.working_copy import read_copy, working_copy
+
+    with working_copy(url, wait=wait) if writes else read_copy(url, must_exist=False) as folder:
+        show_as(folder, url)
+        yield msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder)))
 
 
 class OneOf(click.Choice[str]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import job_from, job_options, verbose_option
+from batchmix.cli.options import job_from, job_options, local_output, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.cli.tables import cell
 from batchmix.errors import JobError
@@ -19,6 +19,7 @@ from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.eval_plan import DetectableFall, JudgePlan
+    from batchmix.job import CheckedJob
 
 
 @click.command("plan")
@@ -44,7 +45,11 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix plan jobs/quickstart.toml --canary 20
     """
     log_to_stderr(options["verbose"])
-    job = job_from(source, settings, options)
+    with local_output(job_from(source, settings, options), writes=bool(options["canary"])) as job:
+        return _plan(job, options)
+
+
+def _plan(job: CheckedJob, options: dict[str, Any]) -> int:
     secrets = None
     with contextlib.suppress(JobError):  # a plan sends nothing, so it works without an API key
         secrets = read_secrets(job.provider, os.environ)

@@ -8,18 +8,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
-import msgspec
 
 from batchmix.cli.confirm import confirmed
 from batchmix.cli.eval import evaluation_code, evaluation_lines, evaluation_record, run_evaluation
-from batchmix.cli.options import job_from, job_options, output_options, sending_options, verbose_option
-from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr, show_as
+from batchmix.cli.options import job_from, job_options, local_output, output_options, sending_options, verbose_option
+from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
@@ -28,7 +26,6 @@ from batchmix.job import CheckedJob
 from batchmix.job.masking import shown_call
 from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
-from batchmix.remote.objects import is_remote
 
 if TYPE_CHECKING:
     from batchmix.engine.run import Options
@@ -71,20 +68,6 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         if options["scheduled"]:
             return _run_scheduled(job, options)
         return run_and_report(job, run_options_of(options), options)
-
-
-@contextlib.contextmanager
-def local_output(job: CheckedJob, *, wait: bool = False) -> Iterator[CheckedJob]:
-    """Yield the job with its run folder on this machine: if that is in object storage, with a copy to work in."""
-    url = job.output.path
-    if not is_remote(url):
-        yield job
-        return
-    from batchmix.store.working_copy import working_copy
-
-    with working_copy(url, wait=wait) as folder:
-        show_as(folder, url)
-        yield msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder)))
 
 
 def _run_scheduled(job: CheckedJob, options: dict[str, Any]) -> int:

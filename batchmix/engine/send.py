@@ -94,6 +94,7 @@ class _Sending:
                 await stack.enter_async_context(_repeating(feed.repeat(self._sealed_shards(), spec.typed), shutdown))
             shards.reserve(min(concurrency, results_left))
             if self._mirror:
+                stack.enter_context(self._mirror.lock.telling(_on_loop(shutdown.stop)))
                 await asyncio.to_thread(self._mirror.flush)  # so that the start is known there before anything is sent
             run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
@@ -227,6 +228,16 @@ class _Sending:
             damaged_parts=work.damaged_parts,
             typed=typed,
         )
+
+
+def _on_loop(stop: Callable[[BaseException], None]) -> Callable[[BaseException], None]:
+    """Return a function that any thread may call, and that calls `stop` on the running event loop."""
+    loop = asyncio.get_running_loop()
+
+    def told(error: BaseException) -> None:
+        loop.call_soon_threadsafe(stop, error)
+
+    return told
 
 
 @contextlib.asynccontextmanager

@@ -55,14 +55,15 @@ def is_remote(path: str) -> bool:
 class Objects:
     """The objects below one URL. All methods may be called from any thread, and raise `ObjectsUnreachable`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, store: Any = None) -> None:
+        """`store` is a store of obstore that is used in place of the one at the URL."""
         self.url = url.rstrip("/")
         try:
             import obstore
         except ImportError as error:
             raise JobError(f"{url}: object storage needs one more package: pip install 'batchmix[cloud]'") from error
         self._obstore: Any = obstore
-        self._store: Any = self._opened()
+        self._store: Any = store or self._opened()
 
     def _opened(self) -> Any:
         from obstore.store import from_url

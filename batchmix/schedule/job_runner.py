@@ -19,6 +19,7 @@ import msgspec
 
 from batchmix.errors import JobError
 from batchmix.job.cron import Schedule
+from batchmix.remote.objects import is_remote
 from batchmix.schedule.jobs import ScheduledJob
 from batchmix.schedule.on_finish import tell
 from batchmix.schedule.state import STOPPED, ScheduledRun, StateFile
@@ -146,7 +147,8 @@ class JobScheduler:
     def _can_retry(self, run: ScheduledRun) -> bool:
         """Return whether a run may be tried again: it has not created its run folder, and no later run is due."""
         latest = self._job.schedule.latest(self._options.now())
-        return not Path(run.folder, "run.json").exists() and (latest is None or latest <= run.due)
+        began = is_remote(run.folder) or Path(run.folder, "run.json").exists()
+        return not began and (latest is None or latest <= run.due)
 
     @property
     def _must_retry(self) -> bool:

@@ -22,14 +22,14 @@ from batchmix.remote.objects import ObjectChanged, ObjectInfo, Objects
 from batchmix.store.filesystem import open_plain
 from batchmix.store.journal import whole_bytes_of
 from batchmix.store.ledger import Ledger
-from batchmix.store.pieces import Piece, folder_of
+from batchmix.store.pieces import Piece, pieces_folder
 from batchmix.store.remote_lock import LOCK, RemoteLock
 from batchmix.store.stubs import ORIGIN, is_stub, replace_by_stub
 
 _logger = logging.getLogger(__name__)
 _JOURNAL_S, _FILES_S = 0.5, 2.0
 """Seconds between two looks at the journals, and at the other files. A journal there is at most a second old."""
-_PIECE_BYTES = 8 << 20
+_PIECE_BYTES = 2 << 20
 _MANY_PIECES, _SMALL_BYTES = 500, 64 << 20
 """A journal of more pieces is copied anew, as a few large ones, unless it is larger than the second figure."""
 _KEPT_BYTES = 512 << 20
@@ -167,7 +167,7 @@ class Mirror:
                 end = shipped.offset + len(data)
                 is_base = shipped.offset < shipped.base <= end
                 piece = Piece(self.lock.epoch, shipped.copy, shipped.number + 1, is_base=is_base)
-                name = f"{folder_of(key)}/{piece.name}"
+                name = f"{pieces_folder(key)}/{piece.name}"
                 self._put(name, data, None)
                 shipped.keys.append(name)
                 shipped.number, shipped.offset = piece.number, end

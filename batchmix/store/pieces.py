@@ -34,7 +34,7 @@ class Piece(msgspec.Struct, frozen=True, order=True):
         return f"{self.epoch:06}-{self.copy:03}-{self.number:06}{'.base' * self.is_base}.jsonl"
 
 
-def folder_of(journal: str) -> str:
+def pieces_folder(journal: str) -> str:
     """Return the folder for the pieces of a journal, both relative to the run."""
     return journal.removesuffix(".jsonl")
 

@@ -19,6 +19,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -39,7 +40,7 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A clock that goes on while the process is stopped, and while the machine sleeps."""
 
 
-class _Process(msgspec.Struct, frozen=True):
+class _LockingProcess(msgspec.Struct, frozen=True):
     """What tells whether a process on this machine still exists."""
 
     machine: str
@@ -59,7 +60,7 @@ class LockState(msgspec.Struct, frozen=True):
     """Another one for each time that the lock was taken."""
     holder: str = ""
     """The name of the process that holds the lock. Empty if none does."""
-    process: _Process | None = None
+    process: _LockingProcess | None = None
     renewals: int = 0
 
 
@@ -73,6 +74,7 @@ class RemoteLock:
         self._renewed_at = 0.0
         self._renewing = threading.Lock()
         self._lost: LockLost | ObjectsUnreachable | None = None
+        self._tell: Callable[[BaseException], None] | None = None
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew_often, name="batchmix-lock", daemon=True)
 
@@ -156,13 +158,29 @@ class RemoteLock:
 
     def _renew_often(self) -> None:
         while not self._released.wait(RENEW_S) and self._lost is None:
-            with contextlib.suppress(ObjectsUnreachable, RunError):
+            with contextlib.suppress(ObjectsUnreachable, LockLost, RunError):
                 self.renew()
             if self._lost is None and _now() - self._renewed_at > _GIVE_UP_S:
-                self._lost = ObjectsUnreachable(
-                    f"{self._objects.url}: could not be written for {_GIVE_UP_S / 60:.0f} minutes; start the same"
-                    " command again, on this machine, since only this one has the last answers"
+                self._lose(
+                    ObjectsUnreachable(
+                        f"{self._objects.url}: could not be written for {_GIVE_UP_S / 60:.0f} minutes; start the same"
+                        " command again, on this machine, since only this one has the last answers"
+                    )
                 )
+
+    def _lose(self, error: LockLost | ObjectsUnreachable) -> None:
+        self._lost = error
+        if self._tell is not None:
+            self._tell(error)
+
+    @contextlib.contextmanager
+    def telling(self, tell: Callable[[BaseException], None]) -> Iterator[None]:
+        """Call `tell`, from whatever thread, if the lock is lost for good during the block."""
+        self._tell = tell
+        try:
+            yield
+        finally:
+            self._tell = None
 
     def renew(self) -> None:
         """Renew the lock now. Raises `LockLost` if another process has it, and `ObjectsUnreachable`."""
@@ -174,11 +192,12 @@ class RemoteLock:
                 there, self._etag = self._read()
                 if there is None or there.token != state.token:
                     other = f" ({_printable(there.holder)})" if there and there.holder else ""
-                    self._lost = LockLost(
+                    lost = LockLost(
                         f"{self._objects.url}: was taken over by another process{other}, since this one did not renew"
                         f" its lock for {PASS_S:.0f} s; nothing more is sent"
                     )
-                    raise self._lost from None
+                    self._lose(lost)
+                    raise lost from None
                 state = there  # written by the last renewal, whose reply was lost
             self._state, self._renewed_at = state, began
 
@@ -213,15 +232,15 @@ def _printable(text: str) -> str:
     return "".join(char for char in text if char.isprintable())[:200]
 
 
-def _this_process() -> _Process | None:
+def _this_process() -> _LockingProcess | None:
     """Return what tells others on this machine whether this process still exists. None where that can't be told."""
     pid = os.getpid()
     started = _started(pid)
     machine = _machine()
-    return _Process(machine, pid, started) if machine and started is not None else None
+    return _LockingProcess(machine, pid, started) if machine and started is not None else None
 
 
-def _is_dead(process: _Process | None) -> bool:
+def _is_dead(process: _LockingProcess | None) -> bool:
     """Return whether a process ran on this machine and no longer exists."""
     return process is not None and process.machine == _machine() and _started(process.pid) != process.started
 

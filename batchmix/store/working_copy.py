@@ -24,12 +24,14 @@ from batchmix.remote.objects import ObjectInfo, Objects
 from batchmix.store.filesystem import set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.mirror import Mirror
-from batchmix.store.pieces import Piece, counting, folder_of, journal_and_piece
+from batchmix.store.pieces import Piece, counting, journal_and_piece, pieces_folder
 from batchmix.store.remote_lock import LOCK, RemoteLock
 from batchmix.store.stubs import ORIGIN, Origin, footer_bytes, is_stub, read_origin, write_stub
 
 _PART = re.compile(r"(.*/)?data/part-([0-9]{5,})\.parquet")
 _AT_ONCE = 32
+_TRIES = 10
+"""How often a run is read anew that another process changes meanwhile."""
 
 
 @contextlib.contextmanager
@@ -63,19 +65,39 @@ def working_copy(url: str, *, wait: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def read_copy(url: str) -> Iterator[Path]:
-    """Yield a temporary copy of a run in object storage, to read it. Takes no lock. Raises `RunError`."""
+def read_copy(url: str, *, must_exist: bool = True) -> Iterator[Path]:
+    """Yield a temporary copy of a run in object storage, to read it. Takes no lock.
+
+    Raises `RunError` if the URL can't be read, or if there is no run, unless it need not exist.
+    """
     objects = Objects(url)
     with tempfile.TemporaryDirectory(prefix="batchmix-", ignore_cleanup_errors=True) as folder:
         root = Path(folder, PurePosixPath(objects.url).name or "run")
         with _speaking_of(root, objects.url):
             with _opening(), disk_errors(root):
-                there = objects.found()
-                _check_is_run(objects.url, there)
-                if not any(each.key == "run.json" for each in there):
-                    raise RunError(f"{objects.url}: is no run: it has no run.json")
-                _fetch(root, objects, there, Origin(objects.url))
+                _fetch_unlocked(root, objects, must_exist=must_exist)
             yield root
+
+
+def _fetch_unlocked(root: Path, objects: Objects, *, must_exist: bool) -> None:
+    """Make a copy of a run while another process may work on it.
+
+    Journals are listed before parts, as on a disk: what a shard has is in one of them at any time. If a journal goes
+    before it was read, its shard has got a part, and all is read anew.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        pieces = [each for each in objects.found() if journal_and_piece(each.key)]
+        there = [each for each in objects.found() if not journal_and_piece(each.key)]
+        _check_is_run(objects.url, there)
+        if must_exist and not any(each.key == "run.json" for each in there):
+            raise RunError(f"{objects.url}: is no run: it has no run.json")
+        try:
+            _fetch(root, objects, pieces + there, Origin(objects.url))
+            return
+        except ObjectMissing:
+            shutil.rmtree(root)
+            if not tries_left:
+                raise
 
 
 def _opened(root: Path, objects: Objects, lock: RemoteLock, last_token: str) -> Mirror:
@@ -100,7 +122,7 @@ def _opened(root: Path, objects: Objects, lock: RemoteLock, last_token: str) -> 
             if _PART.fullmatch(key) and _is_same(root / key, objects, key, size):
                 mirror.has(key)
     for journal, pieces in _pieces(there).items():
-        mirror.has_pieces(journal, [f"{folder_of(journal)}/{piece.name}" for piece in pieces])
+        mirror.has_pieces(journal, [f"{pieces_folder(journal)}/{piece.name}" for piece in pieces])
     return mirror
 
 
@@ -134,7 +156,7 @@ def _fetch(root: Path, objects: Objects, there: list[ObjectInfo], origin: Origin
         path = root / journal
         path.parent.mkdir(0o700, parents=True, exist_ok=True)
         with path.open("wb") as file:
-            for data in objects.get_each(f"{folder_of(journal)}/{piece.name}" for piece in counting(pieces)):
+            for data in objects.get_each(f"{pieces_folder(journal)}/{piece.name}" for piece in counting(pieces)):
                 file.write(data)
         set_mode(path, 0o600)
         if not path.stat().st_size:

@@ -10,6 +10,7 @@ import pytest
 from batchmix.errors import JobError
 from batchmix.job import parse_setting, read_job
 from batchmix.job.hints import CHAT_PARAMETERS
+from batchmix.remote.objects import is_remote
 
 BAD = """\
 samples = "3"
@@ -233,7 +234,7 @@ def test_a_remote_address_is_not_a_path(address: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     job = {"model": "m", "input": {"path": "x.jsonl"}}
     for setting, value in {
-        "output": {"path": address},
+        **({} if is_remote(address) else {"output": {"path": address}}),
         "reuse": {"from": [address]},
         "input": {"path": address},
         "eval": {"against": address, "scorers": [{"kind": "regex", "pattern": "x"}]},

@@ -1,0 +1,265 @@
+"""A run whose folder is in object storage: the same promises, but for the last second before a kill."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.remote.objects import Objects
+from batchmix.store import mirror
+from batchmix.store.pieces import journal_and_piece
+from batchmix.store.stubs import is_stub
+from batchmix.store.working_copy import read_copy
+from tests.calling import called, refused
+from tests.conftest import Bench, Provider
+from tests.killing import command, fetch, results, write_rows
+from tests.object_storage import BUCKET, object_storage
+from tests.polling import wait_until
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[dict[str, str]]:
+    with object_storage() as env:
+        yield env
+
+
+@pytest.fixture
+def url(_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a run that does not exist yet. The environment leads to the storage, and to an empty cache."""
+    for name, value in (_server | {"XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}"
+
+
+def keys(url: str) -> list[str]:
+    return [each.key for each in Objects(url).found()]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, bench: Bench, url: str, *more: str) -> str:
+    """Run the bench's rows with their results in object storage; return what was printed."""
+    call = command(bench.standin.url, bench.source, Path("OUT"), *more)[3:]
+    call[call.index("OUT")] = url
+    done = called(monkeypatch, *call, "--set", "output.shard_rows=10")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_folder_there_is_that_of_a_run_on_a_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(25)
+    said = run(monkeypatch, bench, url)
+    assert f"{url}/data" in said
+    files = ["ledger.jsonl", "lock", "run.json", "summary.json"]
+    parts = [f"data/part-0000{number}.parquet" for number in range(3)]
+    assert sorted(set(keys(url)) - {"manifest.json", "_SUCCESS"}) == sorted(files + parts)
+    assert not list((bench.root / "cache" / "batchmix").iterdir())  # the copy is gone
+    requests = fetch(bench.standin.url, "totals")["requests"]
+    bench.write(5, 25)
+    run(monkeypatch, bench, url)
+    assert fetch(bench.standin.url, "totals")["requests"] == requests + 5
+
+
+def test_commands_read_it_where_it_is(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(25)
+    run(monkeypatch, bench, url)
+    shown = called(monkeypatch, "status", url)
+    assert "25 of 25" in shown.stdout
+    assert f"{url}/data" in shown.stdout
+    out = bench.root / "all.parquet"
+    assert called(monkeypatch, "export", url, str(out)).returncode == 0
+    assert pq.read_table(out)["row"].to_pylist() == list(range(25))
+    assert called(monkeypatch, "report", url).returncode == 0
+    assert "report.html" in keys(url)
+    before = keys(url)
+    assert called(monkeypatch, "resume", url).returncode == 0
+    assert keys(url) == before
+
+
+def test_only_the_footers_of_parts_are_fetched_until_rows_are_read(
+    url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(25)
+    run(monkeypatch, bench, url)
+    fetched: list[str] = []
+    download = Objects.download
+
+    def noted(self: Objects, key: str, path: Path) -> None:
+        fetched.append(key)
+        download(self, key, path)
+
+    monkeypatch.setattr(Objects, "download", noted)
+    with read_copy(url) as folder:
+        parts = sorted((folder / "data").iterdir())
+        assert all(map(is_stub, parts))
+        assert not [key for key in fetched if key.startswith("data/")]
+    with read_copy(url) as folder:
+        from batchmix.engine import reader
+
+        assert sum(batch.num_rows for batch in reader.results(folder, ["row"])) == 25
+        assert [key for key in fetched if key.startswith("data/")] == [f"data/{part.name}" for part in parts]
+
+
+def test_killed_and_gone_on_with_on_an_empty_disk(
+    url: str, tmp_path: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", 300)
+    standin.behave("latency=0.02")
+    call = command(standin.url, tmp_path / "rows.jsonl", Path("OUT"), "--concurrency", "8")
+    call += ["--set", "output.shard_rows=100", "--set", "name=kills"]
+    call[call.index("OUT")] = url
+    for start, requests in enumerate((80, 180)):
+        process = subprocess.Popen(call, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / f"cache-{start}")})
+        wait_until(lambda requests=requests: fetch(standin.url, "totals").get("requests", 0) >= requests)
+        assert process.poll() is None
+        answered = fetch(standin.url, "totals")["requests"] - 8
+        wait_until(functools.partial(_are_there, url, answered))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    done = called(monkeypatch, *call[3:], XDG_CACHE_HOME=str(tmp_path / "cache-last"))
+    assert done.returncode == 0, done.stderr
+    with read_copy(url) as folder:
+        from batchmix.engine import reader
+
+        assert sum(batch.num_rows for batch in reader.results(folder, ["row"])) == 300
+    assert not [key for key in keys(url) if key.startswith("journal/")]
+    # What was there before each kill is not asked for again; what came in the second before it may be.
+    by_digest: dict[str, int] = {}
+    for record in fetch(standin.url, "ledger"):
+        by_digest[record["digest"]] = by_digest.get(record["digest"], 0) + 1
+    assert len(by_digest) == 300
+
+
+def _are_there(url: str, answers: int) -> bool:
+    """Return whether so many answers are in object storage."""
+    with read_copy(url) as folder:
+        from batchmix.engine import reader
+
+        return reader.look(folder).totals.ok >= answers
+
+
+def test_a_second_process_is_refused_and_told_who_works_on_it(
+    url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batchmix.store import remote_lock
+
+    bench.write(5)
+    run(monkeypatch, bench, url)
+    monkeypatch.setattr(remote_lock, "RENEW_S", 0.05)
+    lock = remote_lock.RemoteLock(Objects(url))
+    lock.take()
+    refused(called(monkeypatch, "resume", url), url, f"process {os.getpid()} on")
+    lock.release()
+
+
+def test_objects_of_others_are_left_alone(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    Objects(url).put("notes.txt", b"mine", None)
+    bench.write(5)
+    call = command(bench.standin.url, bench.source, Path("OUT"))[3:]
+    call[call.index("OUT")] = url
+    refused(called(monkeypatch, *call), f"{url}: is not a run folder: it holds 'notes.txt'")
+    assert keys(url) == ["notes.txt"]
+    assert not fetch(bench.standin.url, "totals")
+    run(monkeypatch, bench, f"{url}/run")
+    Objects(f"{url}/run").put("notes.txt", b"mine", None)
+    run(monkeypatch, bench, f"{url}/run")
+    assert Objects(url).get("run/notes.txt")[0] == b"mine"
+
+
+def test_a_bucket_that_does_not_exist_is_named(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(called(monkeypatch, "status", "s3://no-such-bucket/run"), "s3://no-such-bucket/run", "NoSuchBucket")
+    refused(called(monkeypatch, "status", url), f"{url}: is no run: it has no run.json")
+
+
+def test_a_journal_is_there_before_its_shard_is_sealed(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that stops amid a shard leaves its journal there, as pieces that can be read line by line."""
+    bench.write(5)
+    call = command(bench.standin.url, bench.source, Path("OUT"), "--canary", "2")[3:]
+    call[call.index("OUT")] = url
+    assert called(monkeypatch, *call, "--yes", "--models", "m").returncode in {0, 3}
+    done = called(monkeypatch, *call[: call.index("--canary")], "--limit", "3", "--update")
+    assert done.returncode in {0, 2}
+    pieces = [key for key in keys(url) if journal_and_piece(key)]
+    for key in pieces:
+        for line in Objects(url).get(key)[0].splitlines():
+            json.loads(line)
+
+
+def test_a_copy_that_a_kill_left_is_gone_on_with_unless_the_run_went_on_elsewhere(
+    url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(5)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        run(monkeypatch, bench, url)  # leaves its copy
+    (copy,) = (bench.root / "cache" / "batchmix").iterdir()
+    folder = next(path for path in copy.iterdir() if path.is_dir())
+    assert not is_stub(folder / "data" / "part-00000.parquet")
+    uploaded: list[str] = []
+    upload = Objects.upload
+
+    def noted(self: Objects, key: str, path: Path, expected: str | None) -> str | None:
+        uploaded.append(key)
+        return upload(self, key, path, expected)
+
+    monkeypatch.setattr(Objects, "upload", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        run(monkeypatch, bench, url)
+    assert "data/part-00000.parquet" not in uploaded  # it is known to be there
+    run(monkeypatch, bench, url, "--set", "output.raw=true")
+    bench.write(5, 5)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bench.root / "elsewhere"))
+    run(monkeypatch, bench, url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bench.root / "cache"))
+    run(monkeypatch, bench, url)
+    assert fetch(bench.standin.url, "totals")["requests"] == 10
+
+
+def test_a_shard_that_is_sealed_while_it_is_read_is_read_from_its_part(
+    url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(20)
+    run(monkeypatch, bench, url)
+    piece = "journal/00001-000/000001-000-000001.base.jsonl"
+    objects = Objects(url)
+    objects.put(piece, b"{}\n", None)
+    get = Objects.get
+
+    def sealed_meanwhile(self: Objects, key: str) -> tuple[bytes, str | None]:
+        if key == piece:
+            objects.delete([piece])
+        return get(self, key)
+
+    monkeypatch.setattr(Objects, "get", sealed_meanwhile)
+    with read_copy(url) as folder:
+        assert not list((folder / "journal").glob("*"))
+        assert len(list((folder / "data").iterdir())) == 2
+
+
+def test_old_parts_leave_the_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "_KEPT_BYTES", 1)
+    left: list[bool] = []
+    monkeypatch.setattr("shutil.rmtree", lambda path, **_: left.extend(map(is_stub, Path(path).rglob("*.parquet"))))
+    bench.write(25)
+    run(monkeypatch, bench, url)
+    assert left == [True] * 3
+
+
+def test_the_same_results_as_on_a_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(25)
+    run(monkeypatch, bench, url, "--set", "name=same")
+    with read_copy(url) as folder:
+        from batchmix.engine import reader
+
+        list(reader.results(folder, ["raw"]))  # fetches the parts
+        there = results(folder)
+    call = command(bench.standin.url, bench.source, bench.out, "--set", "name=same", "--set", "output.shard_rows=10")
+    assert called(monkeypatch, *call[3:]).returncode == 0
+    assert there.equals(results(bench.out))
