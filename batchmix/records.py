@@ -20,7 +20,8 @@ CLASSIFIER_VERSION = 2
 answers. A start whose open journals have another version then warns the user before it requests answers again. Answers
 that do not fit the job's schema are left out: they stay in the row's chain, and are not requested again."""
 RUN_FOLDER_NAMES = frozenset(
-    {"data", "journal", "input", "evaluation", "run.json", "summary.json", "ledger.jsonl", "lock", "report.html"}
+    {"data", "journal", "input", "evaluation"}
+    | {"run.json", "summary.json", "manifest.json", "_SUCCESS", "ledger.jsonl", "lock", "report.html"}
 )
 """Names of the files and folders in a run folder. They are neither input nor a target of an export."""
 Key = tuple[int, str, int]

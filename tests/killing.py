@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 0.025
 """In seconds. An answer whose last byte was sent this long before a kill must never be requested again."""
-VARYING = ["sent_at", "finished_at", "latency_s", "attempts", "maybe_billed", "request_id"]
+VARYING = ["sent_at", "finished_at", "latency_s", "attempts", "maybe_billed", "request_id", "run"]
 
 
 @contextlib.contextmanager

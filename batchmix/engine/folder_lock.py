@@ -15,11 +15,13 @@ from batchmix.redact import Secrets
 from batchmix.store.filesystem import TEMPORARY, is_regular_or_missing, not_plain
 from batchmix.store.journal_reader import has_event, is_foreign
 from batchmix.store.lock import is_signed, release_lock, take_lock
+from batchmix.store.manifest import check_marks
 from batchmix.store.parts import list_parts, read_part
 from batchmix.store.run_folder import Layout
 
 # The second pattern in each pair matches the names that earlier versions gave.
-_REPLACING = re.compile("|".join([TEMPORARY.format(r"(run|summary)\.json"), r"(run|summary)\.json\.tmp"]))
+_REPLACED = r"((run|summary|manifest)\.json|_SUCCESS)"
+_REPLACING = re.compile("|".join([TEMPORARY.format(_REPLACED), r"(run|summary)\.json\.tmp"]))
 _SEALED = (r"part-[0-9]{5,}\.parquet", r"[0-9]{5,}-[0-9]{3,}\.jsonl")
 _SEALING = re.compile("|".join([*map(TEMPORARY.format, _SEALED), r"[0-9]{5,}\.parquet\.tmp"]))
 _RESERVE = "reserve"
@@ -98,6 +100,7 @@ def _check_files(layout: Layout) -> None:
     """
     layout.check_folders()
     is_signed(layout.lock)
+    check_marks(layout)
     journals = [path for lanes in layout.journals().values() for path in lanes.values()]
     list_parts(layout.data)
     for path in (layout.run_json, layout.summary_json, layout.ledger.path, *journals):

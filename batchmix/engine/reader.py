@@ -49,7 +49,7 @@ def export(
     """
     run = run_of(folder)
     refuse_input(run, file, errors_path(file))
-    exporting = Export(_layout(folder, run), run, _schema(run), prices_of(run))
+    exporting = Export(_layout(folder, run), run, _schema(run, folder), prices_of(run))
     warnings: list[str] = []
     mode = recorded_job_in(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
@@ -79,8 +79,8 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
     the parts is left out too, with a message in `lost`. Raises `RunError`.
     """
     run = run_of(folder)
-    whole = _schema(run)
-    schema = pa.schema([field for field in whole if field.name in columns])
+    whole = _schema(run, folder)
+    schema = pa.schema([field for field in whole if field.name in columns], metadata=whole.metadata)
     exporting = Export(_layout(folder, run), run, schema, prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
     if lost is not None:
@@ -90,11 +90,11 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
 def result_schema(folder: Path) -> pa.Schema:
     """Return the schema of a run's results. Raises `RunError`."""
     run = run_of(folder)
-    return _schema(run)
+    return _schema(run, folder)
 
 
-def _schema(run: RunFile) -> pa.Schema:
-    return part_schema(run.carried_schema(), run.name, run.typed)
+def _schema(run: RunFile, folder: Path) -> pa.Schema:
+    return part_schema(run.carried_schema(), Layout(folder).identity(run), run.typed)
 
 
 def damaged_parts(folder: Path) -> list[str]:

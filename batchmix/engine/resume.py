@@ -24,7 +24,7 @@ from batchmix.store.inventory import Inventory
 from batchmix.store.ledger import ShardDropped, ShardLeftOpen, ShardSealed
 from batchmix.store.parts import part_path
 from batchmix.store.run_folder import Layout, RunFile
-from batchmix.store.schema import VERSION, PartFooter
+from batchmix.store.schema import VERSION, PartFooter, RunIdentity
 
 
 class PendingWork(msgspec.Struct):
@@ -44,6 +44,11 @@ class PendingWork(msgspec.Struct):
     """Shards whose parts are damaged. Their parts are written again."""
     ledger_updates: list[ShardSealed | ShardLeftOpen]
     """Lines to append to the ledger before anything else in the folder changes."""
+
+    @property
+    def changes_parts(self) -> bool:
+        """Whether this start may write or remove parts."""
+        return bool(self.shards or self.outdated_shards or self.stale)
 
     def limit_to(self, shards: Container[int]) -> None:
         """Leave the work in other shards, and the rewriting of outdated parts, to another start."""
@@ -80,20 +85,20 @@ class Resume:
             digests=self._comparison.digests,
             shards=unfinished,
             done=done,
-            outdated_shards=self._outdated_shards(done, unfinished),
+            outdated_shards=self._outdated_shards(done, unfinished, update=update),
             stale=stale,
             damaged_parts=frozenset(self._inventory.damaged_parts),
             ledger_updates=ledger_updates,
         )
 
-    def _outdated_shards(self, done: list[PartFooter], unfinished: list[int]) -> list[int]:
+    def _outdated_shards(self, done: list[PartFooter], unfinished: list[int], *, update: bool) -> list[int]:
         """Return the shards among `done` whose parts have an older schema version.
 
         Parts of one run need the same version. So if there are only older parts, and none is to be written, return an
-        empty list.
+        empty list, except for an update.
         """
         outdated = [footer.shard for footer in done if footer.version != VERSION]
-        return outdated if unfinished or len(outdated) < len(done) else []
+        return outdated if update or unfinished or len(outdated) < len(done) else []
 
     def _has_changed(self, previous: RunFile | None) -> bool:
         """Return whether the job or the input has changed since the last start.
@@ -107,6 +112,7 @@ class Resume:
         names = [model.name for model in self._dataset.models]
         job, secrets = self._job.public(), self._inventory.layout.secrets or Secrets()
         models_of_each = len(names) if self._job.models else 1
+        identity = self._identity(previous)
         return RunFile(
             name=self._job.name,
             rehearsal=self._job.provider.rehearsal,
@@ -122,9 +128,21 @@ class Resume:
             scan=msgspec.to_builtins(scan),
             starts=previous.starts if previous else [],
             canary=previous.canary if previous else {},
+            run=identity.run,
+            night=identity.night,
             ways={model.name: model.way for model in self._dataset.models if model.way},
             masked=[list(path) for path in redacted_paths(job, secrets)],
         )
+
+    def _identity(self, previous: RunFile | None) -> RunIdentity:
+        """Return the identity that the run has had from its first start, or a new one."""
+        layout, job = self._inventory.layout, self._job
+        if previous is not None and previous.run:
+            return layout.identity(previous)
+        known = next((footer for footer in self._inventory.parts.values() if footer.run), None)
+        if known is not None:
+            return RunIdentity(job.name, known.run, known.night)
+        return RunIdentity(job.name, layout.name_of_run(job.night), job.night)
 
     def _has_work(self, index: int, *, retry_rejected: bool) -> bool:
         footer, digests = self._inventory.parts.get(index), self._comparison.digests

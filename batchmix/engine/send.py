@@ -215,7 +215,7 @@ class _Sending:
         work, dataset, job = self._work, self._prepared.dataset, self._job
         typed = typed_of(job)
         return ShardSpec(
-            schema=part_schema(dataset.carried_schema, job.name, typed),
+            schema=part_schema(dataset.carried_schema, self._prepared.layout.identity(work.run), typed),
             shard_rows=work.run.shard_rows,
             rows=work.run.rows,
             models=tuple(model.name for model in dataset.models),

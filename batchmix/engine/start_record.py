@@ -15,6 +15,7 @@ from batchmix.engine.signals import SignalExit
 from batchmix.errors import BatchmixError, NoSpace
 from batchmix.formats.run_times import precise_now_text
 from batchmix.store.answer_totals import AnswerTotals
+from batchmix.store.manifest import mark, unmark
 from batchmix.store.run_folder import Start
 from batchmix.store.view import View, read_view
 
@@ -40,6 +41,8 @@ class StartRecord:
     def begin(self) -> None:
         """Add this start to `run.json`."""
         self._run.begin(self._start)
+        if self._prepared.work.changes_parts:
+            unmark(self._layout)
         # The ledger first: users who have accepted missing answers must not be asked again after a crash.
         self._layout.ledger.append(*self._prepared.work.ledger_updates)
         self._layout.write_run(self._run)
@@ -68,6 +71,7 @@ class StartRecord:
         self._layout.ledger.append(*view.left)
         self._layout.write_run(self._run)
         self._layout.write_summary(view.summary())
+        mark(view)
         self._settle(view)
 
     def _settle(self, view: View) -> None:

@@ -31,6 +31,8 @@ _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
 """The maximum number of mistakes that are shown. Any more are only counted."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_WORD = re.compile(r"\{\{|\}\}|\{(\w*)\}")
+"""A word in braces in `output.path`, such as `{date}`, or a doubled brace, which stands for one."""
 _STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _PIPES = ("/dev/fd/", "/proc/self/fd/")
 """The folders of the files that a shell creates for `<(…)`. Their names are numbers that change from call to call."""
@@ -101,6 +103,7 @@ def _checked(
     if table.schedule:
         table.schedule.check()
     words = {"name": name} | due_words(table.schedule, scheduled, datetime.datetime.now(datetime.UTC))
+    has_night = table.schedule is not None or scheduled is not None or "date" in _words_in(table.output.path)
     if table.reuse.dedupe and not table.output.raw:
         raise JobError("reuse.dedupe: needs the column raw, which output.raw = false leaves out")
     for folder in table.reuse.folders:
@@ -117,6 +120,7 @@ def _checked(
     settings |= {
         "name": name,
         "models": models,
+        "night": datetime.date.fromisoformat(words["date"]) if has_night else None,
         "input": source,
         "provider": _checked_provider(table.provider, environ),
         "output": _checked_output(table.output, words),
@@ -240,6 +244,10 @@ def _checked_output(output: Output, words: Mapping[str, str]) -> Output:
     return msgspec.structs.replace(output, path=_output_path(output.path, words))
 
 
+def _words_in(template: str) -> set[str]:
+    return {match[1] for match in _WORD.finditer(template) if match[1]}
+
+
 def _check_mode(mode: str | None) -> None:
     """Raise `JobError` unless `mode` is None or file permissions with which the owner can read and write."""
     if mode is not None and not re.fullmatch(r"0?6[0246][0246]", mode):
@@ -259,7 +267,7 @@ def _output_path(template: str, words: Mapping[str, str]) -> str:
             raise JobError(f"output.path: {{{match[1]}}} is unknown; use {{name}}, {{date}} or {{time}}")
         return words[match[1]]
 
-    filled = re.sub(r"\{\{|\}\}|\{(\w*)\}", value, template)
+    filled = _WORD.sub(value, template)
     if is_remote(filled):
         return filled.rstrip("/")
     path = absolute(checked_local(filled, "output.path"), Path.cwd(), "output.path")

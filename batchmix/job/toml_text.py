@@ -27,8 +27,8 @@ _HEAD = """\
 def job_settings(job: CheckedJob) -> dict[str, Any]:
     """Return the nested settings of a job: what its job file would say, without defaults.
 
-    `read_job(None, settings)` returns the job again, but for where each parameter was given (`places`). The paths of
-    input and output are absolute, and `{date}` is filled in.
+    `read_job(None, settings)` returns the job again, but for where each parameter was given (`places`), and for the
+    date (`night`) that only the output's path had. The paths of input and output are absolute, with `{date}` filled in.
     """
     settings = _without_defaults(job)
     del settings["models"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -224,6 +225,8 @@ class CheckedJob(JobSettings, frozen=True):
     """What the answers must be. None if they are any text."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
+    night: datetime.date | None = None
+    """The scheduled date. None if the job has no schedule, and no date in the path of its output either."""
     scorer_folder: str = ""
     """The folder from which the modules of custom scorers are imported: the job file's. Empty if there is none."""
 
@@ -236,15 +239,15 @@ class CheckedJob(JobSettings, frozen=True):
         """Return the job as JSON values that can be written to a file.
 
         Values that may be secrets are masked (headers, unless they name a variable, and texts whose key suggests a
-        secret) or left out (`on_finish`). `places` and `scorer_folder` are left out too: they only concern this call,
-        and a run folder, which may come from somebody else, must not name code to run.
+        secret) or left out (`on_finish`). `places`, `night` and `scorer_folder` are left out too: they only concern
+        this call, and a run folder, which may come from somebody else, must not name code to run.
         """
         record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):
             del params["places"]
         for model in record["models"]:
             del model["way"]  # run.json lists them apart
-        del record["scorer_folder"]
+        del record["scorer_folder"], record["night"]
         if self.answer:
             record["answer"]["schema"] = self.answer.schema  # a field named `token` is no secret
         record["provider"]["headers"] = masked_headers(self.provider.headers)

@@ -180,7 +180,10 @@ class Mirror:
     # --- all other files
 
     def _ship_files(self) -> None:
-        """Ship the files that have changed, and delete what is settled. `run.json` goes after all that it speaks of."""
+        """Ship the files that have changed, and delete what is settled. `run.json` goes after all that it speaks of.
+
+        The mark of a whole run goes last.
+        """
         with self._shipping_files:
             runs = {path: _version(path) for path in self.root.rglob("run.json")}
             journals = {key for key in map(self._key, self._files()) if _JOURNAL.fullmatch(key)}
@@ -286,7 +289,8 @@ class Mirror:
 
 def _rank(key: str) -> int:
     name = key.rpartition("/")[2]
-    return 0 if name == "ledger.jsonl" else 3 if name == "run.json" else 1 if _PART.fullmatch(key) else 2
+    ranks = {"ledger.jsonl": 0, "run.json": 3, "_SUCCESS": 4}
+    return ranks.get(name, 1 if _PART.fullmatch(key) else 2)
 
 
 def _is_scattered(shipped: _ShippedJournal) -> bool:

@@ -24,6 +24,8 @@ class ResultColumn(msgspec.Struct, frozen=True):
     """The first schema version with this column. In parts of earlier versions the column reads as null."""
     typed: bool = False
     """Whether only jobs with a schema for their answers have this column."""
+    of_run: bool = False
+    """Whether the column has one value in the whole run. `schema.run_constants` returns it."""
 
 
 _TIME = pa.timestamp("ms", tz="UTC")
@@ -65,9 +67,14 @@ _AFTER_CARRIED = (
     ResultColumn("request_hash", pa.string()),
     ResultColumn("raw", pa.string()),  # the provider's JSON as it was received
 )
+_OF_RUN = (  # so that the results of many runs are one table, whatever reads it
+    ResultColumn("job", pa.string(), added_in=3, of_run=True),
+    ResultColumn("run", pa.string(), added_in=3, of_run=True),  # stays the same when the folder is moved
+    ResultColumn("night", pa.date32(), added_in=3, of_run=True),  # the scheduled date
+)
 CARRIED_AT = len(_BEFORE_CARRIED)
 """The position of the carried input columns among the result columns."""
-COLUMNS = [*_BEFORE_CARRIED, *_AFTER_CARRIED]
+COLUMNS = [*_BEFORE_CARRIED, *_AFTER_CARRIED, *_OF_RUN]
 """The result columns in the order in which they are stored."""
 
 

@@ -28,12 +28,12 @@ the caller never takes them."""
 _BATCH_ROWS = 256
 """The number of rows of a part that are converted at a time."""
 _TIMES = ("sent_at", "finished_at")
-_OWN = frozenset(column.name for column in COLUMNS)
+_OWN = frozenset(column.name for column in COLUMNS if not column.of_run)
 
 
 class ResultQueue:
     """Passes results from a run's event loop to the caller's. Each result is a dictionary: the result columns without
-    `raw`, `answer` with the JSON value of a typed answer, and `input` with the carried columns.
+    `raw` and those of the run, `answer` with the JSON value of a typed answer, and `input` with the carried columns.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from batchmix.store.row_slots import (
     by_column,
 )
 from batchmix.store.row_state import RowState
-from batchmix.store.schema import ANSWERED, TYPED, columns_of
+from batchmix.store.schema import ANSWERED, TYPED, columns_of, run_constants
 from batchmix.store.shard import Shard
 from batchmix.store.totals import Totals
 
@@ -140,7 +140,8 @@ class ResultRows:
     def _batch(
         self, schema: pa.Schema, carried: pa.RecordBatch, columns: dict[str, tuple[Any, ...]], answers: list[Any]
     ) -> pa.RecordBatch:
-        arrays = dict(zip(carried.schema.names, carried.columns, strict=True))
+        arrays = run_constants(schema, carried.num_rows)
+        arrays |= zip(carried.schema.names, carried.columns, strict=True)
         if typed := self._shard.classifier.typed:
             arrays |= {field.name: array for field, array in zip(typed.fields, typed.arrays(answers), strict=True)}
         for name in schema.names:

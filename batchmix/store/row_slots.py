@@ -13,7 +13,7 @@ from batchmix.records import Completion, Key, Status, Usage
 from batchmix.store.result_columns import COLUMNS, check_columns
 from batchmix.store.totals import Totals
 
-_COLUMNS = [column for column in COLUMNS if column.name != "custom_id"]
+_COLUMNS = [column for column in COLUMNS if column.name != "custom_id" and not column.of_run]
 _KEY = ("row", "model", "sample")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import os
 import re
 import zlib
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ from batchmix.responses.classify import Classifier
 from batchmix.store.filesystem import PRIVATE, names_in, not_plain, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
+from batchmix.store.schema import RunIdentity
+from batchmix.store.stubs import read_origin
 
 _VERSION = 1
 _CHECKSUM = b',\n "crc": "'
@@ -102,6 +105,10 @@ class RunFile(msgspec.Struct):
     """The rows of the last canary, by model."""
     masked: list[list[str | int]] = []
     """The settings of the job in which a secret was masked, as lists of keys."""
+    run: str = ""
+    """The name of the run, given by its first start. Empty if no start of this version has been made."""
+    night: datetime.date | None = None
+    """The scheduled date, as the first start had it. None if the run has none."""
     ways: dict[str, str] = {}
     """How the schema of the answers is sent to each model, by name. Later starts send it in the same way."""
     version: int = _VERSION
@@ -169,10 +176,23 @@ class Layout:
         self.lock = root / "lock"
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
+        self.manifest_json = root / "manifest.json"
+        self.mark = root / "_SUCCESS"
         self.evaluation = root / "evaluation"
         self.verdict_json = self.evaluation / "verdict.json"
         self.report = root / "report.html"
         self.ledger = Ledger(root / "ledger.jsonl", mode)
+
+    def identity(self, run: RunFile) -> RunIdentity:
+        """Return what tells a run from others, in its results."""
+        return RunIdentity(run.name, run.run or self.name_of_run(run.night), run.night)
+
+    def name_of_run(self, night: datetime.date | None) -> str:
+        """Return the name that a new run gets: that of its folder, after the parent's if the folder's is the date."""
+        origin = read_origin(self.root)
+        root = PurePosixPath(origin.url if origin else os.path.abspath(self.root))  # noqa: PTH100 - links keep their names
+        is_date = night is not None and root.name.startswith(night.isoformat())
+        return f"{root.parent.name}/{root.name}" if is_date else root.name
 
     @property
     def file_mode(self) -> int:
@@ -216,7 +236,7 @@ class Layout:
         parts = self.data.glob("part-*.parquet")
         for path in (self.root, self.data, self.journal, self.lock, *parts, *self.journal.glob("*.jsonl")):
             set_mode(path, mode)
-        for path in (self.input, self.ledger.path, *spools):
+        for path in (self.input, self.ledger.path, self.mark, *spools):
             if path.exists() and not path.is_symlink():
                 set_mode(path, mode)
 

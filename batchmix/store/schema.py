@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import msgspec
@@ -22,6 +23,9 @@ _ADDED = {column.name for column in COLUMNS if column.added_in > 1}
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 _JOB_KEY = b"batchmix.job"
+_RUN_KEY = b"batchmix.run"
+_NIGHT_KEY = b"batchmix.night"
+_IDENTITY_KEYS = (_JOB_KEY, _RUN_KEY, _NIGHT_KEY)
 CHECKSUM_KEY = b"batchmix.crc"
 """The metadata key under which a footer contains its own checksum."""
 
@@ -29,11 +33,24 @@ _RESULT_FIELDS = {column.name: pa.field(column.name, column.type) for column in 
 TYPED = frozenset(column.name for column in COLUMNS if column.typed)
 """The columns that only jobs with a schema for their answers have. In other jobs, carried columns may be named so."""
 _ADDED |= TYPED
+OF_RUN = tuple(column.name for column in COLUMNS if column.of_run)
+"""The columns that have one value in the whole run."""
 RESULT_SCHEMA = pa.schema(field for name, field in _RESULT_FIELDS.items() if name not in TYPED)
 """The result columns that every job has, without the carried ones, which are between `sample` and `status`."""
 RESULT_COLUMNS = frozenset(RESULT_SCHEMA.names)
 ANSWERED = ("status", "response", "tool_calls")
 """The columns from which the value of a typed answer follows."""
+
+
+class RunIdentity(msgspec.Struct, frozen=True):
+    """What tells a run from others wherever its results are together: the values of the columns `OF_RUN`."""
+
+    job: str
+    """The name of the job."""
+    run: str
+    """The name of the run, which stays the same when its folder is moved or renamed."""
+    night: datetime.date | None = None
+    """The scheduled date. None if the run has none."""
 
 
 class PartFooter(msgspec.Struct, frozen=True):
@@ -52,8 +69,14 @@ class PartFooter(msgspec.Struct, frozen=True):
     """Whether the rehearsal provider answered. None if unknown, as in parts of old versions."""
     shard_rows: int = 0
     """The number of rows in each shard of the run. 0 if unknown, as in parts of old versions."""
+    sealed_ms: int = 0
+    """When the part was sealed, as Unix time in milliseconds. 0 if unknown, as in parts of old versions."""
     job: str = ""
     """The name of the job, from the schema's metadata."""
+    run: str = ""
+    """The name of the run, also from the metadata. Empty if unknown, as in parts of old versions."""
+    night: datetime.date | None = None
+    """The scheduled date, also from the metadata."""
     version: str = VERSION
     """The schema version of the part, also from the metadata."""
 
@@ -74,19 +97,37 @@ class Seal(msgspec.Struct, frozen=True):
         return self.crc, self.size
 
 
-def part_schema(carried: pa.Schema, job_name: str, typed: TypedAnswers | None = None) -> pa.Schema:
-    """Return the schema of every part of a run. `carried` must start with `custom_id`."""
-    own = [field for name, field in _RESULT_FIELDS.items() if typed or name not in TYPED]
+def part_schema(carried: pa.Schema, identity: RunIdentity, typed: TypedAnswers | None = None) -> pa.Schema:
+    """Return the schema of every part of a run. `carried` must start with `custom_id`.
+
+    If a carried column has the name of a column of the run, as in parts of old versions, the latter is left out.
+    """
+    left_out = {*(() if typed else TYPED), *(name for name in OF_RUN if name in carried.names)}
+    own = [field for name, field in _RESULT_FIELDS.items() if name not in left_out]
     if typed:
         at = next(number for number, field in enumerate(own) if field.name == "response") + 1
         own[at:at] = typed.fields
     fields = [*own[:CARRIED_AT], *list(carried)[1:], *own[CARRIED_AT:]]
     metadata = {
         _SCHEMA_KEY: VERSION.encode(),
-        _JOB_KEY: job_name.encode("utf-8", "replace"),
+        _JOB_KEY: identity.job.encode("utf-8", "replace"),
+        _RUN_KEY: identity.run.encode("utf-8", "replace"),
+        **({_NIGHT_KEY: identity.night.isoformat().encode()} if identity.night else {}),
         b"batchmix.version": __version__.encode(),
     }
     return pa.schema(fields, metadata=metadata)
+
+
+def run_constants(schema: pa.Schema, rows: int) -> dict[str, pa.Array]:
+    """Return the columns of the run for some rows, from the metadata of a schema that `part_schema` returned."""
+    identity = _identity(schema.metadata)
+    values = {name: pa.scalar(getattr(identity, name), _RESULT_FIELDS[name].type) for name in OF_RUN}
+    return {name: pa.repeat(value, rows) for name, value in values.items()}
+
+
+def _identity(metadata: dict[bytes, bytes] | None) -> RunIdentity:
+    job, run, night = ((metadata or {}).get(key, b"").decode("utf-8", "replace") for key in _IDENTITY_KEYS)
+    return RunIdentity(job, run, datetime.date.fromisoformat(night) if night else None)
 
 
 def carried_names(schema: pa.Schema) -> list[str]:
@@ -106,16 +147,22 @@ def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
     if stored is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
         return None
     footer = msgspec.json.decode(stored, type=PartFooter)
-    job = (metadata or {}).get(_JOB_KEY, b"").decode("utf-8", "replace")
-    return msgspec.structs.replace(footer, job=job, version=(metadata or {})[_SCHEMA_KEY].decode())
+    version = (metadata or {})[_SCHEMA_KEY].decode()
+    return msgspec.structs.replace(footer, version=version, **msgspec.structs.asdict(_identity(metadata)))
 
 
 def columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
-    """Return the columns of a part's batch, with the types of `schema`. Columns newer than the part are null."""
+    """Return the columns of a part's batch, with the types of `schema`.
+
+    Of the columns that are newer than the part, those of the run have its values, and the others are null.
+    """
     names = set(batch.schema.names)
-    return [
-        pa.nulls(batch.num_rows, field.type)
-        if field.name in _ADDED and field.name not in names
-        else fit(batch.column(field.name), field.type)
-        for field in schema
-    ]
+    lacking = any(name in schema.names and name not in names for name in OF_RUN)
+    of_run = run_constants(schema, batch.num_rows) if lacking else {}
+
+    def column(field: pa.Field) -> pa.Array:
+        if field.name in names or field.name not in _ADDED:
+            return fit(batch.column(field.name), field.type)
+        return of_run[field.name] if field.name in of_run else pa.nulls(batch.num_rows, field.type)
+
+    return [column(field) for field in schema]

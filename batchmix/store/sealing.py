@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -78,4 +79,5 @@ def _footer(index: int, spec: ShardSpec, results: ResultRows) -> PartFooter:
         results.totals,
         rehearsal=spec.header.rehearsal,
         shard_rows=spec.header.shard_rows,
+        sealed_ms=time.time_ns() // 1_000_000,
     )

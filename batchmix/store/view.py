@@ -22,6 +22,7 @@ from batchmix.store.parts import list_parts, open_part, part_path, read_part_of,
 from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows
 from batchmix.store.row_slots import add_rows, finished_since
 from batchmix.store.run_folder import Layout, RunFile, holder
+from batchmix.store.schema import PartFooter, Seal
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
 
@@ -47,6 +48,8 @@ class View(msgspec.Struct):
     """Messages about damaged or missing journals and parts."""
     left: list[ShardLeftOpen]
     """The state of the shards that have journals, for the ledger."""
+    parts: dict[int, tuple[PartFooter, Seal]] = {}
+    """The parts that can be read, by shard: also those to which journals add."""
     lost: bool = False
     """Whether parts are missing or can't be read."""
     recent: Counter[str] = msgspec.field(default_factory=Counter)
@@ -69,6 +72,11 @@ class View(msgspec.Struct):
     def is_finished(self) -> bool:
         """Whether there is each result that was asked for."""
         return self.totals.finished >= self.asked
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the parts have a result for each row that the job asks for."""
+        return not (self.unanswered or self.open_shards or self.lost or self.run.is_try)
 
     @property
     def surplus_answers(self) -> int:
@@ -204,6 +212,8 @@ def read_view(layout: Layout, price: Price, own: RunFile | None = None) -> View:
                     view.left.append(_left_open(shard))
                 if shard.adds_to_part:
                     _add_open(view, shard, ResultRows(shard, price, raw=False))
+                    with contextlib.suppress(PartDamaged, FileNotFoundError):
+                        view.parts[index] = read_part_of(part, index)
                     continue
         try:
             _add_part(view, index, part, last_states.get(index, LastState()))
@@ -224,7 +234,7 @@ def _cache_saved_usd(totals: Totals, price: Price) -> float | None:
 
 def _add_part(view: View, index: int, part: Path, last: LastState) -> None:
     """Add a sealed shard. Its part is read completely if the file has changed. Raises `PartDamaged`."""
-    footer, seal = read_part_of(part, index)
+    footer, seal = view.parts[index] = read_part_of(part, index)
     if last.sealed and last.sealed.seal != seal:
         damage: list[str] = []
         read_through(part, damage)

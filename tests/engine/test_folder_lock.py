@@ -128,6 +128,8 @@ LEFT: dict[str, Callable[[Path], Any]] = {
     ),
 }  # fmt: skip
 
+FILES = ["ledger.jsonl", "lock", "manifest.json", "run.json", "summary.json"]
+
 
 @pytest.mark.parametrize("kind", LEFT)
 def test_remains_of_a_killed_first_start_are_removed(kind: str, bench: Bench) -> None:
@@ -135,8 +137,8 @@ def test_remains_of_a_killed_first_start_are_removed(kind: str, bench: Bench) ->
     LEFT[kind](bench.out)
     bench.run()
     assert sorted(path.name for path in bench.out.iterdir()) in (
-        ["data", "journal", "ledger.jsonl", "lock", "run.json", "summary.json"],
-        ["data", "input", "journal", "ledger.jsonl", "lock", "run.json", "summary.json"],  # emptied
+        ["_SUCCESS", "data", "journal", *FILES],
+        ["_SUCCESS", "data", "input", "journal", *FILES],  # emptied
     )
     assert len(bench.rows()) == 2
 

@@ -128,10 +128,11 @@ jobs = st.builds(
 
 
 def as_json(job: CheckedJob, order: Literal["sorted"] | None = None) -> bytes:
-    """Return all of a job but where its parameters were given. In JSON, 1, 1.0 and true differ."""
+    """Return all of a job but where its parameters and its date were given. In JSON, 1, 1.0 and true differ."""
     job = msgspec.structs.replace(
         job,
         places={},
+        night=None,
         scorer_folder="",
         models=tuple(msgspec.structs.replace(model, places={}) for model in job.models),
     )

@@ -14,7 +14,7 @@ import pytest
 
 from batchmix.errors import PartDamaged
 from batchmix.store.parts import SealHooks, list_parts, open_part, read_part, row_groups, seal_part, write_rows
-from batchmix.store.schema import RESULT_SCHEMA, PartFooter, Seal, part_schema
+from batchmix.store.schema import RESULT_SCHEMA, PartFooter, RunIdentity, Seal, part_schema
 from batchmix.store.totals import Totals
 
 ROWS = 40
@@ -40,7 +40,7 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         yield rows(ROWS // 2, ROWS // 2)
 
     footer = PartFooter(3, 0, ROWS, "digest", "columns", Totals(ok=ROWS), rehearsal=False, shard_rows=ROWS)
-    schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), "job")
+    schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), RunIdentity("job", "run"))
 
     def note(stored: PartFooter, seal: Seal) -> None:
         assert not path.exists()  # called before the part exists

@@ -1,4 +1,4 @@
-"""Parts of version 1 can be read everywhere, together with those of version 2."""
+"""Parts of version 1 can be read everywhere, together with those of the newest version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batchmix.job import Price
 from batchmix.prices.cost import cost_usd
 from batchmix.records import Usage
 from batchmix.store.result_columns import COLUMNS, ResultColumn, check_columns
-from batchmix.store.schema import VERSION
+from batchmix.store.schema import OF_RUN, VERSION
 from tests.conftest import Bench
 from tests.gateway import Gateway
 
@@ -29,11 +29,15 @@ WRITTEN = {
 }
 
 
-def as_version_1(part: Path) -> None:
-    """Rewrite a part as version 1: without the newer column and the newer fields of the footer."""
+def as_version_1(part: Path, renamed: dict[str, str] | None = None) -> None:
+    """Rewrite a part as version 1: without the newer columns and the newer fields of the footer."""
     table = pq.read_table(part)
     kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"batchmix.part"}
-    table = table.drop_columns(["cache_write_tokens"]).replace_schema_metadata(kept | {b"batchmix.schema": b"1"})
+    table = table.drop_columns(["cache_write_tokens", *OF_RUN]).replace_schema_metadata(
+        kept | {b"batchmix.schema": b"1"}
+    )
+    names = [(renamed or {}).get(name, name) for name in table.column_names]
+    table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
     footer = json.loads(pq.read_metadata(part).metadata[b"batchmix.part"])
     del footer["totals"]["cache_write_tokens"]
     for cost in footer["totals"]["costs"].values():
@@ -80,7 +84,7 @@ def test_a_run_resumes_over_parts_of_version_1(caching: Bench) -> None:
     view = caching.run()
     assert (view.totals.ok, view.totals.cached_tokens, view.totals.cache_write_tokens) == (28, 5600, 1500)
     assert view.totals.cost_usd == pytest.approx(28 * (300 * 1 + 200 * 0.1 + 500 * 10 + 100 * 2) / 1e6)
-    assert {pq.read_schema(part).metadata[b"batchmix.schema"] for part in parts} == {b"2"}
+    assert {pq.read_schema(part).metadata[b"batchmix.schema"] for part in parts} == {VERSION.encode()}
     assert pa.concat_tables([pq.read_table(part) for part in parts])["cache_write_tokens"].null_count == 25
     for name in ("all.parquet", "all.jsonl", "all.csv"):
         assert reader.export(caching.out, caching.root / name)[0] == 28

@@ -16,7 +16,7 @@ from batchmix.store.lane_log import LaneLog, RowCounts
 from batchmix.store.result_rows import ResultRows
 from batchmix.store.row_slots import named
 from batchmix.store.row_state import CacheMemory
-from batchmix.store.schema import part_schema
+from batchmix.store.schema import RunIdentity, part_schema
 from batchmix.store.shard import Shard
 
 REJECTED = Failure(FailureAction.REJECT, "rejected", "no")
@@ -226,7 +226,7 @@ def test_long_answers_are_stored_in_small_batches(opened, monkeypatch: pytest.Mo
     for row, text in enumerate(texts):
         needs(shard, request(row))
         shard.answer(request(row), text)
-    schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), "job", None)
+    schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), RunIdentity("job", "run"))
     carried = pa.record_batch([pa.array(list("vwxyz"))], names=["custom_id"])
     keys = {row: [(row, "m", 0)] for row in range(5) if row != 3}
     found = list(ResultRows(shard.shard, lambda *_: None, raw=True).batches(schema, iter([carried]), 0, keys))
