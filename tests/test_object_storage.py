@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import signal
@@ -12,14 +13,17 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import tomli_w
 
+import batchmix as bm
+from batchmix.errors import RunError
 from batchmix.remote.objects import Objects
 from batchmix.store import mirror
 from batchmix.store.pieces import journal_and_piece
 from batchmix.store.stubs import is_stub
 from batchmix.store.working_copy import read_copy
 from tests.calling import called, refused
-from tests.conftest import Bench, Provider
+from tests.conftest import Bench, EvalBench, Provider
 from tests.killing import command, fetch, results, write_rows
 from tests.object_storage import BUCKET, object_storage
 from tests.polling import wait_until
@@ -250,6 +254,38 @@ def test_old_parts_leave_the_disk(url: str, bench: Bench, monkeypatch: pytest.Mo
     bench.write(25)
     run(monkeypatch, bench, url)
     assert left == [True] * 3
+
+
+def test_from_python(url: str, bench: Bench) -> None:
+    settings: bm.Settings = {"base_url": bench.standin.url, "provider": {"api_key_env": ""}, "progress": "none"}
+    rows = [{"text": f"word {number}"} for number in range(20)]
+    assert bm.plan(rows, "Say {{ text }}", model="m", out=url, **settings).requests == 20
+    run = bm.run(rows, "Say {{ text }}", model="m", out=url, **settings)
+    assert (run.status, len(list(run)), run.url) == ("finished", 20, url)
+    assert repr(run) == f"<Run {url}: finished, 20 of 20 answered>"
+    assert bm.plan(rows, "Say {{ text }}", model="m", out=url, **settings).requests == 0
+    again = bm.open(url).go_on(**settings)
+    assert (again.url, len(again)) == (url, 20)
+    then = run.then("Again {{ draft }}", draft="response", out=f"{url}-then", **settings)
+    assert [result.row for result in then] == list(range(20))
+    with pytest.raises(RunError, match=f"{url}-none: is no run"):
+        bm.open(f"{url}-none")
+    copies = [run.folder, again.folder, then.folder]
+    del run, again, then
+    gc.collect()
+    assert not any(copy.exists() for copy in copies)
+
+
+def test_an_evaluated_run(url: str, evaluated: EvalBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated.write_said([{"said": "a", "answer": "a"}, {"said": "b", "answer": "c"}])
+    evaluated.settings["output"]["path"] = url
+    job = evaluated.root / "job.toml"
+    job.write_text(tomli_w.dumps(evaluated.settings))
+    done = called(monkeypatch, "run", str(job), "--progress", "none")
+    assert done.returncode == 0, done.stderr
+    assert {"evaluation/metrics.json", "evaluation/scores.parquet"} <= set(keys(url))
+    done = called(monkeypatch, "eval", url)
+    assert (done.returncode, "includes" in done.stdout) == (0, True), done.stderr
 
 
 def test_the_same_results_as_on_a_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

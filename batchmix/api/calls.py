@@ -17,6 +17,7 @@ from batchmix.api.start import Arguments, begin, finished, prepared_beside, prep
 from batchmix.api.worker import Worker
 from batchmix.engine import reader
 from batchmix.errors import BatchmixError
+from batchmix.remote.objects import is_remote
 from batchmix.store.result_feed import ResultQueue
 
 
@@ -150,5 +151,8 @@ def open(folder: str | os.PathLike[str]) -> Run:  # noqa: A001 - as in gzip or t
     >>> bm.open(run.folder).status
     'finished'
     """
-    reader.look(Path(folder))
-    return Run(Path(folder))
+    run = Run(Path(folder))
+    if is_remote(os.fspath(folder)):
+        run.read_from(os.fspath(folder).rstrip("/"))
+    reader.look(run.folder)
+    return run

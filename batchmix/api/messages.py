@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from pathlib import Path
 from types import TracebackType
 
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, UsageError
@@ -63,13 +62,13 @@ def _shown(message: str) -> str:
     return "\n".join(clean(line, len(line)) for line in in_python(message).split("\n"))
 
 
-def how_to_go_on(error: BatchmixError, folder: Path, message: str) -> str:
+def how_to_go_on(error: BatchmixError, where: str, message: str) -> str:
     """Return the message of an error that ended a run, with how to go on with the run."""
     if isinstance(error, JobRefused | BudgetSpent):
         return f"{message}\nTo go on, change that in the call and call it again, or give it to error.run.go_on(…)."
     if isinstance(error, PartDamaged):
         return f"{message}\nTo go on, restore the part from a copy, or call it again with update=True."
-    shell = shlex.join(["batchmix", "resume", str(folder)])
+    shell = shlex.join(["batchmix", "resume", where])
     return f"{message}\nTo go on, call it again, or error.run.go_on(), or in a shell: {shell}"
 
 

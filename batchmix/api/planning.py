@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from batchmix.api.messages import speaking_python
 from batchmix.api.settings import Settings
 from batchmix.api.start import Arguments, prepared_call
+from batchmix.engine.local_output import local_output
 from batchmix.engine.plan import Plan
 from batchmix.errors import UsageError
 from batchmix.job.secrets import secrets_if_set
@@ -44,6 +45,7 @@ def plan(
         call = prepared_call(Arguments(data, prompt, model, out, settings))
         try:
             secrets = secrets_if_set(call.job.provider, os.environ)
-            return executor.submit(planned, call.job, call.options, secrets).result()
+            with local_output(call.job, writes=False) as job:
+                return executor.submit(planned, job, call.options, secrets).result()
         finally:
             call.discard()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
@@ -19,6 +21,7 @@ from batchmix.formats.pyarrow_setup import compute
 from batchmix.job import CheckedJob
 from batchmix.records import Status
 from batchmix.store.view import View
+from batchmix.store.working_copy import read_copy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +50,9 @@ class Run:
 
     def __init__(self, folder: Path, job: CheckedJob | None = None, answer_class: type | None = None) -> None:
         self.folder = folder
-        """The run folder."""
+        """The run folder. Of a run in object storage, a copy of what was there when it was opened, or had ended."""
+        self.url: str | None = None
+        """The URL of a run in object storage. None for a folder on this machine."""
         self._job = job
         """The job, if this process ran it. None if only the run folder has it, without secrets."""
         self._answer_class = answer_class
@@ -59,6 +64,12 @@ class Run:
         self.warnings: tuple[str, ...] = ()
         """What the command line would have warned of at the end of the run, such as damage in the run folder."""
 
+    def read_from(self, url: str) -> None:
+        """Read a run in object storage as it is now, from a copy that goes with this object. Raises `RunError`."""
+        copy = contextlib.ExitStack()
+        self.folder, self.url = copy.enter_context(read_copy(url)), url
+        weakref.finalize(self, copy.close)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the job, which may have secrets in it, and the class, which another process may lack."""
         return {**self.__dict__, "_job": None, "_answer_class": None}
@@ -66,13 +77,17 @@ class Run:
     def __repr__(self) -> str:
         from batchmix.api.html import run_repr
 
-        return run_repr(self.folder)
+        return self._shown(run_repr(self.folder))
 
     def _repr_html_(self) -> str:
         """Return the run as HTML, which a notebook shows at the end of a cell."""
         from batchmix.api.html import run_html
 
-        return run_html(self.folder)
+        return self._shown(run_html(self.folder))
+
+    def _shown(self, text: str) -> str:
+        """Return text with the run's URL, if it has one, in place of the copy's path."""
+        return text.replace(str(self.folder), self.url) if self.url else text
 
     def _view(self) -> View:
         return reader.look(self.folder)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import hashlib
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,6 +22,7 @@ from batchmix.api.run import Run
 from batchmix.api.settings import JobKeywords, Settings, answer_class, changed_settings, checked_job, start_options
 from batchmix.api.worker import Worker, check_threads, done_in_thread
 from batchmix.engine.canary import forecast
+from batchmix.engine.local_output import local_output, with_output
 from batchmix.engine.recorded_job import resumed
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
@@ -30,6 +33,7 @@ from batchmix.job import MEMORY, CheckedJob, job_settings, merge_settings
 from batchmix.job.secrets import read_secrets
 from batchmix.progress.shown import progress_shown
 from batchmix.redact import Secrets
+from batchmix.remote.objects import is_remote
 from batchmix.store.result_feed import ResultQueue
 from batchmix.store.view import View
 from batchmix.tables.memory_rows import memory_rows, name_of_text
@@ -53,6 +57,10 @@ class PreparedCall(msgspec.Struct, frozen=True):
     run_status: RunStatus
     answer_class: type | None = None
     """The class that the call gives as the schema of the answers."""
+    where: str = ""
+    """The run folder, or its URL. Set when the run starts."""
+    copy: contextlib.ExitStack = msgspec.field(default_factory=contextlib.ExitStack)
+    """Closed when the run has ended: what changed in the copy of a folder in object storage is then there."""
 
     def shown(self) -> AbstractContextManager[None]:
         """Show the progress during the block, which the caller enters in its own thread and task."""
@@ -116,7 +124,8 @@ def _with_rows(arguments: Arguments, stop_request: StopRequest, runs: Path | Non
         job = checked_job(f"{MEMORY}jsonl", prompt, model, out, named)
     is_default = out is None and "path" not in keywords.get("output", {})
     folder = runs / job.name if is_default and runs else Path(job.output.path)
-    rows = memory_rows(data, _existing(folder.parent), name_of_text(job.input), stop_request)
+    beside = Path(tempfile.gettempdir()) if is_remote(job.output.path) else _existing(folder.parent)
+    rows = memory_rows(data, beside, name_of_text(job.input), stop_request)
     try:
         if not rows.rows:
             raise InputError("data: there are no rows in it")
@@ -178,16 +187,20 @@ def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker[Run]
 
 @speaking_python()
 def _work(call: PreparedCall, results: ResultQueue | None = None) -> Callable[[StopRequest], Run]:
+    copy = contextlib.ExitStack()
     try:
         check_threads()  # here too, where the rows are closed
+        where = call.job.output.path
+        call = msgspec.structs.replace(call, job=copy.enter_context(local_output(call.job)), where=where, copy=copy)
         secrets = read_secrets(call.job.provider, os.environ)
         evaluation = None
         if call.job.eval:
             from batchmix.verdict.outcome import evaluation_of  # not at the top: most runs are not evaluated
 
             evaluation = evaluation_of(Path(call.job.output.path), call.job, secrets, call.options)
-    except UsageError:
+    except BaseException:
         call.discard()
+        copy.close()
         raise
     return functools.partial(_execute, call, secrets, evaluation, results)
 
@@ -204,18 +217,22 @@ def _execute(
     job = call.job
     run = Run(Path(job.output.path), job, call.answer_class)
     try:
-        view = _sent(call, secrets, results, stop_request)
-        if call.options.canary:
-            run.forecast = forecast(view, job)
-        elif evaluation is not None:
-            run.evaluation = scored(evaluation, stop_request)
+        with call.copy:
+            view = _sent(call, secrets, results, stop_request)
+            if call.options.canary:
+                run.forecast = forecast(view, job)
+            elif evaluation is not None:
+                run.evaluation = scored(evaluation, stop_request)
         return run
     except UsageError:
         raise
     except BatchmixError as error:
-        raise error.reworded(functools.partial(how_to_go_on, error, run.folder)).of_run(run) from error.__cause__
+        raise error.reworded(functools.partial(how_to_go_on, error, call.where)).of_run(run) from error.__cause__
     finally:
         run.warnings = tuple(call.run_status.warnings)
+        if is_remote(call.where):
+            with contextlib.suppress(BatchmixError):  # then the copy in which the run has worked is still there
+                run.read_from(call.where)
 
 
 def scored(evaluation: PreparedEvaluation, stop_request: StopRequest) -> Evaluation:
@@ -247,5 +264,7 @@ def resumed_call(run: Run, settings: Settings) -> PreparedCall:
         known.get(table, {}).pop("path", None)  # those are the folder's
     known = merge_settings([known, changed_settings(settings)])
     job, options = resumed(run.folder, known, start_options(settings))
+    if run.url is not None:
+        job = with_output(job, run.url)
     given = answer_class(settings, run._answer_class)
     return PreparedCall(job, options, settings.get("progress"), RunStatus(), given)

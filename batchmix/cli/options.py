@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
 from batchmix.cli.output import show_as
 from batchmix.job import CheckedJob, checked_local, closest, job_of_call, parse_setting
@@ -55,21 +54,16 @@ class RunFolder(LocalPath):
 
 
 @contextlib.contextmanager
-def local_output(job: CheckedJob, *, writes: bool = True, wait: bool = False) -> Iterator[CheckedJob]:
-    """Yield the job with its run folder on this machine: if that is in object storage, with a copy of it.
-
-    If the run `writes`, it is locked there. If another process works on it, the function raises `RunLocked`, or waits
-    if `wait` is set.
-    """
-    url = job.output.path
-    if not is_remote(url):
+def shown_local_output(job: CheckedJob, *, writes: bool = True, wait: bool = False) -> Iterator[CheckedJob]:
+    """Yield the job as `local_output` does, and print the URL of its run folder wherever the copy is named."""
+    if not is_remote(job.output.path):
         yield job
         return
-    from batchmix.store.working_copy import read_copy, working_copy
+    from batchmix.engine.local_output import local_output
 
-    with working_copy(url, wait=wait) if writes else read_copy(url, must_exist=False) as folder:
-        show_as(folder, url)
-        yield msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder)))
+    with local_output(job, writes=writes, wait=wait) as local:
+        show_as(local.output.path, job.output.path)
+        yield local
 
 
 class OneOf(click.Choice[str]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import job_from, job_options, local_output, verbose_option
+from batchmix.cli.options import job_from, job_options, shown_local_output, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.cli.tables import cell
 from batchmix.errors import JobError
@@ -45,7 +45,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix plan jobs/quickstart.toml --canary 20
     """
     log_to_stderr(options["verbose"])
-    with local_output(job_from(source, settings, options), writes=bool(options["canary"])) as job:
+    with shown_local_output(job_from(source, settings, options), writes=bool(options["canary"])) as job:
         return _plan(job, options)
 
 

@@ -16,7 +16,14 @@ import click
 
 from batchmix.cli.confirm import confirmed
 from batchmix.cli.eval import evaluation_code, evaluation_lines, evaluation_record, run_evaluation
-from batchmix.cli.options import job_from, job_options, local_output, output_options, sending_options, verbose_option
+from batchmix.cli.options import (
+    job_from,
+    job_options,
+    output_options,
+    sending_options,
+    shown_local_output,
+    verbose_option,
+)
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 from batchmix.engine.run_status import RunStatus
@@ -64,7 +71,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     cause is fixed, the same command resumes), 130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
-    with local_output(job_from(source, settings, options), wait=options["scheduled"]) as job:
+    with shown_local_output(job_from(source, settings, options), wait=options["scheduled"]) as job:
         if options["scheduled"]:
             return _run_scheduled(job, options)
         return run_and_report(job, run_options_of(options), options)
