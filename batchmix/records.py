@@ -24,6 +24,10 @@ RUN_FOLDER_NAMES = frozenset(
     | {"run.json", "summary.json", "manifest.json", "_SUCCESS", "ledger.jsonl", "lock", "report.html"}
 )
 """Names of the files and folders in a run folder. They are neither input nor a target of an export."""
+SKIPPED = "skipped"
+"""The `error_type` of a row for which the job's `when` is false. It is no failure: nothing was asked of it."""
+NO_INPUT = "no_input"
+"""The `error_type` of a row that has no answer in the run that is the input."""
 Key = tuple[int, str, int]
 """(row, model, sample), which identifies a request, its journal lines and its result row."""
 
@@ -116,6 +120,11 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """The wait that the body of the error asks for. None if it asks for none."""
     parameter: str = ""
     """The request parameter that the provider refuses, if `message` says what to do about it. Empty otherwise."""
+
+
+def part_name(shard: int) -> str:
+    """Return the name of a shard's part in a run's folder `data`."""
+    return f"part-{shard:05}.parquet"
 
 
 class RejectedRow(msgspec.Struct, frozen=True, gc=False):

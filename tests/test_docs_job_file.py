@@ -123,6 +123,7 @@ def test_the_reference_has_each_key_of_each_scorer() -> None:
 BASE: dict[str, Any] = {"model": "gpt-4o-mini", "input": {"path": "rows.jsonl"}}
 MOOD = {"type": "object", "properties": {"mood": {"type": "string"}}}
 NEEDED = {
+    "`[input]`": lambda given: {"input": {"path": "", **given} if "run" in given else given},
     "`[[input.columns]]`": lambda given: {"input": {"columns": [{"from": "a", **given}]}},
     "`[[models]]`": lambda given: {"models": [{"id": "m", **given}]},
     "`[prices]`": lambda given: {"prices": {"m": {"input": 1, "output": 1, **given}}},

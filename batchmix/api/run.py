@@ -203,7 +203,7 @@ class Run:
         >>> run.raise_for_failures()
         """
         view = self._view()
-        missing = view.run.results - view.totals.ok
+        missing = view.run.results - view.totals.as_asked
         if missing:
             kinds = sorted(view.totals.failures.items(), key=lambda item: -item[1].count)
             texts = [f"{first.count:,} {kind}, such as row {first.row}: {first.message}" for kind, first in kinds]

@@ -183,6 +183,8 @@ def _lines(run_plan: Any, evaluating: list[str]) -> list[str]:
         lines.append(
             f"  own params   {', '.join(run_plan.own_params)}, of each row (--set input.params='' leaves them out)"
         )
+    if run_plan.skipped:
+        lines.append(f"  skipped      {counted(run_plan.skipped, 'result')}, since input.when is false")
     if run_plan.rejected:
         rejected = counted(run_plan.rejected, "result")
         lines.append(f"  rejected     {rejected} without a request, such as {run_plan.rejected_example}")

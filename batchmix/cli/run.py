@@ -240,7 +240,7 @@ def _write_outcome(
     if stopped is not None or view is None:
         ways_out.without_evaluation(folder, stopped_check(f"the run stopped early: {stopped}"))
         return
-    answered = answered_check(view.asked - view.totals.ok)
+    answered = answered_check(view.asked - view.totals.as_asked)
     if evaluation is None:
         ways_out.without_evaluation(folder, answered)
     else:

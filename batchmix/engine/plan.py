@@ -23,7 +23,7 @@ from batchmix.formats.amounts import counted, usd
 from batchmix.formats.display import clean
 from batchmix.formats.lenient_json import read_json
 from batchmix.job import CheckedJob, masked, masked_url
-from batchmix.records import RejectedRow, Request
+from batchmix.records import SKIPPED, RejectedRow, Request
 from batchmix.redact import MASK, Secrets
 from batchmix.responses.classify import Classifier
 from batchmix.store.first_rows import FirstRows, first_rows_in
@@ -69,6 +69,8 @@ class Plan(msgspec.Struct):
     rejected: int = 0
     """Number of results without a request, because the row can't be turned into a request."""
     rejected_example: str = ""
+    skipped: int = 0
+    """Number of results without a request, because the job's condition is false for the row."""
     lanes: list[LanePlan] = []
     """The requests still to be sent, by model."""
     balance_usd: float | None = None
@@ -268,6 +270,8 @@ class _Counting:
         if not needed:
             plan.done += 1
             self._repeats(request)
+        elif isinstance(request, RejectedRow) and request.failure.type == SKIPPED:
+            plan.skipped += 1
         elif isinstance(request, RejectedRow):
             plan.rejected += 1
             plan.rejected_example = plan.rejected_example or f"row {request.row}: {request.failure.message}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,11 @@ from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_catal
 from batchmix.engine.resume import PendingWork, Resume, previous_scan
 from batchmix.engine.run_status import Phase, RunStatus
 from batchmix.engine.shutdown import StopRequest, check_deadline
-from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
+from batchmix.errors import InputError, JobError, PartDamaged, RunError, RunUnreadable
+from batchmix.formats.amounts import counted
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import CheckedJob
-from batchmix.load import Dataset, ScanOptions, check_eval_input, find_sources, open_dataset
+from batchmix.load import RUN, Dataset, ScanOptions, check_eval_input, find_sources, missing_parts, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
@@ -106,6 +108,7 @@ def prepare(
     previous = _run_file(layout, inventory)
     _check_same_run(job, previous, inventory)
     _refuse_own_files(job, layout)
+    _refuse_unfinished(job)
     lookup = _price_lookup(job, previous)
     run_status.enter(Phase.SCANNING)
     shard_rows = (previous.shard_rows if previous else inventory.shard_rows) or job.output.shard_rows
@@ -177,6 +180,18 @@ def _refuse_own_files(job: CheckedJob, layout: Layout) -> None:
     for source in find_sources(job.input.path):
         if not source.is_stream and any(Path(source.path).resolve().is_relative_to(folder) for folder in own):
             raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
+
+
+def _refuse_unfinished(job: CheckedJob) -> None:
+    """Raise `InputError` if the input is a run that lacks results."""
+    parts = find_sources(job.input.path)
+    missing = missing_parts(tuple(part.path for part in parts)) if parts[0].format == RUN else 0
+    if missing:
+        folder = job.input.path
+        raise InputError(
+            f"{folder}: this run is the input, and it is unfinished: {counted(missing, 'part')} of {len(parts):,} are"
+            f" missing; go on with it first: batchmix resume {shlex.quote(folder)}"
+        )
 
 
 def _run_file(layout: Layout, inventory: Inventory) -> RunFile | None:

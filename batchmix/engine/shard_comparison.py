@@ -35,7 +35,7 @@ class Digests:
                 "models": [(model.name, model.id, _request_params(model.params)) for model in dataset.models],
                 "samples": job.samples,
                 "path": job.provider.path,
-                **{key: column for key in ("model", "params") if (column := getattr(source, key)) is not None},
+                **{key: column for key in ("model", "params", "when") if (column := getattr(source, key)) is not None},
                 **({"own": dataset.row_params} if dataset.row_params else {}),
                 **({"answer": [job.answer.schema, *(model.way for model in dataset.models)]} if job.answer else {}),
             }

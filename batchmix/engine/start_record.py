@@ -110,6 +110,6 @@ def _code_and_reason(error: BaseException) -> tuple[int, str]:
 
 
 def exit_code(view: View) -> int:
-    """Return the exit code of a start that was not stopped: 0 if every result it was asked for is an answer, else 1."""
+    """Return the exit code of a start that was not stopped: 0 if all that was to be sent has an answer, else 1."""
     asked = view.totals.finished if view.run.is_try else view.run.results
-    return 0 if view.totals.ok == asked else 1
+    return 0 if view.totals.as_asked == asked else 1

@@ -97,7 +97,7 @@ def _placed(job: CheckedJob, places: Places) -> CheckedJob:
 def _checked(
     table: JobTable, source: Input, path: Path | None, environ: Mapping[str, str], scheduled: datetime.date | None
 ) -> CheckedJob:
-    name = table.name if table.name is not None else _plain(_default_name(path, table.input.path))
+    name = table.name if table.name is not None else _plain(_default_name(path, table.input))
     if not re.fullmatch(r"[^/\x00-\x1f\x7f]+", name) or len(name) > _MAX_NAME_CHARS or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
     if table.schedule:
@@ -115,15 +115,16 @@ def _checked(
         raise JobError("input.model: the rows name their models there; take model and [[models]] out, or input.model")
     for scorer in table.eval.scorers if table.eval else ():
         _check_params(getattr(scorer, "params", {}))
+    output = _checked_output(table.output, words)
     settings = msgspec.structs.asdict(table)
     del settings["model"], settings["answer"]  # a `CheckedJob` has them in another form
     settings |= {
         "name": name,
         "models": models,
         "night": datetime.date.fromisoformat(words["date"]) if has_night else None,
-        "input": source,
+        "input": _beside(source, output),
         "provider": _checked_provider(table.provider, environ),
-        "output": _checked_output(table.output, words),
+        "output": output,
         "eval": checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
     }
     return CheckedJob(**settings)
@@ -134,7 +135,8 @@ def _plain(stem: str) -> str:
     return re.sub(r"[/\x00-\x1f\x7f]", "_", stem)[:_MAX_NAME_CHARS]
 
 
-def _default_name(path: Path | None, source: str) -> str:
+def _default_name(path: Path | None, given: Input) -> str:
+    source = given.path or given.run or ""
     if path:
         return path.stem
     if source in _STDIN or source.startswith(_PIPES):
@@ -216,12 +218,23 @@ def _checked_input(source: Input, folder: Path) -> Input:
     if source.messages is not None and not source.messages:
         raise JobError("input.messages: is empty")
     columns = None if source.columns is None else checked_columns(source.columns)
+    if source.run is not None:
+        return msgspec.structs.replace(source, columns=columns)
     if source.path in _STDIN:
         return msgspec.structs.replace(source, path="-", columns=columns)
     if source.path.startswith(MEMORY):
         return msgspec.structs.replace(source, columns=columns)
     path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
     return msgspec.structs.replace(source, path=path, columns=columns)
+
+
+def _beside(source: Input, output: Output) -> Input:
+    """Return the input with the path of the run that it names, which is beside the job's own run."""
+    if source.run is None:
+        return source
+    named = checked_local(source.run, "input.run", "copy that run here first")
+    path = absolute(named, Path(output.path).parent, "input.run")
+    return msgspec.structs.replace(source, path=path, run=None)
 
 
 def _checked_provider(provider: Provider, environ: Mapping[str, str]) -> Provider:

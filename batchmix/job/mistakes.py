@@ -39,7 +39,12 @@ class Mistake(NamedTuple):
 def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
     """Return all mistakes in the settings `raw`. If there are none, `raw` can be converted to a `JobTable`."""
     mistakes = [*mistakes_in_table(raw, JobTable), *map(masked_mistake, masked_paths(raw))]
-    if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
+    source = raw.get("input", {})
+    if not isinstance(source, Mapping):
+        return mistakes
+    if source.get("path") and source.get("run") is not None:
+        return [*mistakes, Mistake(("input", "run"), "input: give either path or run, not both")]
+    if "path" in source or "run" in source:
         return mistakes
     return [*mistakes, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
 

@@ -40,8 +40,12 @@ class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"
 class Input(msgspec.Struct, frozen=True):
     """The job file's `[input]`: the source of the rows, and the template of the prompt for each row."""
 
-    path: str
-    """A file, a folder or a glob, or `-` for stdin. Absolute in a checked job. See also `MEMORY`."""
+    path: str = ""
+    """A file, a folder, a run folder or a glob, or `-` for stdin. Absolute in a checked job. See also `MEMORY`."""
+    run: str | None = None
+    """The run whose results are the rows: a folder beside the run's own. None in a checked job, which has its path."""
+    when: str | None = None
+    """A template `{{ … }}`: only rows for which it is true are sent. None for all rows."""
     prompt: str | None = None
     system: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None

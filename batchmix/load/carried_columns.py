@@ -124,7 +124,7 @@ def _default_columns(
 ) -> list[Column]:
     left_out = used | (BATCH_KEYS if mode is Mode.BATCH else frozenset())
     if is_a_run:
-        left_out |= reserved | _answers_in(names)
+        left_out |= reserved | answers_in(names)
     if mode is Mode.BODIES:
         left_out |= {"model", "messages"} | CHAT_PARAMETERS.keys() | EXTRA_PARAMETERS.keys()
     if mode is Mode.PLAIN and "messages" in names:
@@ -132,7 +132,7 @@ def _default_columns(
     return [Column(name, name) for name in names if name not in left_out]
 
 
-def _answers_in(names: list[str]) -> set[str]:
+def answers_in(names: list[str]) -> set[str]:
     """Return the columns of the typed answers in a run's output, which are between `response` and `repairs`.
 
     Elsewhere they are carried columns, whatever their names.

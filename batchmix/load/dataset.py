@@ -26,7 +26,7 @@ from batchmix.load.scanner import InputScanner
 from batchmix.load.sources import open_reader
 from batchmix.load.spool import drop_others, remove_spool
 from batchmix.load.template_check import check_template_columns
-from batchmix.records import RejectedRow, Request
+from batchmix.records import Failure, RejectedRow, Request
 from batchmix.responses.streaming import STREAMING
 
 _BATCH_REQUESTS = 128
@@ -94,6 +94,10 @@ class Dataset:
         with _changes_reported():
             for batch in self._reader.rows(span, self._prompts, model.name):
                 for index, row, line in batch:
+                    if isinstance(row, Failure):
+                        if takes_bad and (rows is None or index in rows):
+                            built += builder.refused(index, row)
+                        continue
                     problem = row if isinstance(row, str) else problem_of(row)
                     if (
                         problem is not None

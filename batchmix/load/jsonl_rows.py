@@ -135,7 +135,7 @@ class JsonlReader:
         files = {segment.file for segment in shard.segments}
         digest = None if scan.is_current(files) else new_digest(shard.digest)
         for batch in self._batches(shard, _CARRIED_ROWS, self._decode, digest):
-            yield columns.from_json([(index, {} if isinstance(row, str) else row) for index, row, _ in batch])
+            yield columns.from_json([(index, row if isinstance(row, dict) else {}) for index, row, _ in batch])
         if not scan.is_current(files):
             now = segments_digest(self._paths, shard.segments, shard.digest) if digest is None else digest_text(digest)
             if now != shard.digest:

@@ -10,6 +10,7 @@ from batchmix.errors import JobError
 from batchmix.formats.display import column_list, kind_of, quoted
 from batchmix.job import CheckedJob, Model
 from batchmix.load.column_types import column_types, type_problem
+from batchmix.load.conditions import Condition, ConditionalRows
 from batchmix.load.jsonl import decode_cell
 from batchmix.load.messages import BatchLines, MessageRows, RequestBodies, is_model, missing_column
 from batchmix.load.parameters import streaming_problem
@@ -30,6 +31,11 @@ class PromptSources:
         """The compiled template of the job. Raises `JobError`."""
         return Template(self.job.input)
 
+    @cached_property
+    def condition(self) -> Condition | None:
+        """The compiled condition of the job. None if it has none. Raises `JobError`."""
+        return None if self.job.input.when is None else Condition(self.job.input.when)
+
     def source(self, mode: Mode, columns: Collection[str] | None = None) -> PromptSource:
         """Return the source for a mode. `columns` are the input's columns, or None if only a scan can find them.
 
@@ -42,6 +48,8 @@ class PromptSources:
                     "input.model, input.params: the lines of an OpenAI Batch file bring theirs; take them out"
                 )
             source = RowSettings(source, job)
+        if self.condition is not None:
+            source = ConditionalRows(source, self.condition)
         if types := column_types(job):
             source = CheckedValues(source, types.keys(), partial(type_problem, types))
         if weight := weight_source(job):

@@ -63,7 +63,7 @@ class RequestBuilder:
             sent = encode_body(as_stream(encodable) if streamed else encodable, may_have_odd=self._may_have_odd)
             hash_ = request_hash(self._root_path + path, encodable)
         except BadRowError as error:
-            return self.rejected(index, str(error))
+            return self.refused(index, Failure(FailureAction.REJECT, error.type, str(error)))
         endpoint = endpoint_of(path)
         cap = output_cap(body) if self._has_row_params else self._cap
         if not endpoint.has_completion_tokens:
@@ -84,7 +84,10 @@ class RequestBuilder:
 
     def rejected(self, index: int, reason: str) -> list[Request | RejectedRow]:
         """Return a row that can't be sent as a rejected row for each sample."""
-        failure = Failure(FailureAction.REJECT, "bad_row", reason)
+        return self.refused(index, Failure(FailureAction.REJECT, BadRowError.type, reason))
+
+    def refused(self, index: int, failure: Failure) -> list[Request | RejectedRow]:
+        """Return a row that needs no request, and why, as a rejected row for each sample."""
         return [RejectedRow(index, self._model.name, sample, failure) for sample in self._samples]
 
 

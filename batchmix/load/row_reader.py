@@ -13,11 +13,13 @@ from batchmix.load.carried_columns import CarriedColumns, ColumnMaker
 from batchmix.load.column_types import ColumnType
 from batchmix.load.prompts import PromptSource
 from batchmix.load.scan import RowChecker, Scan, ScanOptions, ShardRange
+from batchmix.records import Failure
 
 Line = tuple[int, int] | None
 """The number of the file (from 0), and the number of the line in the file (from 1). None if the format has no lines."""
-Row = tuple[int, dict[str, Any] | str, Line]
-"""A row's index in the input, its values (or the reason why it can't be decoded, as text), and its line."""
+Row = tuple[int, dict[str, Any] | str | Failure, Line]
+"""A row's index in the input, its values, and its line. In place of the values, a text says why they can't be decoded,
+and a `Failure` why the row needs no request."""
 
 
 class ScannedRows(msgspec.Struct, frozen=True):

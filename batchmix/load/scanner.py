@@ -13,8 +13,9 @@ from batchmix.load.files import STDIN, Source, Stamp, file_digest, has_size, hea
 from batchmix.load.foreign_files import wrong_content
 from batchmix.load.prompt_sources import PromptSources
 from batchmix.load.prompts import Mode, detect_mode, has_template, rows_must_name_models
+from batchmix.load.run_rows import missing_parts
 from batchmix.load.scan import RowChecker, Scan, ScanOptions
-from batchmix.load.sources import find_sources, is_spooled, open_reader
+from batchmix.load.sources import RUN, find_sources, is_spooled, open_reader
 from batchmix.load.spool import Spool, relocated
 from batchmix.load.weights import weight_source
 
@@ -56,7 +57,7 @@ class InputScanner:
         if has_template(self._job):
             _ = self._prompt_sources.template  # an error in a template is found before the data is read
         sources = find_sources(self._job.input.path)
-        stamps = tuple(None if source.is_stream else stamp(source.path) for source in sources)
+        stamps = tuple(_stamp_of(source) for source in sources)
         if sources[0].is_stream and stream is None and (previous is None or previous.sources != sources):
             raise InputError(_nothing_in(sources[0]))
         same = None
@@ -126,7 +127,7 @@ class InputScanner:
                     self._spool = Spool(self._root, sends_rows=sends_rows)
                 path, digest = self._spool.add(number, source, stream if source.is_stream else None)
                 digest = digest if source.is_stream else file_digest(source.path)
-            elif problem := wrong_content(source, head_of(path), sends_rows=sends_rows):
+            elif source.format != RUN and (problem := wrong_content(source, head_of(path), sends_rows=sends_rows)):
                 raise InputError(f"{source.label}: {problem}")
             paths.append(path)
             digests.append(digest)
@@ -151,7 +152,7 @@ class InputScanner:
             stamps=files.stamps,
             digests=files.digests,
             paths=files.paths,
-            sizes=tuple(stamp(path).size for path in files.paths),
+            sizes=tuple(_size_of(source, path) for source, path in zip(files.sources, files.paths, strict=True)),
             rows=content.rows,
             shard_rows=options.shard_rows,
             shards=content.shards,
@@ -165,6 +166,19 @@ class InputScanner:
             param_columns=tuple(sorted(prompts.param_columns & content.columns.keys())),
             proven=content.proven,
         )
+
+
+def _stamp_of(source: Source) -> Stamp | None:
+    """Return a source's stamp. None for a stream, and for a part that a run does not have yet."""
+    return None if source.is_stream or _is_to_come(source) else stamp(source.path)
+
+
+def _size_of(source: Source, path: str) -> int:
+    return -1 if _is_to_come(source) else stamp(path).size
+
+
+def _is_to_come(source: Source) -> bool:
+    return source.format == RUN and missing_parts((source.path,)) > 0
 
 
 def _nothing_in(source: Source) -> str:

@@ -26,6 +26,7 @@ from batchmix.load.files import STDIN, Source, head_of, shown, unreadable
 from batchmix.load.jsonl_rows import JsonlReader
 from batchmix.load.parquet import ParquetFile
 from batchmix.load.row_reader import RowReader
+from batchmix.load.run_rows import RunReader, parts_of_run
 from batchmix.load.saved_dataset import saved_files
 from batchmix.load.table_input import TableFile
 from batchmix.load.table_reader import TableReader
@@ -71,6 +72,8 @@ def _table_format(
 
 
 JSONL = "jsonl"
+RUN = "run"
+"""The format of the parts of a run, which stand for the run as a whole."""
 _ConvertedReader = partial(JsonlReader, decode=decode_converted)
 FORMATS = (
     InputFormat(name=JSONL, suffixes=(".jsonl", ".ndjson"), reader=JsonlReader),
@@ -90,6 +93,7 @@ FORMATS = (
     ),
     _table_format("parquet", (".parquet", ".pq"), (b"PAR1",), ParquetFile),
     _table_format("arrow", (".arrow", ".arrows", ".feather", ".ipc"), (ARROW_MAGIC, CONTINUATION), ArrowFile),
+    InputFormat(name=RUN, suffixes=(), reader=RunReader, signatures=(b"PAR1",), compressible=False),
 )
 """All formats that batchmix reads."""
 GZIP = "gzip"
@@ -151,11 +155,16 @@ def is_pipe(path: str) -> bool:
 
 
 def find_sources(path: str) -> tuple[Source, ...]:
-    """Return the files that a path, a folder or a glob stands for, in name order. Raises `InputError`."""
+    """Return the files that a path, a folder or a glob stands for, in name order. Raises `InputError`.
+
+    Of a run folder, they are all its parts, also those that are not there yet.
+    """
     if path == STDIN or is_pipe(path):
         return (Source(STDIN, JSONL),)
     if path.startswith(MEMORY):
         return (_in_memory(path),)
+    if parts := parts_of_run(path):
+        return tuple(Source(part, RUN) for part in parts)
     try:
         paths = _paths(path)
     except OSError as error:

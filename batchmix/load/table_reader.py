@@ -59,7 +59,7 @@ class TableReader:
         if prompts.mode in (Mode.PLAIN, Mode.BODIES) and rows:
             _check_types(files)
         each = _needs_each_row(files, prompts)
-        columns = _columns_read(files, prompts)
+        columns = columns_read(files, prompts)
         if columns or each:
             scanned = 0
             for batch in Cursor(files, columns).read(0, rows):
@@ -75,8 +75,8 @@ class TableReader:
 
     def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
         """Yield a shard's rows in small batches, with only the columns that requests need. Raises `InputError`."""
-        for first, batch in self._batches(shard, _columns_read(self._files, prompts), ("requests", model)):
-            yield [(index, row, None) for index, row in enumerate(_row_dicts(batch, prompts.mode), first)]
+        for first, batch in self._batches(shard, columns_read(self._files, prompts), ("requests", model)):
+            yield [(index, row, None) for index, row in enumerate(row_dicts(batch, prompts.mode), first)]
 
     def carried(self, shard: ShardRange, columns: CarriedColumns, scan: Scan) -> Iterator[pa.RecordBatch]:
         """Yield a shard's carried columns in small batches. Raises `InputChanged` if the shard has changed."""
@@ -170,12 +170,12 @@ def _cast(configured: ColumnType | None, dtype: pa.DataType, column: pa.Array) -
     return with_valid_utf8(fit(column, dtype))
 
 
-def _columns_read(files: TableInput, prompts: PromptSource) -> list[str]:
+def columns_read(files: TableInput, prompts: PromptSource) -> list[str]:
     """Return the columns that are needed to build requests."""
     return [name for name in files.names if prompts.reads is None or name in prompts.reads]
 
 
-def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
+def row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
     """Return a batch's rows, with `messages` and `body` decoded, unless a template makes the messages."""
     rows = row_values(batch)
     if mode is not Mode.TEMPLATE:
@@ -198,7 +198,7 @@ def _check_rows(
     files: TableInput, checker: RowChecker, prompts: PromptSource, first: int, batch: pa.RecordBatch
 ) -> None:
     """Report the bad rows of a batch, which begins with row `first`."""
-    for index, row in enumerate(_row_dicts(batch, prompts.mode), first):
+    for index, row in enumerate(row_dicts(batch, prompts.mode), first):
         problem = checker.problem(row)
         if problem is not None:
             whole = dict.fromkeys(files.names_at(index)) | row  # the message lists all columns

@@ -15,6 +15,7 @@ from batchmix.job import Input
 from batchmix.load.json_texts import decode_json_text, joined_json
 from batchmix.load.template_limits import FUEL, MAX_INT_BITS, ShieldedDict, check_template, reason, shielded, to_json
 from batchmix.load.template_names import ROW, RowAccess, columns_in, misspelt, row_access, unquoted_column
+from batchmix.records import SKIPPED
 
 _TAG_START = re.compile(r"\{[{%#]")
 _COLUMN = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}", re.ASCII)
@@ -29,6 +30,15 @@ _TEXTS = (str, msgspec.Raw)
 
 class BadRowError(Exception):
     """Raised for a row whose request can't be built. The text of the error says why."""
+
+    type = "bad_row"
+    """The row's `error_type`."""
+
+
+class RowSkippedError(BadRowError):
+    """Raised for a row for which the job's condition is false."""
+
+    type = SKIPPED
 
 
 class UndefinedError(BadRowError):
@@ -49,7 +59,8 @@ class Template:
     Raises `JobError` for a template that is wrong for every row.
     """
 
-    def __init__(self, settings: Input) -> None:
+    def __init__(self, settings: Input, prompt_setting: str = "input.prompt") -> None:
+        """`prompt_setting` is what messages call the prompt."""
         self._environment = minijinja.Environment(
             undefined_behavior="strict",
             keep_trailing_newline=True,
@@ -65,7 +76,7 @@ class Template:
         if settings.messages is not None:
             self._messages = self._compiled(list(settings.messages), "input.messages")
         else:
-            texts = (("system", settings.system, "input.system"), ("user", settings.prompt, "input.prompt"))
+            texts = (("system", settings.system, "input.system"), ("user", settings.prompt, prompt_setting))
             self._messages = _filled(
                 [
                     _filled({"role": role, "content": self._compiled(text, setting)})

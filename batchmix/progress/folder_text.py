@@ -16,7 +16,7 @@ def headline(view: View) -> str:
     """Return whether a run is finished."""
     if not view.is_finished:
         return "not finished"
-    return "finished" if view.totals.ok == view.asked else "finished, some rows have no answer"
+    return "finished" if view.totals.as_asked == view.asked else "finished, some rows have no answer"
 
 
 def state_of(view: View) -> str:

@@ -181,7 +181,7 @@ def _verdict_tiles(compared: Diff | None, alarms: Sequence[Alarm]) -> Iterator[d
 def _tiles(view: View, metrics: Metrics, times: panels.ResponseTimes) -> Iterator[dict[str, str]]:
     """Yield the tiles at the top of the page, which show the main figures."""
     totals, timeline = view.totals, times.timeline
-    unanswered = totals.failed + totals.rejected
+    unanswered = totals.failed + totals.rejected - totals.skipped
     yield _tile("Answered", f"{totals.ok:,}", f"of {view.asked:,}; {unanswered:,} without an answer")
     judged = [one.cost_usd for one in metrics.judges if one.cost_usd is not None]
     if totals.cost_usd is not None or judged:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import PartDamaged, RunError, disk_error, disk_errors
+from batchmix.records import part_name
 from batchmix.store.filesystem import (
     PRIVATE,
     atomic_replacement,
@@ -64,7 +65,7 @@ class SealHooks(msgspec.Struct, frozen=True):
 
 def part_path(data: Path, shard: int) -> Path:
     """Return the path of a shard's part."""
-    return data / f"part-{shard:05}.parquet"
+    return data / part_name(shard)
 
 
 def list_parts(data: Path) -> dict[int, Path]:

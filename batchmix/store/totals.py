@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.records import Status, Tokens, Usage
+from batchmix.records import SKIPPED, Status, Tokens, Usage
 from batchmix.store.answer_totals import AnswerTotals, checked_rows
 from batchmix.store.usage_totals import CacheTotals, EstimatedUsage, cache_totals
 
@@ -146,6 +146,17 @@ class Totals(msgspec.Struct):
     def finished(self) -> int:
         """The number of results of any status."""
         return self.ok + self.failed + self.rejected
+
+    @property
+    def skipped(self) -> int:
+        """The number of the rejected results that were not asked for, because the job's condition was false."""
+        found = self.failures.get(SKIPPED)
+        return found.count if found else 0
+
+    @property
+    def as_asked(self) -> int:
+        """The number of results that are as they should be: answers, and those that were not asked for."""
+        return self.ok + self.skipped
 
     @property
     def maybe_billed_usd(self) -> float | None:
