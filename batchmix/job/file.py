@@ -254,7 +254,24 @@ def _checked_provider(provider: Provider, environ: Mapping[str, str]) -> Provide
 
 def _checked_output(output: Output, words: Mapping[str, str]) -> Output:
     _check_mode(output.mode)
-    return msgspec.structs.replace(output, path=_output_path(output.path, words))
+    path = _filled(output.path, words, "output.path")
+    if not is_remote(path):
+        path = _absolute(path, "output.path")
+    return msgspec.structs.replace(output, path=path, publish=_published(output.publish, words, Path(path)))
+
+
+def _published(template: str | None, words: Mapping[str, str], run: Path) -> str | None:
+    """Return the absolute path of `output.publish`. Raises `JobError` if it lies among the run folders."""
+    if template is None:
+        return None
+    target = Path(_absolute(_filled(template, words, "output.publish"), "output.publish"))
+    is_date = run.name.startswith(words["date"])
+    if target.parent in {run, run.parent, run.parent.parent if is_date else run.parent}:
+        raise JobError(
+            f"output.publish: {target} would lie among the runs, where whoever reads all of them would read its rows"
+            " twice; choose a path elsewhere, such as published/{name}"
+        )
+    return str(target)
 
 
 def _words_in(template: str) -> set[str]:
@@ -270,20 +287,24 @@ def _check_mode(mode: str | None) -> None:
         )
 
 
-def _output_path(template: str, words: Mapping[str, str]) -> str:
+def _filled(template: str, words: Mapping[str, str], what: str) -> str:
+    """Return a path with its words in braces replaced."""
+
     def value(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0][0]  # a doubled brace stands for one
         if match[1] == "time" and "time" not in words:
-            raise JobError("output.path: {time} is the time at which a run is due; the job has no [schedule]")
+            raise JobError(f"{what}: {{time}} is the time at which a run is due; the job has no [schedule]")
         if match[1] not in words:
-            raise JobError(f"output.path: {{{match[1]}}} is unknown; use {{name}}, {{date}} or {{time}}")
+            raise JobError(f"{what}: {{{match[1]}}} is unknown; use {{name}}, {{date}} or {{time}}")
         return words[match[1]]
 
     filled = _WORD.sub(value, template)
-    if is_remote(filled):
-        return filled.rstrip("/")
-    path = absolute(checked_local(filled, "output.path"), Path.cwd(), "output.path")
-    if path.encode(errors="replace").decode() != path:
-        raise JobError("output.path: is not UTF-8; choose another folder with --out")
-    return path
+    return filled.rstrip("/") if is_remote(filled) else filled
+
+
+def _absolute(path: str, what: str) -> str:
+    found = absolute(checked_local(path, what), Path.cwd(), what)
+    if found.encode(errors="replace").decode() != found:
+        raise JobError(f"{what}: is not UTF-8; choose another folder{' with --out' * (what == 'output.path')}")
+    return found

@@ -33,7 +33,8 @@ def job_settings(job: CheckedJob) -> dict[str, Any]:
     settings = _without_defaults(job)
     del settings["models"]
     settings |= _models_of(job)
-    settings["output"] = settings.get("output", {}) | {"path": _literal(job.output.path)}
+    paths = {name: getattr(job.output, name) for name in ("path", "publish")}
+    settings["output"] = settings.get("output", {}) | {name: _literal(path) for name, path in paths.items() if path}
     return {name: settings[name] for name in _ORDER if name in settings}
 
 

@@ -186,6 +186,8 @@ class Output(msgspec.Struct, frozen=True):
     """In a job file, a template with `{name}`, `{date}` and `{time}`. In a checked job, an absolute path."""
     shard_rows: Count = 10_000
     raw: bool = True
+    publish: str | None = None
+    """A path at which the run's results are published once it is whole. Absolute in a checked job. None for none."""
     mode: str | None = None
     """The permissions of the run's files, such as `0640`. None if only the owner may read them."""
 

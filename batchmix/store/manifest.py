@@ -69,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True):
     run: str
     night: datetime.date | None
     parts: list[ListedPart]
+    rehearsal: bool = False
+    """Whether the rehearsal provider gave the answers."""
     batchmix: str = __version__
     version: int = _VERSION
 
@@ -77,7 +79,7 @@ def manifest_of(view: View) -> Manifest:
     """Return the manifest of what a run folder holds."""
     layout, identity = view.layout, view.layout.identity(view.run)
     parts = [ListedPart.of(part_path(layout.data, index), *found) for index, found in sorted(view.parts.items())]
-    return Manifest(identity.job, identity.run, identity.night, parts)
+    return Manifest(identity.job, identity.run, identity.night, parts, view.run.rehearsal)
 
 
 def read_manifest(path: Path) -> Manifest:
