@@ -26,6 +26,8 @@ from batchmix.job.cron import CronFields
 from batchmix.schedule.jobs import ScheduledJob
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+_USER = 1000
+"""The user of the image that `jobs/Dockerfile` builds, and the group to which Kubernetes gives the volume."""
 _SPARE_S = 30
 """Seconds that a scheduler waits in addition to `timeouts.drain_s` before it kills a run that it has stopped."""
 
@@ -218,7 +220,7 @@ def _pod_job(job: ScheduledJob, paths: UnitPaths) -> dict[str, object]:
     relative = [str(path.relative_to(paths.folder)) for path in (job.path, paths.state)]
     container = {
         "name": "batchmix",
-        "image": f"batchmix:{__version__}",
+        "image": f"batchmix:{__version__}",  # built by jobs/Dockerfile
         "workingDir": "/work",
         "command": ["batchmix", "schedule"],
         # Escaped, because Kubernetes replaces $(NAME) by a variable.
@@ -239,6 +241,7 @@ def _pod_job(job: ScheduledJob, paths: UnitPaths) -> dict[str, object]:
         "template": {
             "spec": {
                 "restartPolicy": "Never",
+                "securityContext": {"runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER, "fsGroup": _USER},
                 "terminationGracePeriodSeconds": int(job.job.timeouts.drain_s) + _SPARE_S,
                 "containers": [container],
                 "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": "batchmix"}}],
