@@ -102,22 +102,26 @@ class Mirror:
         """Return whether requests may be sent. While object storage can't be reached, they may not."""
         return self.lock.is_held
 
-    def flush(self) -> None:
+    def flush(self, *, may_wait: Callable[[], bool] = lambda: False) -> None:
         """Ship everything that is not there yet, and wait for it.
 
-        What fails is tried again while the lock is held. Raises `LockLost` and `ObjectsUnreachable`.
+        What fails is tried again while the lock is held. As long as `may_wait` allows, that goes for a lock that can't
+        be renewed too, until it is lost for good. Raises `LockLost` and `ObjectsUnreachable`.
         """
         while True:
-            self.lock.check()
-            try:
-                self._ship_journals()
-                self._ship_files()
-                return
-            except ObjectsUnreachable as error:
-                if not self.lock.is_held:
-                    raise
-                _logger.warning("%s; trying again", error)
-                time.sleep(_RETRY_S)
+            self.lock.check_lost()
+            if self.lock.is_held:
+                try:
+                    self._ship_journals()
+                    self._ship_files()
+                    return
+                except ObjectsUnreachable as error:
+                    if not self.lock.is_held and not may_wait():
+                        raise
+                    _logger.warning("%s; trying again", error)
+            elif not may_wait():
+                self.lock.check()
+            time.sleep(_RETRY_S)
 
     def close(self) -> None:
         """Ship what is left, and end. Raises `LockLost` and `ObjectsUnreachable`."""

@@ -237,7 +237,8 @@ class OpenShards:
     def _seal(self, shard: Shard) -> None:
         seal_shard(shard, self._spec, self._layout, self._pace)
         if mirror := mirror_of(self._layout.root):
-            mirror.flush()  # here, so that not more shards wait for object storage than for their seal
+            # Here, so that not more shards wait for object storage than for their seal.
+            mirror.flush(may_wait=lambda: not self._leaving.is_set())
 
     def _forget(self, index: int) -> None:
         """Leave a sealed shard to its part: what its journals still have are no answers."""

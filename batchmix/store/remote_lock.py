@@ -95,13 +95,17 @@ class RemoteLock:
 
     def check(self) -> None:
         """Raise `LockLost` if the lock may not be held any more, and `ObjectsUnreachable` if that lasts too long."""
-        if self._lost is not None:
-            raise self._lost
+        self.check_lost()
         if not self.is_held:
             raise LockLost(
                 f"{self._objects.url}: its lock could not be renewed for {HOLD_S:.0f} s, so another process may take it"
                 " over, and nothing more is sent; start the same command again"
             )
+
+    def check_lost(self) -> None:
+        """Raise the error with which the lock was lost for good, if it was."""
+        if self._lost is not None:
+            raise self._lost
 
     def take(self, *, wait: bool = False) -> str:
         """Take the lock; return the token of its last holder, or an empty text if there was none.

@@ -92,7 +92,7 @@ def speed(rows: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder, provider("latency=0.01&seed=7") as url, object_storage(0) as env:
         root = Path(folder)
         write_rows(root / "rows.jsonl", rows)
-        measured: dict[str, list[tuple[float, float]]] = {"disk": [], "object storage": []}
+        measured: dict[str, list[tuple[float, float, float]]] = {"disk": [], "object storage": []}
         for number in range(rounds):
             for where, runs in measured.items():
                 out = f"s3://{BUCKET}/speed-{number}" if where == "object storage" else str(root / f"run-{number}")
@@ -100,7 +100,7 @@ def speed(rows: int, rounds: int) -> None:
                 call[call.index("OUT")] = out
                 found = _measured(call, env | {"XDG_CACHE_HOME": str(root / "cache")})
                 runs.append(found)
-                print(f"{where:15} {rows / found[0]:8,.0f} rows/s {found[1]:6.0f} MB", flush=True)
+                print(f"{where:15} {rows / found[0]:8,.0f} rows/s {found[1]:6.0f} MB {found[2]:6.1f} s CPU", flush=True)
         seconds = {where: statistics.median(each[0] for each in found) for where, found in measured.items()}
         memory = {where: statistics.median(each[1] for each in found) for where, found in measured.items()}
         print(
@@ -109,13 +109,13 @@ def speed(rows: int, rounds: int) -> None:
         )
 
 
-def _measured(call: list[str], env: dict[str, str]) -> tuple[float, float]:
-    """Return the seconds that a program took, and its peak memory in MB."""
+def _measured(call: list[str], env: dict[str, str]) -> tuple[float, float, float]:
+    """Return the seconds that a program took, its peak memory in MB, and its CPU seconds."""
     began = time.monotonic()
     process = subprocess.Popen(["taskset", "-c", str(_CORE), *call], env=os.environ | env)
     _, code, usage = os.wait4(process.pid, 0)
     assert code == 0, f"exit code {code}"
-    return time.monotonic() - began, usage.ru_maxrss / (1 << 10)
+    return time.monotonic() - began, usage.ru_maxrss / (1 << 10), usage.ru_utime + usage.ru_stime
 
 
 def stopped() -> None:
