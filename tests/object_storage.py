@@ -15,7 +15,7 @@ BUCKET = "answers"
 
 
 @contextlib.contextmanager
-def object_storage(core: int | None = None) -> Iterator[dict[str, str]]:
+def object_storage(bucket: str = BUCKET, core: int | None = None) -> Iterator[dict[str, str]]:
     """Run a server with an empty bucket; yield the environment in which clients find it. `core` is the one it may use."""
     port = free_port()
     call = [sys.executable, "-m", "moto.server", "-p", str(port)]
@@ -27,7 +27,7 @@ def object_storage(core: int | None = None) -> Iterator[dict[str, str]]:
         url = f"http://127.0.0.1:{port}"
         try:
             wait_until(lambda: _answers(f"{url}/moto-api/"), 60)
-            urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
+            urllib.request.urlopen(urllib.request.Request(f"{url}/{bucket}", method="PUT")).close()
             yield {
                 "AWS_ACCESS_KEY_ID": "any",
                 "AWS_SECRET_ACCESS_KEY": "any",

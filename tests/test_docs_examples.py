@@ -15,9 +15,10 @@ import pytest
 
 from tests.calling import called
 from tests.documents import PAGES, ROOT, blocks, page
+from tests.object_storage import object_storage
 
-SET_UP = "python3 -m venv"
-"""The beginnings of the README's two installation commands, which are not run here."""
+SET_UP = ("python3 -m venv", "pip install")
+"""The beginnings of the commands that install something, which are not run here."""
 
 
 def test_each_command_and_each_piece_of_python_in_the_pages_runs(
@@ -26,6 +27,14 @@ def test_each_command_and_each_piece_of_python_in_the_pages_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIHUBMIX_BASE_URL", "rehearsal:")
     make_inputs(tmp_path)
+    with object_storage("bucket") as storage:
+        for name, value in (storage | {"XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
+            monkeypatch.setenv(name, value)
+        run_commands(monkeypatch)
+    run_python()
+
+
+def run_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     for path in PAGES:
         for line in "".join(blocks(path.read_text(), "sh")).splitlines():
             if not line.startswith(SET_UP):
@@ -34,6 +43,9 @@ def test_each_command_and_each_piece_of_python_in_the_pages_runs(
                 done = called(monkeypatch, *words)
                 assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
                 assert "Traceback" not in done.stderr
+
+
+def run_python() -> None:
     for path in PAGES:
         names: dict[str, object] = {}
         with asyncio.Runner() as runner, contextlib.redirect_stdout(io.StringIO()):

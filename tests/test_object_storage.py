@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import gc
 import json
@@ -11,14 +12,20 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tomli_w
 
 import batchmix as bm
-from batchmix.errors import RunError
-from batchmix.remote.objects import Objects
+from batchmix.engine.run import Options, run_job
+from batchmix.engine.run_status import RunStatus
+from batchmix.errors import JobError, RunError
+from batchmix.job import read_job
+from batchmix.redact import Secrets
+from batchmix.remote.objects import ANY, Objects
 from batchmix.store import mirror
+from batchmix.store.manifest import Manifest, decoded_manifest
 from batchmix.store.pieces import journal_and_piece
 from batchmix.store.stubs import is_stub
 from batchmix.store.working_copy import read_copy
@@ -299,3 +306,45 @@ def test_the_same_results_as_on_a_disk(url: str, bench: Bench, monkeypatch: pyte
     call = command(bench.standin.url, bench.source, bench.out, "--set", "name=same", "--set", "output.shard_rows=10")
     assert called(monkeypatch, *call[3:]).returncode == 0
     assert there.equals(results(bench.out))
+
+
+def test_a_run_is_published_there_in_one_step(url: str, bench: Bench) -> None:
+    bench.settings["output"] |= {"path": str(bench.root / "runs" / "{date}"), "publish": f"{url}/latest"}
+    bench.write(15)
+    objects = Objects(f"{url}/latest")
+
+    def run_night(day: int) -> Manifest:
+        job = read_job(None, bench.settings, {}, scheduled=datetime.date(2026, 11, day))
+        run_job(job, Secrets(""), Options(), RunStatus())
+        manifest = decoded_manifest(objects.get("manifest.json")[0])
+        for part in manifest.parts:
+            data = objects.get(part.file)[0]
+            assert pq.read_table(pa.BufferReader(data))["night"].unique().to_pylist() == [manifest.night]
+        return manifest
+
+    assert run_night(25).night == datetime.date(2026, 11, 25)
+    assert run_night(26).night == datetime.date(2026, 11, 26)
+    assert run_night(24).night == datetime.date(2026, 11, 26)  # an earlier night replaces nothing
+    assert run_night(27).night == datetime.date(2026, 11, 27)
+    assert len({key.split("/")[1] for key in keys(f"{url}/latest") if "/" in key}) == 2  # and the one before
+    objects.put("manifest.json", b"mine", ANY)
+    bench.settings["output"]["path"] = str(bench.root / "other")
+    with pytest.raises(JobError, match="batchmix did not write it"):
+        bench.run()
+    assert not (bench.root / "other").exists()
+
+
+def test_a_mark_that_went_before_a_kill_goes_there_too(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(5)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        run(monkeypatch, bench, url)
+    assert "_SUCCESS" in keys(url)
+    (mark,) = (bench.root / "cache").rglob("_SUCCESS")
+    mark.unlink()  # as after a kill right after this
+    bench.write(5, 5)
+    bench.standin.behave("latency=0.05")
+    call = command(bench.standin.url, bench.source, Path("OUT"), "--set", "timeouts.job_s=0.01")[3:]
+    call[call.index("OUT")] = url
+    assert called(monkeypatch, *call, "--set", "output.shard_rows=10").returncode == 3
+    assert "_SUCCESS" not in keys(url)

@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 
 from batchmix.job import CheckedJob
+from batchmix.remote.objects import is_remote
 from batchmix.store.publishing import check_target, publish
+from batchmix.store.remote_publishing import check_remote_target, publish_remotely
 from batchmix.store.view import View
 
 _logger = logging.getLogger(__name__)
@@ -14,8 +16,11 @@ _logger = logging.getLogger(__name__)
 
 def check(job: CheckedJob) -> None:
     """Raise `JobError` if the results can't be delivered to where the job says."""
-    if job.output.publish:
-        check_target(Path(job.output.publish), job.name, rehearsal=job.provider.rehearsal)
+    target = job.output.publish
+    if target and is_remote(target):
+        check_remote_target(target, job.name, rehearsal=job.provider.rehearsal)
+    elif target:
+        check_target(Path(target), job.name, rehearsal=job.provider.rehearsal)
 
 
 def deliver(job: CheckedJob, view: View) -> None:
@@ -23,5 +28,8 @@ def deliver(job: CheckedJob, view: View) -> None:
 
     Raises `JobError`, `RunError`, `NoSpace` and `DiskError`.
     """
-    if job.output.publish and view.is_whole and not publish(view, Path(job.output.publish)):
-        _logger.warning("%s: stays as it is, since it has the results of a later night", job.output.publish)
+    target = job.output.publish
+    if target and view.is_whole:
+        is_published = publish_remotely(view, target) if is_remote(target) else publish(view, Path(target))
+        if not is_published:
+            _logger.warning("%s: stays as it is, since it has the results of a later night", target)

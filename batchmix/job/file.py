@@ -264,7 +264,10 @@ def _published(template: str | None, words: Mapping[str, str], run: Path) -> str
     """Return the absolute path of `output.publish`. Raises `JobError` if it lies among the run folders."""
     if template is None:
         return None
-    target = Path(_absolute(_filled(template, words, "output.publish"), "output.publish"))
+    filled = _filled(template, words, "output.publish")
+    if is_remote(filled):
+        return filled.rstrip("/")
+    target = Path(_absolute(filled, "output.publish"))
     is_date = run.name.startswith(words["date"])
     if target.parent in {run, run.parent, run.parent.parent if is_date else run.parent}:
         raise JobError(

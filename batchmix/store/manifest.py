@@ -85,9 +85,17 @@ def manifest_of(view: View) -> Manifest:
 def read_manifest(path: Path) -> Manifest:
     """Return the content of a manifest. Raises `RunError` if batchmix did not write it."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decoded_manifest(path.read_bytes())
+    except (OSError, RunError) as error:
         raise RunError(f"{path}: is not a manifest that batchmix wrote: {error}") from error
+
+
+def decoded_manifest(data: bytes) -> Manifest:
+    """Return the manifest in the bytes of a file. Raises `RunError` if batchmix did not write it."""
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"is no manifest: {error}") from error
 
 
 def mark(view: View) -> None:

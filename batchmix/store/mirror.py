@@ -88,6 +88,10 @@ class Mirror:
         """Record that a file is the same as its object."""
         self._shipped[key] = _version(self.root / key)
 
+    def is_behind(self, key: str) -> None:
+        """Record that an object is another version of a file here, or of one that is gone."""
+        self._shipped[key] = (0, 0, 0)
+
     def has_pieces(self, journal: str, keys: list[str]) -> None:
         """Record the pieces of a journal that earlier starts put there."""
         self._pieces[journal] = keys

@@ -35,7 +35,11 @@ _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, er
 
 def check_target(target: Path, job: str, *, rehearsal: bool) -> None:
     """Raise `JobError` if a run of a job can't be published at a path: something foreign or another job is there."""
-    current = published(target)
+    check_replacement(published(target), target, job, rehearsal=rehearsal)
+
+
+def check_replacement(current: Manifest | None, target: object, job: str, *, rehearsal: bool) -> None:
+    """Raise `JobError` if what is published at a target may not be replaced by a run of a job."""
     if current is None:
         return
     if current.job != job:
@@ -74,7 +78,7 @@ def publish(view: View, target: Path) -> bool:
         current, manifest = published(target), manifest_of(view)
         if current and current.night and manifest.night and current.night > manifest.night:
             return False
-        parts = [msgspec.structs.replace(part, file=_own_name(part.file, part.digest)) for part in manifest.parts]
+        parts = [msgspec.structs.replace(part, file=own_name(part.file, part.digest)) for part in manifest.parts]
         version = versions / hashlib.sha256(msgspec.json.encode((manifest.run, parts))).hexdigest()[:16]
         with disk_errors(target):
             if not version.exists():
@@ -92,7 +96,8 @@ def _versions(target: Path) -> Path:
     return target.with_name(f"{target.name}.versions")
 
 
-def _own_name(file: str, digest: str) -> str:
+def own_name(file: str, digest: str) -> str:
+    """Return the path of a published part, whose name no other part has."""
     return f"{file.removesuffix('.parquet')}-{digest}.parquet"
 
 

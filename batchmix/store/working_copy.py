@@ -121,6 +121,8 @@ def _opened(root: Path, objects: Objects, lock: RemoteLock, last_token: str) -> 
         for key, size in sizes.items():
             if _PART.fullmatch(key) and _is_same(root / key, objects, key, size):
                 mirror.has(key)
+            elif _is_file_of_run(key):
+                mirror.is_behind(key)
     for journal, pieces in _pieces(there).items():
         mirror.has_pieces(journal, [f"{pieces_folder(journal)}/{piece.name}" for piece in pieces])
     return mirror

@@ -89,7 +89,7 @@ def _downloaded(url: str, out: Path, env: dict[str, str]) -> None:
 
 def speed(rows: int, rounds: int) -> None:
     """Run the same job with its folder on the disk and in object storage, in turns."""
-    with tempfile.TemporaryDirectory() as folder, provider("latency=0.01&seed=7") as url, object_storage(0) as env:
+    with tempfile.TemporaryDirectory() as folder, provider("latency=0.01&seed=7") as url, object_storage(core=0) as env:
         root = Path(folder)
         write_rows(root / "rows.jsonl", rows)
         measured: dict[str, list[tuple[float, float, float]]] = {"disk": [], "object storage": []}
