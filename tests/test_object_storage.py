@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import gc
@@ -12,6 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,10 +27,13 @@ from batchmix.job import read_job
 from batchmix.redact import Secrets
 from batchmix.remote.objects import ANY, Objects
 from batchmix.store import mirror
+from batchmix.store.events import AttemptSent
+from batchmix.store.journal import encode_line
 from batchmix.store.manifest import Manifest, decoded_manifest
-from batchmix.store.pieces import journal_and_piece
+from batchmix.store.mirror import mirror_of
+from batchmix.store.pieces import counting, journal_and_piece
 from batchmix.store.stubs import is_stub
-from batchmix.store.working_copy import read_copy
+from batchmix.store.working_copy import read_copy, working_copy
 from tests.calling import called, refused
 from tests.conftest import Bench, EvalBench, Provider
 from tests.killing import command, fetch, results, write_rows
@@ -252,6 +257,47 @@ def test_a_shard_that_is_sealed_while_it_is_read_is_read_from_its_part(
     with read_copy(url) as folder:
         assert not list((folder / "journal").glob("*"))
         assert len(list((folder / "data").iterdir())) == 2
+
+
+def test_a_copy_that_a_kill_left_half_made_is_made_anew(
+    url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(5)
+    run(monkeypatch, bench, url)
+    before = {key: Objects(url).get(key)[0] for key in keys(url) if key not in {"lock", "run.json", "summary.json"}}
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setattr("batchmix.store.working_copy.write_stub", killed)
+        patch.setattr("batchmix.store.remote_lock.RemoteLock.release", lambda lock: lock._released.set())
+        with pytest.raises(KeyboardInterrupt):
+            stack.enter_context(working_copy(url))
+    state = msgspec.json.decode(Objects(url).get("lock")[0])
+    Objects(url).put("lock", msgspec.json.encode(state | {"holder": ""}), ANY)  # its process is dead
+    run(monkeypatch, bench, url)
+    assert {key: Objects(url).get(key)[0] for key in before} == before
+    assert fetch(bench.standin.url, "totals")["requests"] == 5
+
+
+def test_a_journal_that_is_first_seen_empty_counts_once_it_is_not(url: str) -> None:
+    with working_copy(url) as folder:
+        (folder / "run.json").write_text("{}")
+        (folder / "journal").mkdir()
+        journal = folder / "journal" / "00000-000.jsonl"
+        journal.touch()
+        found = mirror_of(folder)
+        assert found is not None
+        found.flush()
+        line = encode_line(AttemptSent(0, "m", 0, 1, "hash", 0))
+        journal.write_bytes(line)
+        found.flush()
+        with journal.open("ab") as file:
+            file.write(line)
+        found.flush()
+        pieces = [named[1] for key in keys(url) if (named := journal_and_piece(key))]
+        assert len(counting(pieces)) == 2
 
 
 def test_old_parts_leave_the_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,8 +106,8 @@ class Mirror:
         """Return whether requests may be sent. While object storage can't be reached, they may not."""
         return self.lock.is_held
 
-    def flush(self, *, may_wait: Callable[[], bool] = lambda: False) -> None:
-        """Ship everything that is not there yet, and wait for it.
+    def flush(self, *, journals: bool = True, may_wait: Callable[[], bool] = lambda: False) -> None:
+        """Ship everything that is not there yet, or everything but the ends of journals, and wait for it.
 
         What fails is tried again while the lock is held. As long as `may_wait` allows, that goes for a lock that can't
         be renewed too, until it is lost for good. Raises `LockLost` and `ObjectsUnreachable`.
@@ -116,7 +116,8 @@ class Mirror:
             self.lock.check_lost()
             if self.lock.is_held:
                 try:
-                    self._ship_journals()
+                    if journals:
+                        self._ship_journals()
                     self._ship_files()
                     return
                 except ObjectsUnreachable as error:
@@ -162,6 +163,8 @@ class Mirror:
         fd = open_plain(path, os.O_RDONLY)
         try:
             inode, size = os.fstat(fd).st_ino, whole_bytes_of(path, fd)
+            if not size:
+                return  # it has just been made: a copy of nothing would have no base
             shipped = self._journals.get(key)
             if shipped is None:
                 shipped = self._journals[key] = _ShippedJournal(

@@ -43,7 +43,7 @@ def journal_and_piece(key: str) -> tuple[str, Piece] | None:
     """Return the path of the journal to which an object belongs, and its piece. None if it is no piece."""
     path = PurePosixPath(key)
     match = _PIECE.fullmatch(path.name)
-    if match is None or len(path.parts) < 3 or path.parts[-3] != "journal":
+    if match is None or ".." in path.parts or path.parts[-3:-2] != ("journal",):
         return None
     piece = Piece(int(match[1]), int(match[2]), int(match[3]), is_base=bool(match[4]))
     return f"{path.parent}.jsonl", piece

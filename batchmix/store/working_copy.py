@@ -111,7 +111,8 @@ def _opened(root: Path, objects: Objects, lock: RemoteLock, last_token: str) -> 
                 f"{root.parent}: is the place for a copy of {objects.url}, but batchmix did not make it; move it away"
             )
         shutil.rmtree(root.parent, ignore_errors=True)
-        _fetch(root, objects, there, Origin(objects.url, lock.token))
+        _fetch(root, objects, there, Origin(objects.url))
+        _write_origin(root, Origin(objects.url, lock.token))  # last: what is whole only now may be gone on with
         for each in there:
             if (root / each.key).is_file():
                 mirror.has(each.key)

@@ -4,7 +4,7 @@
     speed    the same run beside one with its folder on the disk: rates and peak memory, in turns
     stopped  a process that is stopped loses the run to another one, and sends nothing when it goes on; 2 minutes
 
-The server is moto's, on core 0 with the provider; the runs are on core 1.
+The server is moto's. In the part speed it is on core 0 with nginx, which answers at once, and the runs are on core 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.servers import nginx
 from tests.killing import Outcome, command, compare_ledger, fetch, provider, results, write_rows
 from tests.object_storage import BUCKET, object_storage
 from tests.polling import wait_until
@@ -89,14 +90,14 @@ def _downloaded(url: str, out: Path, env: dict[str, str]) -> None:
 
 def speed(rows: int, rounds: int) -> None:
     """Run the same job with its folder on the disk and in object storage, in turns."""
-    with tempfile.TemporaryDirectory() as folder, provider("latency=0.01&seed=7") as url, object_storage(core=0) as env:
+    with tempfile.TemporaryDirectory() as folder, nginx() as server, object_storage(core=0) as env:
         root = Path(folder)
         write_rows(root / "rows.jsonl", rows)
         measured: dict[str, list[tuple[float, float, float]]] = {"disk": [], "object storage": []}
         for number in range(rounds):
             for where, runs in measured.items():
                 out = f"s3://{BUCKET}/speed-{number}" if where == "object storage" else str(root / f"run-{number}")
-                call = command(url, root / "rows.jsonl", Path("OUT"), "--concurrency", "256")
+                call = command(server.url, root / "rows.jsonl", Path("OUT"), "--concurrency", "64")
                 call[call.index("OUT")] = out
                 found = _measured(call, env | {"XDG_CACHE_HOME": str(root / "cache")})
                 runs.append(found)

@@ -21,7 +21,17 @@ def test_a_name_says_what_it_stands_for(epoch: int, copy: int, number: int, is_b
     assert journal_and_piece(f"{pieces_folder(journal)}/{piece.name}") == (journal, piece)
 
 
-@pytest.mark.parametrize("key", ["journal/00042-000.jsonl", "data/part-00000.parquet", "journal/x/y.jsonl", "run.json"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "journal/00042-000.jsonl",
+        "data/part-00000.parquet",
+        "journal/x/y.jsonl",
+        "run.json",
+        "../journal/00000-000/000001-000-000001.base.jsonl",
+        "00000-000/000001-000-000001.base.jsonl",
+    ],
+)
 def test_other_names_are_no_pieces(key: str) -> None:
     assert journal_and_piece(key) is None
 
