@@ -26,8 +26,14 @@ _LOGS = ("inspect", "lm-eval")
     help="Choose the format by the file's name; or write the output and error files of an OpenAI batch, a log of"
     " Inspect AI, or a folder as of lm-evaluation-harness.",
 )
+@click.option(
+    "--columns",
+    metavar="NAME,…",
+    help="Only these columns, in this order. answer.city is a value within a column; response=draft renames one.",
+)
+@click.option("--where", metavar="TEMPLATE", help="Only results for which this is true: \"{{ status == 'ok' }}\".")
 @verbose_option
-def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
+def command(folder: Path, file: Path, *, form: str, verbose: int, **chosen: str | None) -> int:
     """Write a run's results into one file: .parquet, .jsonl or .csv; or as other tools write theirs.
 
     An unfinished run can be exported: rows without a result are left out. Rows in damaged parts are left out too, with
@@ -36,16 +42,23 @@ def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
     \b
     Example:
       batchmix export runs/quickstart answers.csv
+      batchmix export runs/quickstart drafts.jsonl --columns custom_id,response=draft --where "{{ status == 'ok' }}"
       batchmix export runs/quickstart output.jsonl --format openai-batch
       batchmix export runs/quickstart logs/quickstart.json --format inspect
     """
     log_to_stderr(verbose)
     from batchmix.engine import reader
+    from batchmix.engine.selection import Selection
+    from batchmix.errors import UsageError
 
     if form in _LOGS:
+        if any(value is not None for value in chosen.values()):
+            raise UsageError(f"--columns, --where: a log for {form} has all results; leave them out")
         return _log(folder, file, form)
     lost: list[str] = []
-    rows, warnings = reader.export(folder, file, openai_batch=form == "openai-batch", lost=lost)
+    columns = chosen["columns"]
+    selection = Selection(None if columns is None else tuple(columns.split(",")), chosen["where"])
+    rows, warnings = reader.export(folder, file, openai_batch=form == "openai-batch", selection=selection, lost=lost)
     for warning in warnings:
         echo_error(warning)
     echo(f"{file}: {counted(rows, 'row')}")

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from batchmix.engine.resume import previous_scan
+from batchmix.engine.selection import Selection
 from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import CheckedJob
 from batchmix.job.secrets import secrets_if_set
@@ -22,6 +23,7 @@ from batchmix.prices.cost import Prices
 from batchmix.records import Request
 from batchmix.responses.endpoints import CHAT, endpoint_of
 from batchmix.store.batch_files import errors_path, write_batch_files
+from batchmix.store.chosen import Chosen
 from batchmix.store.export_file import Carried, Export
 from batchmix.store.inventory import Inventory
 from batchmix.store.parts import list_parts
@@ -41,15 +43,23 @@ def look(folder: Path) -> View:
 
 
 def export(
-    folder: Path, file: Path, *, openai_batch: bool = False, lost: list[str] | None = None
+    folder: Path,
+    file: Path,
+    *,
+    openai_batch: bool = False,
+    selection: Selection | None = None,
+    lost: list[str] | None = None,
 ) -> tuple[int, list[str]]:
     """Export a run's results to one file, or to the two files of an OpenAI batch; return the row count and warnings.
 
     Unreadable data in the parts is left out. The warnings about it are also added to `lost`. Raises `UsageError`.
     """
-    run = run_of(folder)
+    run, selection = run_of(folder), selection or Selection()
+    if openai_batch and selection.columns is not None:
+        raise UsageError("columns: the files of an OpenAI batch have fixed ones; leave this out")
     refuse_input(run, file, errors_path(file))
-    exporting = Export(_layout(folder, run), run, _schema(run, folder), prices_of(run))
+    chosen = selection.of(_schema(run, folder))
+    exporting = Export(_layout(folder, run), run, chosen, prices_of(run))
     warnings: list[str] = []
     mode = recorded_job_in(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
@@ -81,7 +91,7 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
     run = run_of(folder)
     whole = _schema(run, folder)
     schema = pa.schema([field for field in whole if field.name in columns], metadata=whole.metadata)
-    exporting = Export(_layout(folder, run), run, schema, prices_of(run))
+    exporting = Export(_layout(folder, run), run, Chosen(schema), prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
     if lost is not None:
         lost.extend(exporting.lost)

@@ -16,20 +16,27 @@ _EXPRESSION = re.compile(r"\s*\{\{(?P<inside>(?:(?!\{\{|\}\}).)*)\}\}\s*", re.DO
 
 
 class Condition:
-    """The template of `input.when`. Raises `JobError` if it is no expression in `{{ … }}`, or a wrong one."""
+    """The template of a condition. Raises `JobError` if it is no expression in `{{ … }}`, or a wrong one.
 
-    def __init__(self, text: str) -> None:
+    `setting` is what messages call it.
+    """
+
+    def __init__(self, text: str, setting: str = "input.when") -> None:
         match = _EXPRESSION.fullmatch(text)
         if match is None:
-            raise JobError("input.when: must be one expression in braces, such as '{{ score < 3 }}'")
+            raise JobError(f"{setting}: must be one expression in braces, such as '{{{{ score < 3 }}}}'")
         inside = match["inside"].removeprefix("-").removesuffix("-")
         # minijinja decides what is true: not null, 0, false, an empty text or list.
-        self.template = Template(Input(prompt=f"{{% if {inside} %}}1{{% endif %}}"), prompt_setting="input.when")
-        self._false = f"input.when is false: {clean(text.strip(), 200)}"
+        self.template = Template(Input(prompt=f"{{% if {inside} %}}1{{% endif %}}"), prompt_setting=setting)
+        self._false = f"{setting} is false: {clean(text.strip(), 200)}"
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the condition is true for a row. Raises `BadRowError` if that can't be told."""
+        return bool(self.template.render(row)[0]["content"])
 
     def check(self, row: Mapping[str, Any]) -> None:
         """Raise `RowSkippedError` if the condition is false for a row, and `BadRowError` if that can't be told."""
-        if not self.template.render(row)[0]["content"]:
+        if not self.holds(row):
             raise RowSkippedError(self._false)
 
 

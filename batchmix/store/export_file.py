@@ -19,6 +19,7 @@ from batchmix.errors import NO_SPACE, PartDamaged, RunError, UsageError, disk_er
 from batchmix.formats.arrow_values import row_values, values
 from batchmix.formats.text import json_text
 from batchmix.records import RUN_FOLDER_NAMES
+from batchmix.store.chosen import Chosen
 from batchmix.store.filesystem import atomic_replacement, is_regular_or_missing
 from batchmix.store.parts import list_parts, part_path, read_part_of, row_groups, write_rows
 from batchmix.store.result_rows import Price, ResultRows
@@ -34,39 +35,43 @@ Carried = Callable[[int], Iterator[pa.RecordBatch]]
 class Export:
     """Reads the results of a run in order, from its parts and journals, without a lock.
 
-    Only the columns of `schema` are read. The methods' parameter `carried` is a function that returns the carried
-    columns of an unsealed shard.
+    Only what is `chosen` is yielded, and only the columns for it are read. The methods' parameter `carried` is a
+    function that returns the carried columns of an unsealed shard.
     """
 
-    def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, price: Price) -> None:
+    def __init__(self, layout: Layout, run: RunFile, chosen: Chosen, price: Price) -> None:
         self.rows = 0
         self.lost: list[str] = []
         """Messages about parts with rows that can't be read. These rows are left out."""
         self._layout = layout
         self._run = run
-        self._schema = schema
+        self._chosen = chosen
+        self._schema = chosen.read
         self._price = price
         self._classifier = run.classifier(layout.secrets)
 
     def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
         """Write all results to a .parquet, .jsonl or .csv file, which appears only when it is complete."""
         typed = self._classifier.typed
-        write_csv = functools.partial(_write_csv, nested=[field.name for field in typed.fields] if typed else ())
+        answers = {field.name for field in typed.fields} if typed else set()
+        nested = [name for name, root in self._chosen.roots().items() if root in answers]
+        write_csv = functools.partial(_write_csv, nested=nested)
         writers: dict[str, Callable[[Path, pa.Schema, Iterator[pa.RecordBatch]], None]]
         writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": write_csv}
         write = writers.get(path.suffix)
         if write is None:
             raise UsageError(f"{path}: the name must end in {', '.join(writers)}")
         with exported(path, mode) as temporary:
-            write(temporary, self._schema, self.batches(carried))
+            write(temporary, self._chosen.schema, self.batches(carried))
 
     def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
-        """Yield all results in order."""
+        """Yield all chosen results in order."""
         sealed = self._layout.ledger.sealed_shards()  # read first, since parts and journals may change meanwhile
         journals, parts = self._layout.journals(), list_parts(self._layout.data)
         for index in sorted(sealed | journals.keys() | parts.keys()):
             try:
-                for batch in self._shard(index, journals.get(index, {}), carried):
+                for whole in self._shard(index, journals.get(index, {}), carried):
+                    batch = self._chosen.of(whole)
                     self.rows += batch.num_rows
                     yield batch
             except FileNotFoundError:
@@ -97,7 +102,7 @@ class Export:
     def _sealed(self, index: int, part: Path) -> Iterator[pa.RecordBatch]:
         read_part_of(part, index)
         names = self._schema.names  # selected again below, since a name can be the beginning of another's path
-        for group in row_groups(part, names, self.lost):
+        for group in row_groups(part, names, self.lost, self._chosen.may_match):
             for batch in group.to_batches(4096):
                 yield pa.RecordBatch.from_arrays(columns_of(batch, self._schema), schema=self._schema)
 

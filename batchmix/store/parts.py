@@ -112,15 +112,22 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
             raise _damaged(path, str(error)) from error
 
 
-def row_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iterator[pa.Table]:
+def row_groups(
+    path: Path,
+    columns: list[str] | None,
+    damage: list[str],
+    wanted: Callable[[pq.ParquetFile, int], bool] = lambda _part, _group: True,
+) -> Iterator[pa.Table]:
     """Yield a part's row groups. Damaged row groups are left out, and a message about each is added to `damage`.
 
-    Raises `PartDamaged` if nothing can be read.
+    So are those for which `wanted` is false. Raises `PartDamaged` if nothing can be read.
     """
     with open_part(path) as part:
         signed = CHECKSUM_KEY in (part.metadata.metadata or {})
         for group in range(part.num_row_groups):
             try:
+                if not wanted(part, group):
+                    continue
                 table = part.read_row_group(group, columns=columns)
                 if not signed:  # an older version wrote no checksums, so check that the strings are UTF-8
                     table.validate(full=True)
