@@ -38,9 +38,10 @@ def run(
     that the same call again costs nothing.
 
     `settings` are the short names of the command line (`system`, `messages`, `examples`, `schema`, `base_url`, `rpm`,
-    `tpm`, `concurrency`, `deadline`), those of this start (`limit`, `canary`, `update`, `retry_rejected`, `bad_rows`,
-    `keep_going`, `progress`), and the keys of a job file (`name`, `models`, `samples`, `input`, `params`, `answer`,
-    `provider`, `limits`, `retry`, `timeouts`, `budget`, `reuse`, `cache`, `prices`, `output`, `eval`, `schedule`).
+    `tpm`, `concurrency`, `deadline`, `date`), those of this start (`limit`, `canary`, `update`, `retry_rejected`,
+    `bad_rows`, `keep_going`, `progress`), and the keys of a job file (`name`, `models`, `samples`, `input`, `params`,
+    `answer`, `provider`, `limits`, `retry`, `timeouts`, `budget`, `reuse`, `cache`, `prices`, `output`, `eval`,
+    `schedule`).
 
     Rows without an answer raise nothing: see `Run.failures`. Raises `UsageError` if the call, the job or the input is
     wrong, before anything is sent; `Stopped` if the run stopped early, and `Interrupted` after Ctrl-C, once the

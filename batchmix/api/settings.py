@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ class JobKeywords(TypedDict, total=False):
     deadline: float
     """Stop after so many seconds. The next start sends the rest."""
 
+    date: datetime.date
+    """The date, or the time, at which the run is due: for `{date}` in its path, and the column `night`."""
     name: str
     """The run's name."""
     models: Sequence[Table]
@@ -145,8 +148,10 @@ def checked_job(
         "model": model,
         "out": as_in_a_file(out),
     }
-    examples = given.pop("examples", None)
-    job = job_of_call(as_in_a_file(source), [given], flags, option="")
+    examples, date = given.pop("examples", None), given.pop("date", None)
+    if not isinstance(date, datetime.date | None):
+        raise JobError(f"date: expected a datetime.date, got {type(date).__name__}; see datetime.date.fromisoformat")
+    job = job_of_call(as_in_a_file(source), [given], flags, scheduled=date, option="")
     if examples is not None:
         job = msgspec.structs.replace(job, input=with_examples(job.input, examples))
     return with_own_code(job)
@@ -180,8 +185,11 @@ def start_options(settings: StartSettings) -> Options:
 def changed_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings of a job among the keyword arguments of a call that goes on with a run. Raises `JobError`."""
     given = _given(settings)
-    if "examples" in given:
-        raise JobError("examples: belong to the requests of the run, which go on as they are; call bm.run for others")
+    for name in ("examples", "date"):
+        if name in given:
+            raise JobError(
+                f"{name}: belong to the requests of the run, which go on as they are; call bm.run for others"
+            )
     flags = {name: given.pop(name) for name in FLAGS if name in given}
     return merge_settings([given, settings_of_flags(flags)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import typing
 from pathlib import Path
@@ -27,7 +28,7 @@ def described(source: Any = "rows.jsonl", **settings: Any) -> CheckedJob:
 
 
 def test_each_top_level_key_of_a_job_file_is_a_keyword_argument() -> None:
-    assert keys_of(JobTable) | FLAGS.keys() == JobKeywords.__annotations__.keys() - {"examples"} | {
+    assert keys_of(JobTable) | FLAGS.keys() == JobKeywords.__annotations__.keys() - {"examples", "date"} | {
         "prompt", "model", "out",
     }  # fmt: skip
     assert Settings.__annotations__.keys() - JobKeywords.__annotations__.keys() == set(StartKeywords.__struct_fields__)
@@ -119,3 +120,12 @@ def test_a_class_stands_for_its_schema(settings: dict[str, Any]) -> None:
 def test_a_class_without_a_schema_is_refused() -> None:
     with pytest.raises(JobError, match=re.escape("answer.schema: <class 'int'>: has no JSON Schema")):
         described(model="m", schema=int)
+
+
+def test_a_date_fills_the_path_and_is_the_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    night = datetime.date(2026, 11, 27)
+    job = described(prompt="Say {{ text }}", model="m", out="runs/{name}/{date}", date=night)
+    assert (job.output.path, job.night) == (str(tmp_path / "runs" / "rows" / "2026-11-27"), night)
+    with pytest.raises(JobError, match="expected a datetime"):
+        described(prompt="Say {{ text }}", model="m", date="2026-11-27")
