@@ -24,6 +24,8 @@ RUN_FOLDER_NAMES = frozenset(
     | {"run.json", "summary.json", "manifest.json", "_SUCCESS", "ledger.jsonl", "lock", "report.html"}
 )
 """Names of the files and folders in a run folder. They are neither input nor a target of an export."""
+CHAIN_FILE = "chain.json"
+"""The file in the folder of a chain that lists its steps."""
 SKIPPED = "skipped"
 """The `error_type` of a row for which the job's `when` is false. It is no failure: nothing was asked of it."""
 NO_INPUT = "no_input"

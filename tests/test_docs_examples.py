@@ -65,3 +65,6 @@ def make_inputs(folder: Path) -> None:
     (folder / "reviews.csv").write_text("text\n" + "".join(f'"{row["text"]}"\n' for row in rows))
     job = next(block for block in blocks(page("README.md"), "toml") if 'name = "tickets"' in block)
     (folder / "tickets.toml").write_text(job)
+    (folder / "replies.toml").write_text(
+        next(block for block in blocks(page("jobs/chains.md"), "toml") if "[[steps]]" in block)
+    )

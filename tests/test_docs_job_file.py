@@ -71,7 +71,7 @@ def sections(table: type[msgspec.Struct], at: tuple[str, ...] = ()) -> Iterator[
         below, here = structs(field.type), (*at, field.encode_name)
         if len(below) > 1:
             yield f"`[[{'.'.join(here)}]]`", below
-        elif below and not (at and at[0] == "models"):
+        elif below and not (at and at[0] in {"models", "steps"}):  # their tables are those of the top level
             is_list = any(typing.get_origin(one) is tuple for one in (field.type, *typing.get_args(field.type)))
             for heading, found in sections(below[0], here):
                 yield heading.replace("[", "[[").replace("]", "]]") if is_list and found == below else heading, found
@@ -125,6 +125,9 @@ MOOD = {"type": "object", "properties": {"mood": {"type": "string"}}}
 NEEDED = {
     "`[input]`": lambda given: {"input": {"path": "", **given} if "run" in given else given},
     "`[[input.columns]]`": lambda given: {"input": {"columns": [{"from": "a", **given}]}},
+    "`[[steps]]`": lambda given: {
+        "steps": [{"name": "draft"} | ({} if "messages" in given else {"prompt": "{{ text }}"}) | given]
+    },
     "`[[models]]`": lambda given: {"models": [{"id": "m", **given}]},
     "`[prices]`": lambda given: {"prices": {"m": {"input": 1, "output": 1, **given}}},
     "`[schedule]`": lambda given: {"schedule": {"cron": "30 2 * * *", **given}},

@@ -12,7 +12,7 @@ from batchmix.api.messages import speaking_python
 from batchmix.api.settings import JobKeywords, StartSettings, answer_class, checked_job, with_own_code
 from batchmix.errors import JobError
 from batchmix.formats.display import clean
-from batchmix.job import CheckedJob, job_settings, parse_toml, read_job, to_toml
+from batchmix.job import CheckedJob, job_settings, parse_toml, read_job, single, to_toml
 
 _MAX_SHOWN_CHARS = 1_000
 
@@ -82,7 +82,7 @@ class Job:
         except JobError as error:
             raise JobError(f"job{error}") from error.__cause__
         with speaking_python():
-            return cls.of(with_own_code(read_job(None, settings, option="")))
+            return cls.of(with_own_code(single(read_job(None, settings, option=""))))
 
     def to_toml(self) -> str:
         """Return the text of a job file that describes this job, without defaults. All its paths are absolute.

@@ -15,7 +15,7 @@ from batchmix.api.examples import Examples, with_examples
 from batchmix.engine.run import Options
 from batchmix.errors import JobError
 from batchmix.formats.display import clean
-from batchmix.job import CheckedJob, closest, job_of_call, merge_settings
+from batchmix.job import CheckedJob, closest, job_of_call, merge_settings, single
 from batchmix.job.call import FLAGS, settings_of_flags
 from batchmix.job.mistakes import mistakes_in_table
 
@@ -151,7 +151,7 @@ def checked_job(
     examples, date = given.pop("examples", None), given.pop("date", None)
     if not isinstance(date, datetime.date | None):
         raise JobError(f"date: expected a datetime.date, got {type(date).__name__}; see datetime.date.fromisoformat")
-    job = job_of_call(as_in_a_file(source), [given], flags, scheduled=date, option="")
+    job = single(job_of_call(as_in_a_file(source), [given], flags, scheduled=date, option=""))
     if examples is not None:
         job = msgspec.structs.replace(job, input=with_examples(job.input, examples))
     return with_own_code(job)

@@ -16,7 +16,7 @@ from batchmix.cli.tables import cell
 from batchmix.cli.ways_out import WaysOut, checked_ways_out, ways_out_options
 from batchmix.engine import signals
 from batchmix.errors import Interrupted, Stopped
-from batchmix.job import merge_settings, parse_setting, read_job
+from batchmix.job import merge_settings, parse_setting, read_job, single
 
 if TYPE_CHECKING:
     from batchmix.verdict.outcome import Evaluation, PreparedEvaluation
@@ -57,7 +57,7 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
 
     ways_out = checked_ways_out(options)
     given = merge_settings(map(parse_setting, settings))
-    other = read_job(job_file, given) if job_file else None
+    other = single(read_job(job_file, given)) if job_file else None
     judging = Options(retry_rejected=options["retry_rejected"], keep_going=options["keep_going"])
     prepared = prepared_evaluation(folder, other, given, os.environ, judging)
     hide_secrets(prepared.context.secrets)

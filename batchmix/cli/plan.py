@@ -19,6 +19,7 @@ from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.eval_plan import DetectableFall, JudgePlan
+    from batchmix.engine.run import Options
     from batchmix.job import CheckedJob
 
 
@@ -45,8 +46,24 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix plan jobs/quickstart.toml --canary 20
     """
     log_to_stderr(options["verbose"])
-    with shown_local_output(job_from(source, settings, options), writes=bool(options["canary"])) as job:
+    job = job_from(source, settings, options)
+    if job.steps:
+        from batchmix.cli.chain import plan_steps
+
+        return plan_steps(job, _options_of(options), options)
+    with shown_local_output(job, writes=bool(options["canary"])) as job:
         return _plan(job, options)
+
+
+def _options_of(options: dict[str, Any]) -> Options:
+    from batchmix.engine.run import Options
+
+    return Options(
+        limit=options["limit"],
+        update=options["update"],
+        retry_rejected=options["retry_rejected"],
+        reject_bad_rows=options["bad_rows"] == "reject",
+    )
 
 
 def _plan(job: CheckedJob, options: dict[str, Any]) -> int:
@@ -56,15 +73,9 @@ def _plan(job: CheckedJob, options: dict[str, Any]) -> int:
         hide_secrets(secrets)
     from batchmix.cli.forecast import print_forecast, send_canary
     from batchmix.engine.answers import schema_warnings
-    from batchmix.engine.run import Options
     from batchmix.verdict.planning import check_evaluation, planned
 
-    run_options = Options(
-        limit=options["limit"],
-        update=options["update"],
-        retry_rejected=options["retry_rejected"],
-        reject_bad_rows=options["bad_rows"] == "reject",
-    )
+    run_options = _options_of(options)
     forecast = None
     if options["canary"]:
         check_evaluation(job)

@@ -20,6 +20,7 @@ from batchmix.cli.ways_out import ways_out_options
 from batchmix.errors import JobError
 from batchmix.job import CheckedJob, merge_settings, parse_setting
 from batchmix.job.call import settings_of_flags
+from batchmix.records import CHAIN_FILE
 from batchmix.scorers.indirect import Custom
 
 
@@ -50,6 +51,11 @@ def command(folder: Path, settings: tuple[str, ...], **options: Any) -> int:
     if folder.suffix == ".toml" or folder.is_file():
         raise JobError(f"{folder}: is a file, and RUN is a run folder; did you mean batchmix run {folder}?")
     given = merge_settings([*map(parse_setting, settings), settings_of_flags(options)])
+    if (folder / CHAIN_FILE).exists():
+        from batchmix.cli.chain import run_steps
+        from batchmix.engine.chain import recorded_chain
+
+        return run_steps(recorded_chain(folder, given), run_options_of(options), options)
     job, run_options = resumed(folder, given, run_options_of(options))
     _check_scorers(job, folder)
     return run_and_report(job, run_options, options)

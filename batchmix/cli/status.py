@@ -41,6 +41,12 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
 
     if not folder.exists():
         raise reader.no_run(folder, root)
+    from batchmix.engine.chain import read_chain
+
+    if read_chain(folder):
+        from batchmix.cli.chain import show_chain
+
+        return show_chain(folder, as_json=as_json)
     view = reader.look(folder)
     from batchmix.verdict.pinned import is_pinned
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from batchmix.engine.dedupe import DedupingLog
+from batchmix.engine.flow import unfinished_step
 from batchmix.engine.outcomes import SendingRules, Transport, provider_stopped
 from batchmix.engine.pool import Pool
 from batchmix.engine.prepare import PreparedRun
@@ -43,6 +44,8 @@ class Lane:
     def __init__(self, number: int, model: Model, context: LaneContext) -> None:
         self.stopped: Failure | None = None
         """The failure that stopped this model; None if the model was not stopped."""
+        self.lacks_rows = False
+        """Whether rows of the step before have not come."""
         self.model = model
         self._context = context
         self._prepared = prepared = context.prepared
@@ -89,6 +92,8 @@ class Lane:
         """Yield the requests without an answer, in input order."""
         dedup_log = self._dedup_log
         for index in self._shards:
+            if not await self._has_come(index):
+                return
             await self._log.open(index)
             async for batch in self._requests(index):
                 needed = await self._reuse_answers(self._log.unfinished(index, batch))
@@ -105,6 +110,17 @@ class Lane:
             self._log.all_read(index, unfinished=self._rows is not None)
             for lane in self.followers:
                 lane.shards_to_check.put_nowait(index)
+
+    async def _has_come(self, index: int) -> bool:
+        """Wait until the input of a shard is there. False if it won't come in this start."""
+        parts = self._prepared.options.rows_from
+        if parts is None:
+            return True
+        if not await parts.wait_for(self._prepared.dataset.parts_of(index)):
+            self.lacks_rows = True
+            return False
+        self._prepared.dataset.arrived(index)
+        return True
 
     async def _reuse_answers(self, needed: list[Request]) -> list[Request]:
         """Reuse the answers of other runs; return the requests without such an answer."""
@@ -151,6 +167,8 @@ class Lane:
         assert self.stopped is not None
         failure = Failure(FailureAction.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
         for index in self._shards:
+            if not await self._has_come(index):
+                return
             if await self._log.reopen(index):
                 async for batch in self._requests(index):
                     self._log.fail_rest(index, batch, failure)
@@ -172,6 +190,8 @@ async def run_lanes(lanes: list[Lane], others: list[Lane], max_in_flight: int, s
     for lane in lanes:
         lane.followers = others
     await asyncio.gather(lead(), *(lane.follow() for lane in others))
+    if any(lane.lacks_rows for lane in lanes):
+        shutdown.stop(unfinished_step())
     stopped = {lane: lane.stopped for lane in lanes if lane.stopped}
     if shutdown.reason or not stopped:
         return

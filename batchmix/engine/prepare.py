@@ -14,6 +14,7 @@ import msgspec
 from batchmix.engine.account import BalanceLookup
 from batchmix.engine.answers import SchemaSent, sent_schemas, settled_ways, typed_of
 from batchmix.engine.canary import draw_canary
+from batchmix.engine.flow import SealedParts
 from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.resume import PendingWork, Resume, previous_scan
 from batchmix.engine.run_status import Phase, RunStatus
@@ -23,6 +24,7 @@ from batchmix.formats.amounts import counted
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import CheckedJob
 from batchmix.load import RUN, Dataset, ScanOptions, check_eval_input, find_sources, missing_parts, open_dataset
+from batchmix.prices.budget import Purse
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
@@ -60,6 +62,12 @@ class Options(msgspec.Struct, frozen=True):
     """Gets each result of the run as soon as it is there, also those of earlier starts. None if they are not needed."""
     stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
     """Through it, another thread can stop the run."""
+    rows_from: SealedParts | None = None
+    """The parts of the step before, whose rows are taken as they come. None if all rows are there."""
+    parts_to: SealedParts | None = None
+    """Is told which parts of this run are final. None if nobody waits for them."""
+    purse: Purse | None = None
+    """The budget of a whole chain, of which the run is a step. None if the run has the budget for itself."""
     is_reusable: ReuseCheck | None = None
     """Whether another run's answer to a request is reused. None: each complete one is."""
 
@@ -108,7 +116,9 @@ def prepare(
     previous = _run_file(layout, inventory)
     _check_same_run(job, previous, inventory)
     _refuse_own_files(job, layout)
-    _refuse_unfinished(job)
+    coming = options.rows_from.pending if options.rows_from else None
+    if coming is None:
+        _refuse_unfinished(job)
     lookup = _price_lookup(job, previous)
     run_status.enter(Phase.SCANNING)
     shard_rows = (previous.shard_rows if previous else inventory.shard_rows) or job.output.shard_rows
@@ -131,6 +141,8 @@ def prepare(
         work = Resume(job, dataset, inventory).work(
             previous, update=options.update, retry_rejected=options.retry_rejected
         )
+        if coming:
+            work.await_shards(index for index in range(len(dataset.scan.shards)) if dataset.parts_of(index) & coming)
         _check_models(options.models, [model.name for model in dataset.models])
         work.run.fix_prices(lookup.settled(dataset.models))
         reusable = _reusable(job, options.is_reusable)

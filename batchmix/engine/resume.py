@@ -7,7 +7,7 @@ If an answer would be dropped or requested again, the start is refused; `--updat
 from __future__ import annotations
 
 import base64
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 import msgspec
 
@@ -49,6 +49,11 @@ class PendingWork(msgspec.Struct):
     def changes_parts(self) -> bool:
         """Whether this start may write or remove parts."""
         return bool(self.shards or self.outdated_shards or self.stale)
+
+    def await_shards(self, shards: Iterable[int]) -> None:
+        """Take up shards whose input is still to come, also if they have a part, which was made of what there was."""
+        self.shards = sorted({*self.shards, *shards})
+        self.done = [footer for footer in self.done if footer.shard not in set(self.shards)]
 
     def limit_to(self, shards: Container[int]) -> None:
         """Leave the work in other shards, and the rewriting of outdated parts, to another start."""

@@ -51,6 +51,8 @@ def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
     prepared.layout.make_folders()
     prepared.dataset.drop_stale_spools()
     drop_stale(prepared.layout, prepared.work.stale)
+    if prepared.options.parts_to:
+        prepared.options.parts_to.begin(len(prepared.dataset.scan.shards), prepared.work.shards)
     if prepared.work.shards or prepared.work.outdated_shards or prepared.options.results:
         _run_loop(_Sending(prepared, run_status, began).run())
 
@@ -89,6 +91,8 @@ class _Sending:
             spec = self._shard_spec()
             feed = self._feed(spec)
             shards = OpenShards(self._prepared.layout, spec, len(models), shutdown.stop, feed)
+            if self._prepared.options.parts_to:
+                shards.call_when_sealed(self._prepared.options.parts_to.seal)
             await stack.enter_async_context(shards)
             if feed:
                 await stack.enter_async_context(_repeating(feed.repeat(self._sealed_shards(), spec.typed), shutdown))
@@ -209,7 +213,7 @@ class _Sending:
             return None
         prices = self._prepared.prices
         used = used_so_far(read_view(self._prepared.layout, prices, self._work.run), prices)
-        return RunBudget(self._job.budget, used, shutdown.stop)
+        return RunBudget(self._job.budget, used, shutdown.stop, self._prepared.options.purse)
 
     def _shard_spec(self) -> ShardSpec:
         work, dataset, job = self._work, self._prepared.dataset, self._job

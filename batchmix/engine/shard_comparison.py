@@ -42,12 +42,17 @@ class Digests:
         )
         columns = [str(dataset.carried_schema.remove_metadata()), source.id, source.columns]
         self.columns = _digest([*columns, job.answer.schema, job.answer.flatten] if job.answer else columns)
-        self.spans = [span.digest for span in dataset.scan.shards]
+        self._dataset = dataset
         self.accepted = _digest([_REQUEST_VERSION, self.requests, self.columns, self.spans])
+
+    @property
+    def spans(self) -> list[str]:
+        """The digests of the shards' input, as far as it is there."""
+        return [span.digest for span in self._dataset.scan.shards]
 
     def shard(self, index: int) -> str:
         """Return the digest of a shard. It covers the shard's input and the job's settings that affect requests."""
-        return _digest([self.requests, self.spans[index]])
+        return _digest([self.requests, self._dataset.scan.shards[index].digest])
 
 
 class ShardComparison:

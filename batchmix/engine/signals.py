@@ -97,6 +97,32 @@ def handling_signals(act: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def passing_on_signals(act: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call `act` for each signal while the block waits for work in other threads, in a process that is our own.
+
+    This has no effect outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def received(number: int, _: FrameType | None) -> None:
+        for handler in before.values():
+            if isinstance(handler, _Raising):
+                handler.received = True
+        act(signal.Signals(number))
+
+    before = {number: signal.getsignal(number) for number in _numbers()}
+    for number in before:
+        signal.signal(number, received)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
 def passing_on_sigint(act: Callable[[], None]) -> Iterator[None]:
     """Call `act` for each SIGINT while the block runs, instead of raising `KeyboardInterrupt`.
 

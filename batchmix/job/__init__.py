@@ -12,6 +12,7 @@ from batchmix.job.file import read_job
 from batchmix.job.hints import settings_of
 from batchmix.job.masking import masked, masked_url
 from batchmix.job.settings import merge_settings, parse_setting, setting_in
+from batchmix.job.steps import single
 from batchmix.job.toml_file import parse_toml
 from batchmix.job.toml_text import job_settings, to_toml
 from batchmix.job.values import (
@@ -67,5 +68,6 @@ __all__ = [
     "read_job",
     "setting_in",
     "settings_of",
+    "single",
     "to_toml",
 ]

@@ -22,6 +22,7 @@ from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.scorer_files import with_scorer_files
 from batchmix.job.secrets import secrets_if_set
 from batchmix.job.settings import merged, setting_in
+from batchmix.job.steps import chain_of
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
@@ -59,12 +60,16 @@ def read_job(
     places = Places(path, text, settings, option)
     raw = {name: value for name, value in merged(raw, settings).items() if value is not None}
     _check(raw, places)
-    try:
+
+    def read(raw: Mapping[str, Any]) -> CheckedJob:
         table = msgspec.convert(raw, JobTable)
         source = _checked_input(table.input, _folder(path, settings, "input", "path"))
         table = _with_scorer_files(table, _folder(path, settings, "eval", "scorers"), environ)
         job = _placed(_checked(table, source, path, environ, scheduled), places)
-        job = _with_answer(job, table, _folder(path, settings, "answer", "schema"), environ)
+        return _with_answer(job, table, _folder(path, settings, "answer", "schema"), environ)
+
+    try:
+        job = chain_of(raw, read) if raw.get("steps") else read(raw)
     except JobError as error:
         setting = str(error).partition(":")[0].split(".")
         raise JobError(f"{places.prefix_for(tuple(setting))}{error}") from error.__cause__
@@ -117,7 +122,7 @@ def _checked(
         _check_params(getattr(scorer, "params", {}))
     output = _checked_output(table.output, words)
     settings = msgspec.structs.asdict(table)
-    del settings["model"], settings["answer"]  # a `CheckedJob` has them in another form
+    del settings["model"], settings["answer"], settings["steps"]  # a `CheckedJob` has them in another form
     settings |= {
         "name": name,
         "models": models,
@@ -232,6 +237,8 @@ def _beside(source: Input, output: Output) -> Input:
     """Return the input with the path of the run that it names, which is beside the job's own run."""
     if source.run is None:
         return source
+    if is_remote(output.path):
+        raise JobError("input.run: is a folder beside the output, and that is in object storage; give input.path")
     named = checked_local(source.run, "input.run", "copy that run here first")
     path = absolute(named, Path(output.path).parent, "input.run")
     return msgspec.structs.replace(source, path=path, run=None)

@@ -58,6 +58,7 @@ def hint(key: str, table: type, path: KeyPath) -> str:
     """
     folded = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
     below, everywhere = dict(_tables_below(table, path)), dict(_tables_below(JobTable, ()))
+    everywhere.pop(("steps",))  # which has keys of other tables
     if folded in keys_of(table):
         return f"did you mean {dotted((*path, folded))}?"
     places = [place for place, keys in below.items() if folded in keys]

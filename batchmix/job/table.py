@@ -6,12 +6,12 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from batchmix.job.answer_table import AnswerTable
-from batchmix.job.values import JobSettings, Limits, Price
+from batchmix.job.values import Cache, JobSettings, Limits, Price, Retry, Reuse, Timeouts
 
 KeyPath = tuple[str | int, ...]
 """The keys that lead to a setting, such as `("limits", "concurrency")`. An item of a list has its index as key."""
@@ -34,6 +34,27 @@ class ModelEntry(msgspec.Struct, frozen=True):
     """Default: the price under the model's id in the job's `[prices]`, or else the price that is looked up."""
 
 
+class StepEntry(msgspec.Struct, frozen=True):
+    """One table of `[[steps]]`, before the checks: what a step has beside the keys at the top level."""
+
+    name: str
+    model: str | None = None
+    models: tuple[ModelEntry, ...] = ()
+    prompt: str | None = None
+    system: str | None = None
+    messages: tuple[dict[str, Any], ...] | None = None
+    when: str | None = None
+    samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    params: dict[str, Any] = {}
+    """Parameters that extend or override the job's."""
+    answer: AnswerTable | None = None
+    limits: Limits | None = None
+    retry: Retry | None = None
+    timeouts: Timeouts | None = None
+    reuse: Reuse | None = None
+    cache: Cache | None = None
+
+
 class JobTable(JobSettings, frozen=True):
     """The top level of the job file, before the checks.
 
@@ -48,6 +69,8 @@ class JobTable(JobSettings, frozen=True):
     models: tuple[ModelEntry, ...] = ()
     answer: AnswerTable | None = None
     """None if answers are any text."""
+    steps: tuple[StepEntry, ...] = ()
+    """The steps of a chain. Empty for a single job."""
 
 
 def type_at(path: KeyPath) -> Any:

@@ -233,6 +233,8 @@ class CheckedJob(JobSettings, frozen=True):
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
     night: datetime.date | None = None
     """The scheduled date. None if the job has no schedule, and no date in the path of its output either."""
+    steps: tuple[CheckedJob, ...] = ()
+    """The jobs of a chain, in folders below that of this job. Empty for a single job."""
     scorer_folder: str = ""
     """The folder from which the modules of custom scorers are imported: the job file's. Empty if there is none."""
 
@@ -253,7 +255,7 @@ class CheckedJob(JobSettings, frozen=True):
             del params["places"]
         for model in record["models"]:
             del model["way"]  # run.json lists them apart
-        del record["scorer_folder"], record["night"]
+        del record["scorer_folder"], record["night"], record["steps"]
         if self.answer:
             record["answer"]["schema"] = self.answer.schema  # a field named `token` is no secret
         record["provider"]["headers"] = masked_headers(self.provider.headers)

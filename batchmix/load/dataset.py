@@ -21,6 +21,7 @@ from batchmix.load.prompt_sources import PromptSources
 from batchmix.load.prompts import Mode, has_template
 from batchmix.load.requests import RequestBuilder
 from batchmix.load.row_reader import changed
+from batchmix.load.run_rows import RunReader
 from batchmix.load.scan import Scan, ScanOptions
 from batchmix.load.scanner import InputScanner
 from batchmix.load.sources import open_reader
@@ -69,6 +70,18 @@ class Dataset:
     def settle_ways(self, ways: Mapping[str, str]) -> None:
         """Set how the schema of the answers is sent to each model, by the models' names."""
         self.models = tuple(msgspec.structs.replace(model, way=ways[model.name]) for model in self.models)
+
+    def parts_of(self, shard: int) -> set[int]:
+        """Return which parts of the run that is the input have the rows of a shard. Empty for any other input."""
+        span = self.scan.shards[shard]
+        return self._reader.parts_of(span) if isinstance(self._reader, RunReader) else set()
+
+    def arrived(self, shard: int) -> None:
+        """Take note of the input of a shard, which was not there, or not final, during the scan."""
+        assert isinstance(self._reader, RunReader)
+        shards = list(self.scan.shards)
+        shards[shard] = self._reader.digested(shards[shard])
+        self.scan = msgspec.structs.replace(self.scan, shards=tuple(shards))
 
     def prove(self) -> None:
         """Check that every row's values fit the carried columns, unless a scan has checked that already.

@@ -146,7 +146,7 @@ class RunParts(TableInput):
         if several:
             keys = zip(*(values(batch.column(name)) for name in _KEY), strict=True)
             arrays[_KEY[0]] = array_of([f"{id_}/{model}/{sample}" for id_, model, sample in keys], pa.string())
-        return pa.RecordBatch.from_pydict(arrays)
+        return pa.RecordBatch.from_pydict(arrays) if arrays else batch.select([])  # which has as many rows
 
 
 def _answer_name(folder: str, job: str) -> str:
@@ -195,6 +195,15 @@ class RunReader(TableReader):
         shards = tuple(ShardRange(*each, digest) for each, digest in zip(ranges, digests, strict=True))
         return ScannedRows(rows, shards, dict.fromkeys(names, 0))
 
+    def parts_of(self, shard: ShardRange) -> set[int]:
+        """Return the numbers of the parts that have the rows of a shard."""
+        return self._files.files_of(shard.first, shard.stop)
+
+    def digested(self, shard: ShardRange) -> ShardRange:
+        """Return a shard with the digest of the rows that it has now."""
+        (digest,) = self._files.digests([(shard.first, shard.stop)], shard.digest)
+        return msgspec.structs.replace(shard, digest=digest)
+
     def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
         """Yield a shard's rows in small batches. A row without an answer is a `Failure`. Raises `InputError`."""
         columns = list(dict.fromkeys([*columns_read(self._files, prompts), *_OUTCOME]))
@@ -211,7 +220,11 @@ class RunReader(TableReader):
 
     def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:
         """Convert only columns that change their types: the others have been in a part already."""
-        same = {name: dtype for name, dtype in columns.types.items() if str(self._files.column_type(name)) == dtype}
+        same = {
+            name: dtype
+            for name, dtype in columns.types.items()
+            if name not in columns.makers or str(self._files.column_type(name)) == dtype
+        }
         return super().prove(columns, msgspec.structs.replace(scan, proven={**scan.proven, **same}))
 
     def place(self, row: int, line: Line) -> str:

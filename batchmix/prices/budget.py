@@ -8,7 +8,9 @@ completion, it assumes a completion as long as the request's `max_tokens` allows
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Callable
 
 from batchmix.errors import BudgetSpent
@@ -25,13 +27,41 @@ Amount = tuple[float, float]
 _NOTHING: Amount = (0.0, 0.0)
 
 
+class Purse:
+    """One step's share in the budget of a whole chain, whose steps spend it in a thread each.
+
+    `held` has for each step a function that returns what the step has spent and reserved. All steps share it.
+    """
+
+    def __init__(self, held: list[Callable[[], Amount]], step: int, lock: threading.Lock) -> None:
+        self.lock = lock
+        """To be held while a step reserves an amount, so that two don't take the same room."""
+        self._held = held
+        self._step = step
+
+    @property
+    def others(self) -> Amount:
+        """What all other steps have spent and reserved."""
+        total = _NOTHING
+        for step, held in enumerate(self._held):
+            total = total if step == self._step else _sum(total, held())
+        return total
+
+    def open(self, held: Callable[[], Amount]) -> None:
+        """Count what the step holds from now on."""
+        self._held[self._step] = held
+
+
 class RunBudget:
     """The budget that all lanes of a run share.
 
-    `on_spent` is called when a request does not fit although no other request is in flight.
+    `on_spent` is called when a request does not fit although no other request of the run is in flight. `purse` is what
+    it shares with the other steps of its chain.
     """
 
-    def __init__(self, budget: Budget, spent: Amount, on_spent: Callable[[BudgetSpent], None]) -> None:
+    def __init__(
+        self, budget: Budget, spent: Amount, on_spent: Callable[[BudgetSpent], None], purse: Purse | None = None
+    ) -> None:
         self.spent = spent
         """The amount spent in all starts of the run, including attempts that may have been billed."""
         self.reserved = _NOTHING
@@ -40,6 +70,9 @@ class RunBudget:
         self._on_spent = on_spent
         self._in_flight = 0
         self._waiting: set[Callable[[], None]] = set()
+        self._purse = purse
+        if purse:
+            purse.open(lambda: _sum(self.spent, self.reserved))
 
     def take(self, amount: Amount, wake: Callable[[], None]) -> bool:
         """Reserve an amount for a request, and return whether the budget has room for it.
@@ -47,18 +80,22 @@ class RunBudget:
         If it has none, `wake` is called once another request is settled. If no other request is in flight, the budget
         is spent.
         """
-        fits = all(
-            spent + reserved + more <= cap
-            for spent, reserved, more, cap in zip(self.spent, self.reserved, amount, self._caps, strict=True)
-        )
+        with self._purse.lock if self._purse else contextlib.nullcontext():
+            fits = self._fits(amount)
+            if fits:
+                self.reserved = _sum(self.reserved, amount)
         if fits:
-            self.reserved = _sum(self.reserved, amount)
             self._in_flight += 1
         elif self._in_flight:
             self._waiting.add(wake)
         else:
             self._on_spent(BudgetSpent(self._message()))
         return fits
+
+    def _fits(self, amount: Amount) -> bool:
+        others = self._purse.others if self._purse else _NOTHING
+        parts = zip(self.spent, self.reserved, others, amount, self._caps, strict=True)
+        return all(spent + reserved + other + more <= cap for spent, reserved, other, more, cap in parts)
 
     def settle(self, reserved: Amount, spent: Amount) -> None:
         """Replace the amount reserved for a request by the amount that the request cost."""
@@ -70,7 +107,8 @@ class RunBudget:
             wake()
 
     def _message(self) -> str:
-        (spent_usd, tokens), (max_usd, max_tokens) = self.spent, self._caps
+        spent = _sum(self.spent, self._purse.others) if self._purse else self.spent
+        (spent_usd, tokens), (max_usd, max_tokens) = spent, self._caps
         parts = [f"{usd(spent_usd)} of {usd(max_usd)} (budget.max_usd)"] * (max_usd < math.inf)
         parts += [f"{tokens:,.0f} of {max_tokens:,.0f} tokens (budget.max_tokens)"] * (max_tokens < math.inf)
         return f"the budget has no room for another request: {' and '.join(parts)}; raise it to go on"

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import JobError, UsageError
-from batchmix.job import CheckedJob, read_job
+from batchmix.job import CheckedJob, read_job, single
 from batchmix.job.cron import Schedule, due_words, is_address
 from batchmix.job.eval_table import named_run
 from batchmix.job.secrets import read_secrets
@@ -86,7 +86,7 @@ def _job_or_error(path: Path, environ: Mapping[str, str] | None) -> ScheduledJob
 
 
 def _scheduled_job(path: Path) -> ScheduledJob:
-    job = read_job(path, {})
+    job = single(read_job(path, {}))
     if job.schedule is None:
         raise JobError(f'{path}: has no [schedule]; add one, with cron = "30 2 * * *" and timezone = "Europe/Berlin"')
     if job.input.path == "-":

@@ -62,6 +62,7 @@ class OpenShards:
     ) -> None:
         self.damage: list[str] = []
         """Messages about damage in journals."""
+        self._on_sealed: Callable[[int], None] | None = None
         self._layout = layout
         self._spec = spec
         self._lanes = lanes
@@ -103,6 +104,10 @@ class OpenShards:
             except BatchmixError as broken:
                 self._on_error(broken)
         self._reserve.release()
+
+    def call_when_sealed(self, on_sealed: Callable[[int], None]) -> None:
+        """Call a function with each shard once it is sealed."""
+        self._on_sealed = on_sealed
 
     def reserve(self, in_flight: int) -> None:
         """Reserve disk space, so that the answers to this many requests can be stored on a full disk. Raises `NoSpace`.
@@ -228,6 +233,8 @@ class OpenShards:
                 _logger.info("sealed shard %d", shard.index)
                 self._forget(shard.index)
                 self.cache.give_back(shard.index)
+                if self._on_sealed:
+                    self._on_sealed(shard.index)
             except Exception as error:  # noqa: BLE001 - it stops the run
                 self._on_error(error)
             finally:

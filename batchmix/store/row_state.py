@@ -11,6 +11,8 @@ import msgspec
 
 from batchmix.answers.typed import INVALID
 from batchmix.records import (
+    NO_INPUT,
+    SKIPPED,
     UNKNOWN_COMPLETION,
     Completion,
     Failure,
@@ -30,6 +32,8 @@ from batchmix.store.usage_totals import EstimatedUsage
 
 _FINAL = frozenset({Status.OK, Status.REJECTED})
 """The statuses after which the same request is not sent again, unless rejected rows are to be retried."""
+_OF_THE_INPUT = frozenset({SKIPPED, NO_INPUT})
+"""The reasons for sending nothing that depend on the run that is the input."""
 _ANSWER_BYTES = 700
 """The measured memory of an answer in bytes, without its text: the event, the completion and its usage."""
 
@@ -262,5 +266,7 @@ def need_work(
         state.wanted = True
         is_current = state.hash == request.hash
         retried = state.status is Status.REJECTED and retry_rejected and request.hash != ""
-        needed.append(state.status not in _FINAL or not is_current or retried)
+        # Why such a row is not sent may have changed with the run that is the input, and costs nothing to write again.
+        told_anew = type(request) is RejectedRow and request.failure.type in _OF_THE_INPUT
+        needed.append(state.status not in _FINAL or not is_current or retried or told_anew)
     return needed
