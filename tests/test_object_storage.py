@@ -22,7 +22,7 @@ import tomli_w
 import batchmix as bm
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
-from batchmix.errors import JobError, RunError
+from batchmix.errors import JobError, RunError, RunLocked
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 from batchmix.remote.objects import ANY, Objects
@@ -32,12 +32,13 @@ from batchmix.store.journal import encode_line
 from batchmix.store.manifest import Manifest, decoded_manifest
 from batchmix.store.mirror import mirror_of
 from batchmix.store.pieces import counting, journal_and_piece
+from batchmix.store.remote_lock import RemoteLock
 from batchmix.store.stubs import is_stub
 from batchmix.store.working_copy import read_copy, working_copy
 from tests.calling import called, refused
 from tests.conftest import Bench, EvalBench, Provider
 from tests.killing import command, fetch, results, write_rows
-from tests.object_storage import BUCKET, object_storage
+from tests.object_storage import BUCKET, azure_storage, object_storage
 from tests.polling import wait_until
 
 
@@ -352,6 +353,25 @@ def test_the_same_results_as_on_a_disk(url: str, bench: Bench, monkeypatch: pyte
     call = command(bench.standin.url, bench.source, bench.out, "--set", "name=same", "--set", "output.shard_rows=10")
     assert called(monkeypatch, *call[3:]).returncode == 0
     assert there.equals(results(bench.out))
+
+
+@pytest.mark.slow
+def test_on_azure(tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
+    with azure_storage(pytestconfig) as env:
+        for name, value in (env | {"XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
+            monkeypatch.setenv(name, value)
+        url = f"az://{BUCKET}/run"
+        bench.write(25)
+        run(monkeypatch, bench, url)
+        assert "25 of 25" in called(monkeypatch, "status", url).stdout
+        lock = RemoteLock(Objects(url))
+        lock.take()
+        with pytest.raises(RunLocked):
+            RemoteLock(Objects(url)).take()
+        lock.release()
+        bench.write(5, 25)
+        run(monkeypatch, bench, url)
+        assert fetch(bench.standin.url, "totals")["requests"] == 30
 
 
 def test_a_run_is_published_there_in_one_step(url: str, bench: Bench) -> None:
