@@ -71,6 +71,8 @@ def run(monkeypatch: pytest.MonkeyPatch, bench: Bench, url: str, *more: str) -> 
 
 def test_the_folder_there_is_that_of_a_run_on_a_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write(25)
+    (bench.root / "cache").mkdir()
+    monkeypatch.chdir(bench.root / "cache")  # where the copy has a short path
     said = run(monkeypatch, bench, url)
     assert f"{url}/data" in said
     files = ["ledger.jsonl", "lock", "run.json", "summary.json"]

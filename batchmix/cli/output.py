@@ -36,6 +36,14 @@ def show_as(folder: object, name: str) -> None:
     _shown_as[str(folder)] = name
 
 
+def shown_name(path: object) -> str:
+    """Return a path under the name that its folder is shown as."""
+    text = str(path)
+    for folder, name in _shown_as.items():
+        text = text.replace(folder, name)
+    return text
+
+
 def printable(text: str) -> str:
     """Return text that is safe to print: secrets masked, control codes escaped."""
     return (
@@ -45,8 +53,7 @@ def printable(text: str) -> str:
 
 def redacted_text(text: str) -> str:
     """Return text with the secrets masked, and folders under the names that they are shown as."""
-    for path, name in _shown_as.items():
-        text = text.replace(path, name)
+    text = shown_name(text)
     return text if _secrets is None else _secrets.redacted_text(text)
 
 

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchmix.cli.output import printable
+from batchmix.cli.output import printable, shown_name
 from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.formats.amounts import counted, usd
 from batchmix.progress.folder_text import checked_text, headline, short_message, state_of
 from batchmix.progress.lines import model_lines, span_text
 from batchmix.progress.speeds import ModelProgress, left_s
 from batchmix.records import Status
+from batchmix.remote.objects import is_remote
 from batchmix.store.answer_totals import shown_path
 from batchmix.store.parts import list_parts
 from batchmix.store.totals import Totals
@@ -207,13 +208,16 @@ def _data_lines(view: View) -> list[str]:
             summary_row("export", shlex.join(["batchmix", "export", _relative(view.layout.root), "answers.parquet"]))
         ]
     code = f"import pyarrow.parquet as pq; print(pq.read_table({data!r}))"
+    reads = not data.startswith("az:")  # which pyarrow does not know
     return [
         summary_row("data", data),
-        summary_row("read it", shlex.join([sys.executable or "python", "-c", code])),
+        *[summary_row("read it", shlex.join([sys.executable or "python", "-c", code]))] * reads,
     ]
 
 
 def _relative(path: Path) -> str:
+    if is_remote(named := shown_name(path)):
+        return named
     try:
         relative = os.path.relpath(path)
     except OSError:  # the working directory was removed
