@@ -23,7 +23,6 @@ from batchmix.prices.cost import Prices
 from batchmix.records import Request
 from batchmix.responses.endpoints import CHAT, endpoint_of
 from batchmix.store.batch_files import errors_path, write_batch_files
-from batchmix.store.chosen import Chosen
 from batchmix.store.export_file import Carried, Export
 from batchmix.store.inventory import Inventory
 from batchmix.store.parts import list_parts
@@ -82,16 +81,18 @@ def refuse_input(run: RunFile, *files: Path) -> None:
                 raise UsageError(f"{path}: is the run's input; name another file")
 
 
-def results(folder: Path, columns: Collection[str], lost: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of a run's results so far, in row order.
+def results(
+    folder: Path, columns: Collection[str], lost: list[str] | None = None, where: str | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of a run's results so far, in row order; with `where`, of those for which it holds.
 
     The columns have the same order as in a part. Columns that the run does not have are left out. Unreadable data in
     the parts is left out too, with a message in `lost`. Raises `RunError`.
     """
     run = run_of(folder)
     whole = _schema(run, folder)
-    schema = pa.schema([field for field in whole if field.name in columns], metadata=whole.metadata)
-    exporting = Export(_layout(folder, run), run, Chosen(schema), prices_of(run))
+    names = tuple(name for name in whole.names if name in columns)
+    exporting = Export(_layout(folder, run), run, Selection(names, where).of(whole), prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
     if lost is not None:
         lost.extend(exporting.lost)
