@@ -52,7 +52,9 @@ def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
     prepared.dataset.drop_stale_spools()
     drop_stale(prepared.layout, prepared.work.stale)
     if prepared.options.parts_to:
-        prepared.options.parts_to.begin(len(prepared.dataset.scan.shards), prepared.work.shards)
+        prepared.options.parts_to.begin(
+            len(prepared.dataset.scan.shards), [*prepared.work.shards, *prepared.work.outdated_shards]
+        )
     if prepared.work.shards or prepared.work.outdated_shards or prepared.options.results:
         _run_loop(_Sending(prepared, run_status, began).run())
 

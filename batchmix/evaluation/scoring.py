@@ -22,7 +22,7 @@ from batchmix.evaluation.scored_text import SCORED_COLUMNS, scored_texts
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
-from batchmix.records import Status
+from batchmix.records import SKIPPED, Status
 from batchmix.scorers.indirect import Custom
 from batchmix.scorers.settings import (
     CUT_OFF,
@@ -49,7 +49,17 @@ SCORES_SCHEMA = pa.schema(
         pa.field("explanation", pa.string()),
     ]
 )
-_RESULT_COLUMNS = ("row", "custom_id", "model", "sample", "refusal", "error_type", "finish_reason", *SCORED_COLUMNS)
+_RESULT_COLUMNS = (
+    "row",
+    "custom_id",
+    "model",
+    "sample",
+    "refusal",
+    "error_type",
+    "error_message",
+    "finish_reason",
+    *SCORED_COLUMNS,
+)
 _MAX_TEXT_CHARS = 4_000
 """The most characters of an answer, a target or an explanation that are stored with a score."""
 
@@ -163,6 +173,8 @@ def _without_answer(asked: _Asked, number: int, result: dict[str, Any]) -> Score
     """Return the score of a result without text, or without a target that is needed. None for any other result."""
     target = None if asked.column is None else result[asked.column]
     text = None if target is None or asked.scorer.compares else target_text(target)
+    if result["error_type"] == SKIPPED:
+        return Score(None, text, None, result["error_message"])
     if asked.scorer.takes_failures:
         return None
     if target is None and asked.column is not None:
