@@ -188,6 +188,18 @@ class Run:
 
         return to_polars(self.to_arrow(columns))
 
+    def export(
+        self, file: str | os.PathLike[str], form: str = "name", *, columns: Iterable[str] = (), where: str = ""
+    ) -> int:
+        """Write the results so far as `batchmix export` does, and return how many. Raises `UsageError`.
+
+        >>> run.export("drafts.jsonl", columns=["row", "response=draft"], where="{{ status == 'ok' }}")
+        1
+        """
+        from batchmix.reports.exports import exported_count
+
+        return exported_count(form, self.folder, Path(file), _names(columns) or None, where or None)
+
     def failures(self) -> pa.Table:
         """Return the rows without an answer, failed or rejected, as an Arrow table with the reason of each."""
         scan = self.scan(_FAILURE_COLUMNS)

@@ -10,7 +10,7 @@ from batchmix.cli.options import LocalPath, OneOf, RunFolder, verbose_option
 from batchmix.cli.output import echo, echo_error, log_to_stderr
 from batchmix.formats.amounts import counted
 
-_CONVERSATIONS = ("openai-finetune", "sharegpt")
+_FORMATS = ("name", "openai-batch", "openai-finetune", "sharegpt", "hf")
 _LOGS = ("inspect", "lm-eval")
 """The formats of other tools' logs, which have the scores too."""
 
@@ -21,11 +21,11 @@ _LOGS = ("inspect", "lm-eval")
 @click.option(
     "--format",
     "form",
-    type=OneOf(["name", "openai-batch", *_CONVERSATIONS, *_LOGS]),
+    type=OneOf([*_FORMATS, *_LOGS]),
     default="name",
     show_default=True,
     help="Choose the format by the file's name; or write the output and error files of an OpenAI batch, conversations"
-    " to train on, a log of Inspect AI, or a folder as of lm-evaluation-harness.",
+    " to train on, a dataset folder of Hugging Face, a log of Inspect AI, or a folder as of lm-evaluation-harness.",
 )
 @click.option(
     "--columns",
@@ -48,26 +48,18 @@ def command(folder: Path, file: Path, *, form: str, verbose: int, **chosen: str 
       batchmix export runs/quickstart logs/quickstart.json --format inspect
     """
     log_to_stderr(verbose)
-    from batchmix.engine import reader
     from batchmix.engine.selection import Selection
     from batchmix.errors import UsageError
-    from batchmix.reports.conversations import write_conversations
+    from batchmix.reports.exports import export_as
 
     if form in _LOGS:
         if any(value is not None for value in chosen.values()):
             raise UsageError(f"--columns, --where: a log for {form} has all results; leave them out")
         return _log(folder, file, form)
     lost: list[str] = []
-    columns, where = chosen["columns"], chosen["where"]
-    if form in _CONVERSATIONS:
-        if columns is not None:
-            raise UsageError(f"--columns: the lines of {form} have fixed keys; leave it out")
-        rows, warnings = write_conversations(folder, file, form, where, lost)
-    else:
-        selection = Selection(None if columns is None else tuple(columns.split(",")), where)
-        rows, warnings = reader.export(
-            folder, file, openai_batch=form == "openai-batch", selection=selection, lost=lost
-        )
+    columns = chosen["columns"]
+    selection = Selection(None if columns is None else tuple(columns.split(",")), chosen["where"])
+    rows, warnings = export_as(form, folder, file, selection, lost)
     for warning in warnings:
         echo_error(warning)
     echo(f"{file}: {counted(rows, 'row')}")
