@@ -49,6 +49,7 @@ OWNERS = {
     "minijinja": {"reports/html_page.py", "load/template"},
     "msgspec": {""},
     "obstore": {"remote/"},
+    "deltalake": {"store/"},
     "multidict": {"http/"},
     "numpy": {"comparison/", "evaluation/", "reports/", "statistics/", "verdict/"},
     "pandas": {"api/", "tables/"},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batchmix.job import CheckedJob
 from batchmix.remote.objects import is_remote
+from batchmix.store.delta_table import check_table, commit
 from batchmix.store.publishing import check_target, publish
 from batchmix.store.remote_publishing import check_remote_target, publish_remotely
 from batchmix.store.view import View
@@ -21,6 +22,8 @@ def check(job: CheckedJob) -> None:
         check_remote_target(target, job.name, rehearsal=job.provider.rehearsal)
     elif target:
         check_target(Path(target), job.name, rehearsal=job.provider.rehearsal)
+    if job.output.delta_table:
+        check_table(Path(job.output.delta_table), rehearsal=job.provider.rehearsal)
 
 
 def deliver(job: CheckedJob, view: View) -> None:
@@ -28,8 +31,11 @@ def deliver(job: CheckedJob, view: View) -> None:
 
     Raises `JobError`, `RunError`, `NoSpace` and `DiskError`.
     """
-    target = job.output.publish
-    if target and view.is_whole:
+    if not view.is_whole:
+        return
+    if job.output.delta_table:
+        commit(view, Path(job.output.delta_table))
+    if target := job.output.publish:
         is_published = publish_remotely(view, target) if is_remote(target) else publish(view, Path(target))
         if not is_published:
             _logger.warning("%s: stays as it is, since it has the results of a later night", target)

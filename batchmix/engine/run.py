@@ -4,7 +4,7 @@
     prepare         scans the input, reads the folder, looks up prices, and lists the shards with work left
     start_record    records in the folder that this start began and how it ended, even after an error
     send            sends the requests without an answer, one lane per model, and seals finished shards
-    deliver         publishes the results once the run is whole
+    deliver         publishes the results, or adds them to a table, once the run is whole
 
 `plan` prepares a run too, but locks and writes nothing. `reader` reads a run folder without locking it.
 """

@@ -264,22 +264,26 @@ def _checked_output(output: Output, words: Mapping[str, str]) -> Output:
     path = _filled(output.path, words, "output.path")
     if not is_remote(path):
         path = _absolute(path, "output.path")
-    return msgspec.structs.replace(output, path=path, publish=_published(output.publish, words, Path(path)))
+    publish, table = (
+        _beside_runs(given, words, Path(path), f"output.{name}")
+        for name, given in (("publish", output.publish), ("delta_table", output.delta_table))
+    )
+    return msgspec.structs.replace(output, path=path, publish=publish, delta_table=table)
 
 
-def _published(template: str | None, words: Mapping[str, str], run: Path) -> str | None:
-    """Return the absolute path of `output.publish`. Raises `JobError` if it lies among the run folders."""
+def _beside_runs(template: str | None, words: Mapping[str, str], run: Path, what: str) -> str | None:
+    """Return the absolute path of where results are delivered. Raises `JobError` if it lies among the run folders."""
     if template is None:
         return None
-    filled = _filled(template, words, "output.publish")
-    if is_remote(filled):
+    filled = _filled(template, words, what)
+    if what == "output.publish" and is_remote(filled):
         return filled.rstrip("/")
-    target = Path(_absolute(filled, "output.publish"))
+    target = Path(_absolute(filled, what))
     is_date = run.name.startswith(words["date"])
     if target.parent in {run, run.parent, run.parent.parent if is_date else run.parent}:
         raise JobError(
-            f"output.publish: {target} would lie among the runs, where whoever reads all of them would read its rows"
-            " twice; choose a path elsewhere, such as published/{name}"
+            f"{what}: {target} would lie among the runs, where whoever reads all of them would read its rows twice;"
+            " choose a path elsewhere, such as published/{name}"
         )
     return str(target)
 

@@ -33,7 +33,7 @@ def job_settings(job: CheckedJob) -> dict[str, Any]:
     settings = _without_defaults(job)
     del settings["models"]
     settings |= _models_of(job)
-    paths = {name: getattr(job.output, name) for name in ("path", "publish")}
+    paths = {name: getattr(job.output, name) for name in ("path", "publish", "delta_table")}
     settings["output"] = settings.get("output", {}) | {name: _literal(path) for name, path in paths.items() if path}
     return {name: settings[name] for name in _ORDER if name in settings}
 

@@ -188,6 +188,8 @@ class Output(msgspec.Struct, frozen=True):
     raw: bool = True
     publish: str | None = None
     """A path at which the run's results are published once it is whole. Absolute in a checked job. None for none."""
+    delta_table: str | None = None
+    """A Delta table that gets the run's results once it is whole. Absolute in a checked job. None for none."""
     mode: str | None = None
     """The permissions of the run's files, such as `0640`. None if only the owner may read them."""
 
