@@ -19,7 +19,7 @@ from batchmix.errors import PartDamaged, RowsFailed, UsageError
 from batchmix.formats.amounts import counted
 from batchmix.formats.pyarrow_setup import compute
 from batchmix.job import CheckedJob
-from batchmix.records import Status
+from batchmix.records import SKIPPED, Status
 from batchmix.store.view import View
 from batchmix.store.working_copy import read_copy
 
@@ -201,10 +201,18 @@ class Run:
         return exported_count(form, self.folder, Path(file), _names(columns) or None, where or None)
 
     def failures(self) -> pa.Table:
-        """Return the rows without an answer, failed or rejected, as an Arrow table with the reason of each."""
-        scan = self.scan(_FAILURE_COLUMNS)
+        """Return the rows without an answer, failed or rejected, as an Arrow table with the reason of each.
+
+        Rows that `input.when` skips are no failures.
+        """
+        pc, scan = compute(), self.scan(_FAILURE_COLUMNS)
         failed = [
-            batch.filter(compute().not_equal(batch.column("status"), Status.OK.value)).select(_FAILURE_COLUMNS)
+            batch.filter(
+                pc.and_(
+                    pc.not_equal(batch.column("status"), Status.OK.value),
+                    pc.not_equal(batch.column("error_type"), SKIPPED),
+                )
+            ).select(_FAILURE_COLUMNS)
             for batch in scan
         ]
         return pa.Table.from_batches(failed, pa.schema([scan.schema.field(name) for name in _FAILURE_COLUMNS]))

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import batchmix as bm
 from batchmix.engine.plan import plan_run
 from batchmix.engine.prepare import Options
 from batchmix.engine.start_record import exit_code
@@ -118,6 +119,7 @@ def test_a_condition_works_for_any_input(bench: Bench) -> None:
     bench.write(6)
     assert exit_code(bench.run()) == 0
     assert [row["error_type"] for row in bench.rows()] == ["skipped", None] * 3
+    assert bm.open(bench.out).failures().num_rows == 0
     plan = plan_run(read_job(None, bench.settings | {"output": {"path": str(bench.root / "new")}}, {}), Options())
     assert (plan.requests, plan.skipped, plan.rejected) == (3, 3, 0)
 
