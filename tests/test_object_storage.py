@@ -344,6 +344,21 @@ def test_an_evaluated_run(url: str, evaluated: EvalBench, monkeypatch: pytest.Mo
     assert (done.returncode, "includes" in done.stdout) == (0, True), done.stderr
 
 
+def test_input_and_output_are_there(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(25)
+    run(monkeypatch, bench, url)
+    Objects(url).upload("rows.jsonl", bench.source, None)
+    requests = fetch(bench.standin.url, "totals")["requests"]
+    call = [f"{url}/rows.jsonl", "--set", "name=bench", "--prompt", "Say {{ text }}", "--out", f"{url}/run"]
+    call += ["--model", "m", "--base-url", bench.standin.url, "--set", "provider.api_key_env="]
+    for _ in range(2):
+        assert called(monkeypatch, "run", *call).returncode == 0
+    assert fetch(bench.standin.url, "totals")["requests"] == requests + 25
+    assert called(monkeypatch, "resume", f"{url}/run").returncode == 0
+    call[0] = f"{url}/run/data/*.parquet"
+    refused(called(monkeypatch, "run", *call), "lies in the run's own folder")
+
+
 def test_the_same_results_as_on_a_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write(25)
     run(monkeypatch, bench, url, "--set", "name=same")

@@ -29,12 +29,14 @@ from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
+from batchmix.remote.files import is_url
 from batchmix.responses.classify import Classifier
 from batchmix.store.inventory import FileOrigin, Inventory
 from batchmix.store.result_feed import ResultQueue
 from batchmix.store.reuse import ReusableAnswers, ReuseCheck
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
+from batchmix.store.stubs import read_origin
 
 _logger = logging.getLogger(__name__)
 
@@ -189,8 +191,14 @@ def _check_same_run(job: CheckedJob, previous: RunFile | None, inventory: Invent
 def _refuse_own_files(job: CheckedJob, layout: Layout) -> None:
     """Raise `JobError` if an input file is one of the files that the run itself writes."""
     own = [folder.resolve() for folder in (layout.data, layout.journal, layout.input, layout.evaluation)]
+    origin = read_origin(layout.root)
+    urls = tuple(f"{origin.url}/{folder.name}/" for folder in own) if origin else ()
     for source in find_sources(job.input.path):
-        if not source.is_stream and any(Path(source.path).resolve().is_relative_to(folder) for folder in own):
+        if is_url(source.path):
+            is_own = source.path.startswith(urls)
+        else:
+            is_own = not source.is_stream and any(Path(source.path).resolve().is_relative_to(folder) for folder in own)
+        if is_own:
             raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
 
 

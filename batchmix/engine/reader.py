@@ -21,6 +21,7 @@ from batchmix.job.secrets import secrets_if_set
 from batchmix.load import Dataset, ScanOptions, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.records import Request
+from batchmix.remote.files import is_url
 from batchmix.responses.endpoints import CHAT, endpoint_of
 from batchmix.store.batch_files import errors_path, write_batch_files
 from batchmix.store.export_file import Carried, Export
@@ -77,7 +78,7 @@ def refuse_input(run: RunFile, *files: Path) -> None:
     scan = previous_scan(run)
     for source in scan.sources if scan else ():
         for path in files:
-            if path.exists() and Path(source.path).exists() and path.samefile(source.path):
+            if not is_url(source.path) and path.exists() and Path(source.path).exists() and path.samefile(source.path):
                 raise UsageError(f"{path}: is the run's input; name another file")
 
 

@@ -26,6 +26,7 @@ from batchmix.job.steps import chain_of
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
+from batchmix.remote.files import is_url
 from batchmix.remote.objects import is_remote
 
 _MAX_NAME_CHARS = 200
@@ -227,9 +228,10 @@ def _checked_input(source: Input, folder: Path) -> Input:
         return msgspec.structs.replace(source, columns=columns)
     if source.path in _STDIN:
         return msgspec.structs.replace(source, path="-", columns=columns)
-    if source.path.startswith(MEMORY):
+    if source.path.startswith(MEMORY) or is_url(source.path):
         return msgspec.structs.replace(source, columns=columns)
-    path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
+    otherwise = "copy the file here first, or give an address with s3://, gs:// or az://"
+    path = absolute(checked_local(source.path, "input.path", otherwise), folder, "input.path")
     return msgspec.structs.replace(source, path=path, columns=columns)
 
 

@@ -20,8 +20,9 @@ from batchmix.errors import InputError
 from batchmix.formats.arrow_cast import fitted
 from batchmix.formats.display import clean
 from batchmix.load.digests import Digest, digest_text
-from batchmix.load.files import shown, unreadable
+from batchmix.load.files import open_file, shown, stamp, unreadable
 from batchmix.load.table_input import batch_rows
+from batchmix.remote.files import FileError, is_url
 
 MAGIC = b"ARROW1"
 """The first and the last bytes of a file in the file format."""
@@ -55,7 +56,7 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 class ArrowFile:
-    """An Arrow file, as a `TableFile`. It is mapped into memory. Raises `InputError` if it can't be read."""
+    """An Arrow file, as a `TableFile`. On a disk, it is mapped into memory. Raises `InputError` if it can't be read."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -67,7 +68,7 @@ class ArrowFile:
     def digest(self, group: int, empty: Digest) -> str:
         """Return the digest of a record batch's bytes, and of the dictionaries for it. Raises `InputError`."""
         empty.update(self.schema.serialize())
-        with _readable(self._path), open(self._path, "rb") as file:  # noqa: PTH123
+        with _readable(self._path), open_file(self._path) as file:
             for span in [*self._dictionaries(group), self._index.batches[group]]:
                 file.seek(span.start)
                 left = span.stop - span.start
@@ -82,7 +83,7 @@ class ArrowFile:
         while start >= self.group_rows[group]:
             start -= self.group_rows[group]
             group += 1
-        with _readable(self._path), pa.memory_map(self._path) as file:
+        with _readable(self._path), _opened(self._path) as file:
             for span, read in self._read(file, group, schema.names):
                 self._check_size(span)
                 whole = _checked(read())
@@ -113,7 +114,7 @@ class ArrowFile:
 
     def _check_size(self, span: _Span) -> None:
         """Raise `InputError` if the file has become shorter: reading its mapped bytes would end the process."""
-        if os.stat(self._path).st_size < span.stop:  # noqa: PTH116
+        if not is_url(self._path) and os.stat(self._path).st_size < span.stop:  # noqa: PTH116
             raise InputError(f"{shown(self._path)}: has become shorter")
 
 
@@ -121,18 +122,22 @@ class ArrowFile:
 def _readable(path: str) -> Iterator[None]:
     try:
         yield
-    except (PermissionError, FileNotFoundError) as error:
+    except (PermissionError, FileNotFoundError, FileError) as error:
         raise unreadable(path, error) from error
     except (OSError, pa.ArrowException, StopIteration, EOFError, struct.error) as error:
         reason = clean(str(error).splitlines()[0] if str(error) else "it is cut off")
         raise InputError(f"{shown(path)}: can't be read as Arrow: {reason}") from error
 
 
+def _opened(path: str) -> Any:
+    return pa.PythonFile(open_file(path), mode="r") if is_url(path) else pa.memory_map(path)
+
+
 def _index_of(path: str) -> _Index:
     """Return what a file holds. No more than one column is decoded."""
-    if not os.stat(path).st_size:  # noqa: PTH116
+    if not stamp(path).size:
         raise EOFError("it is empty")
-    with pa.memory_map(path) as file:
+    with _opened(path) as file:
         if file.read(len(MAGIC)) == MAGIC:
             return _file_index(file)
         file.seek(0)

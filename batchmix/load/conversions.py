@@ -13,6 +13,7 @@ from typing import Any
 from batchmix.formats.display import clean
 from batchmix.job import MEMORY
 from batchmix.load.files import STDIN, shown
+from batchmix.remote.files import is_url
 
 _EACH = "{python} 'import json, sys; [print(json.dumps({each})) for r in {rows}]' < {file} > {jsonl}"
 """A command that writes `each`, an expression over `r`, as a JSON line for every `r` in `rows`."""
@@ -162,6 +163,7 @@ def fill_in(sentence: str, path: str) -> str:
     from batchmix.load.sources import supported_suffixes  # the table of formats imports this module
 
     name = "FILE" if path == STDIN or path.startswith(MEMORY) else shown(path)
+    name = Path(name).name if is_url(path) else name  # a command is for a copy on this machine
     folder, stem = Path(name).parent, Path(name).name.partition(".")[0] or "rows"
     names = {"file": shlex.quote(name), "name": name.replace('"', '\\"').replace("'", "'\\''")}
     suffixes = supported_suffixes()

@@ -17,8 +17,9 @@ import pyarrow as pa
 from batchmix.errors import InputError
 from batchmix.formats.display import clean
 from batchmix.job import MEMORY
-from batchmix.load.files import STDIN, Source, unreadable
+from batchmix.load.files import STDIN, Source, open_file, unreadable
 from batchmix.load.sources import GZIP, MAGIC, compression_of, is_pipe
+from batchmix.remote.files import FileError
 
 BLOCK_BYTES = 1 << 20
 """The number of plain bytes that are read at once."""
@@ -109,7 +110,7 @@ def piped(stdin: BinaryIO | None, path: str) -> Iterator[Readable | None]:
 
 def _open(path: str) -> BinaryIO:
     try:
-        return open(path, "rb")  # noqa: PTH123
+        return open_file(path)
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -138,7 +139,7 @@ def block(reading: Readable, source: Source) -> bytes:
     """Return the next plain bytes of a source. Empty at the end. Raises `InputError`."""
     try:
         return reading.read(BLOCK_BYTES)
-    except IsADirectoryError as error:
+    except (IsADirectoryError, FileError) as error:
         raise unreadable(source.path, error) from error
     except (OSError, pa.ArrowException, zlib.error, EOFError) as error:
         reason = clean(str(error).splitlines()[0] if str(error) else type(error).__name__)

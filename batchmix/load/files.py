@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
 
@@ -11,6 +12,7 @@ import msgspec
 from batchmix.errors import InputError
 from batchmix.formats.display import clean
 from batchmix.job import MEMORY
+from batchmix.remote.files import FileError, info_of, is_url, open_url
 
 STDIN = "-"
 """The path that stands for stdin."""
@@ -55,6 +57,8 @@ class Stamp(msgspec.Struct, frozen=True):
     inode: int
     settled: bool
     """Whether the file was read so long after its last change that a later change gets another time stamp."""
+    etag: str | None = None
+    """The version of an object in object storage, in place of times and inode. None for a file on a disk."""
 
     def proves(self, now: Stamp) -> bool:
         """Return whether a file with the stamp `now` still has the contents that were read under this stamp."""
@@ -69,6 +73,9 @@ def stream_label(path: str) -> str:
 def stamp(path: str) -> Stamp:
     """Return a file's stamp. Raises `InputError`."""
     try:
+        if is_url(path):
+            info = info_of(path)
+            return Stamp(info.size, 0, 0, 0, settled=info.etag is not None, etag=info.etag)
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
         raise unreadable(path, error) from error
@@ -79,15 +86,27 @@ def stamp(path: str) -> Stamp:
 def has_size(path: str, size: int) -> bool:
     """Return whether a file exists and has this size."""
     try:
-        return os.stat(path).st_size == size  # noqa: PTH116
+        return (info_of(path).size if is_url(path) else os.stat(path).st_size) == size  # noqa: PTH116
     except OSError:
         return False
+
+
+def open_file(
+    path: str, *, buffering: int = io.DEFAULT_BUFFER_SIZE, stop: int | None = None
+) -> io.BufferedReader | io.FileIO:
+    """Open a file on a disk or in object storage, which will not be read beyond the byte `stop` if that is given.
+
+    Raises `OSError`.
+    """
+    if is_url(path):
+        return open_url(path, stop)
+    return io.FileIO(path) if buffering == 0 else io.BufferedReader(io.FileIO(path), buffering)
 
 
 def head_of(path: str, size: int = HEAD_BYTES) -> bytes:
     """Return the first bytes of a file. Raises `InputError`."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open_file(path, stop=size) as file:
             return file.read(size)
     except OSError as error:
         raise unreadable(path, error) from error
@@ -96,20 +115,24 @@ def head_of(path: str, size: int = HEAD_BYTES) -> bytes:
 def file_digest(path: str) -> str:
     """Return the SHA-256 of a whole file. Raises `InputError`."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
 
 
 def shown(path: str) -> str:
-    """Return a path as messages show it: relative to the working directory if that is shorter."""
+    """Return a path as messages show it: relative to the working directory if that is shorter. A URL stays whole."""
+    if is_url(path):
+        return clean(path, 1000)
     relative = os.path.relpath(path)
     return clean(relative if len(relative) < len(path) else path, 1000)
 
 
 def unreadable(path: str, error: OSError) -> InputError:
     """Return the error for a file that can't be read."""
+    if isinstance(error, FileError):
+        return InputError(clean(str(error), 1000))
     reasons = {
         PermissionError: "permission denied; make it readable, or give another file",
         FileNotFoundError: "the file is gone",

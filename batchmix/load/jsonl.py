@@ -13,7 +13,7 @@ import msgspec
 from batchmix.formats.display import clean, kind_of, quoted
 from batchmix.formats.text import is_utf8
 from batchmix.load.digests import digest_text, new_digest
-from batchmix.load.files import unreadable
+from batchmix.load.files import open_file, unreadable
 
 NOT_UTF8 = "is not UTF-8"
 """The reason why a line that is not UTF-8 is bad."""
@@ -60,7 +60,7 @@ def read_lines(path: str, segment: Segment) -> Iterator[tuple[int, bytes, bytes]
 def _blocks_of_lines(path: str, segment: Segment) -> Iterator[Iterator[tuple[int, bytes, bytes]]]:
     number, bytes_left = segment.line, segment.end - segment.start
     try:
-        with open(path, "rb", buffering=_BUFFER_BYTES) as file:  # noqa: PTH123
+        with open_file(path, buffering=_BUFFER_BYTES, stop=segment.end) as file:
             file.seek(segment.start)
             block = _BLOCK_BYTES
             while bytes_left > 0 and (raw := file.readlines(min(bytes_left, block))):
@@ -157,7 +157,7 @@ def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...], like:
     digest = new_digest(like)
     for segment in segments:
         try:
-            with open(paths[segment.file], "rb", buffering=0) as file:  # noqa: PTH123
+            with open_file(paths[segment.file], buffering=0, stop=segment.end) as file:
                 file.seek(segment.start)
                 bytes_left = segment.end - segment.start
                 while bytes_left > 0 and (block := file.read(min(bytes_left, 1 << 20))):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
 
@@ -13,11 +15,13 @@ from batchmix.errors import InputError
 from batchmix.formats.arrow_cast import fitted, storable
 from batchmix.formats.display import clean
 from batchmix.load.digests import Digest, digest_text
-from batchmix.load.files import shown, unreadable
+from batchmix.load.files import open_file, shown, unreadable
 from batchmix.load.parquet_types import with_texts
 from batchmix.load.table_input import batch_rows
+from batchmix.remote.files import FileError, is_url
 
-_BUFFER_BYTES = 1 << 16
+_BUFFER_BYTES, _REMOTE_BUFFER_BYTES = 1 << 16, 1 << 20
+"""The bytes of each column that are read at once: more from object storage, where each read waits for the network."""
 
 
 class ParquetFile:
@@ -33,7 +37,7 @@ class ParquetFile:
     def digest(self, group: int, empty: Digest) -> str:
         """Return the digest of the bytes of a row group. Raises `InputError`."""
         try:
-            with open(self._path, "rb") as file:  # noqa: PTH123
+            with open_file(self._path) as file:
                 return _bytes_digest(file, self._metadata.row_group(group), empty)
         except OSError as error:
             raise unreadable(self._path, error) from error
@@ -46,12 +50,17 @@ class ParquetFile:
 def _opened(path: str) -> tuple[Any, pa.Schema]:
     """Return a file's metadata and its Arrow schema. Raises `InputError`."""
     try:
-        with pq.ParquetFile(path) as file:
+        with _source(path) as source, pq.ParquetFile(source) as file:
             return file.metadata, file.schema_arrow
-    except PermissionError as error:
+    except (PermissionError, FileError) as error:
         raise unreadable(path, error) from error
     except (OSError, pa.ArrowException) as error:
         raise _no_parquet(path, error) from error
+
+
+def _source(path: str) -> AbstractContextManager[Any]:
+    """Return what pyarrow opens: a path, or an open file in object storage."""
+    return open_file(path) if is_url(path) else contextlib.nullcontext(path)
 
 
 def _no_parquet(path: str, error: Exception) -> InputError:
@@ -78,7 +87,8 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
         group += 1
     groups = list(range(group, metadata.num_row_groups))
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+        size = _REMOTE_BUFFER_BYTES if is_url(path) else _BUFFER_BYTES
+        with _source(path) as source, pq.ParquetFile(source, pre_buffer=False, buffer_size=size) as file:
             # Each decoding thread would keep memory of its own, and one thread is fast enough.
             options = {"columns": schema.names, "use_threads": False}
             sizes = (metadata.row_group(g) for g in groups)
@@ -91,7 +101,7 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
                     continue
                 yield fitted(batch.slice(start), schema)
                 start = 0
-    except PermissionError as error:
+    except (PermissionError, FileError) as error:
         raise unreadable(path, error) from error
     except (OSError, pa.ArrowException, IndexError) as error:
         raise _no_parquet(path, error) from error

@@ -18,6 +18,7 @@ from batchmix.load.scan import RowChecker, Scan, ScanOptions
 from batchmix.load.sources import RUN, find_sources, is_spooled, open_reader
 from batchmix.load.spool import Spool, relocated
 from batchmix.load.weights import weight_source
+from batchmix.remote.files import each, is_url
 
 _COMPARED = (
     "format", "mode", "limit", "sources", "rows", "shard_rows", "shards", "columns", "models", "required", "bad_rows",
@@ -57,7 +58,7 @@ class InputScanner:
         if has_template(self._job):
             _ = self._prompt_sources.template  # an error in a template is found before the data is read
         sources = find_sources(self._job.input.path)
-        stamps = tuple(_stamp_of(source) for source in sources)
+        stamps = tuple(each(_stamp_of, sources, remote=is_url(sources[0].path)))
         if sources[0].is_stream and stream is None and (previous is None or previous.sources != sources):
             raise InputError(_nothing_in(sources[0]))
         same = None

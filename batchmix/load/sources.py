@@ -31,6 +31,7 @@ from batchmix.load.saved_dataset import saved_files
 from batchmix.load.table_input import TableFile
 from batchmix.load.table_reader import TableReader
 from batchmix.records import RUN_FOLDER_NAMES
+from batchmix.remote.files import each, find, is_url
 
 
 class InputFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,12 +167,12 @@ def find_sources(path: str) -> tuple[Source, ...]:
     if parts := parts_of_run(path):
         return tuple(Source(part, RUN) for part in parts)
     try:
-        paths = _paths(path)
+        paths = _in_storage(path) if is_url(path) else _paths(path)
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError:
         raise InputError(f"{shown(path)}: not a valid path") from None
-    sources = tuple(map(_source, paths))
+    sources = tuple(each(_source, paths, remote=is_url(path)))
     for source in sources:
         if source.format != sources[0].format:
             raise InputError(
@@ -202,19 +203,33 @@ def _paths(path: str) -> list[str]:
     return _in_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path would normalise it
 
 
+def _in_storage(url: str) -> list[str]:
+    found, is_folder = find(url)
+    if not found:
+        raise InputError(f"{shown(url)}: there is no such object, and none below it; is the bucket's name right?")
+    if any(name.endswith("/dataset_info.json") for name in found):
+        raise InputError(f"{shown(url)}: is a saved dataset; give its files: {shown(url.rstrip('/'))}/data-*.arrow")
+    return _readable_of(url, found) if is_folder else found
+
+
+def _readable_of(folder: str, found: list[str], hint: str = "") -> list[str]:
+    """Return the paths of the files in a folder that are input."""
+    names = {os.path.basename(path): path for path in found}  # noqa: PTH119
+    own = RUN_FOLDER_NAMES if "run.json" in names else ()  # such as the run's ledger
+    paths = [path for name, path in names.items() if name[0] != "." and name not in own and _format(name)[0]]
+    if not paths:
+        raise InputError(f"{shown(folder)}: nothing to read in this folder; batchmix reads {_supported()}{hint}")
+    return paths
+
+
 def _in_folder(path: str) -> list[str]:
     saved = saved_files(path)
     if saved is not None:
         return saved
     with os.scandir(path) as entries:
-        paths = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
-    if Path(path, "run.json").is_file():
-        paths = [name for name in paths if Path(name).name not in RUN_FOLDER_NAMES]  # such as the run's ledger
-    if not paths:
-        data = Path(path, "data")
-        hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""
-        raise InputError(f"{shown(path)}: nothing to read in this folder; batchmix reads {_supported()}{hint}")
-    return paths
+        found = sorted(entry.path for entry in entries if entry.is_file())
+    data = Path(path, "data")
+    return _readable_of(path, found, f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else "")
 
 
 def _near(path: str) -> str:
@@ -258,6 +273,8 @@ def _source(path: str) -> Source:
 
 def _check_is_file(path: str) -> None:
     """Raise `InputError` for a pipe, a socket or a device, because reading it might never end."""
+    if is_url(path):
+        return
     try:
         reason = _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116
     except OSError as error:

@@ -95,7 +95,7 @@ class Objects:
         found: list[ObjectInfo] = []
         with self._errors(prefix):
             for chunk in self._obstore.list(self._store, prefix or None):
-                found += [ObjectInfo(each["path"], each["size"], each["e_tag"]) for each in chunk]
+                found += map(_info, chunk)
         return sorted(found, key=lambda each: each.key)
 
     def get(self, key: str) -> tuple[bytes, str | None]:
@@ -104,10 +104,26 @@ class Objects:
             found = self._obstore.get(self._store, key)
             return bytes(found.bytes()), found.meta["e_tag"]
 
-    def get_end(self, key: str, start: int, end: int) -> bytes:
-        """Return the bytes [start, end) of an object. Raises `ObjectMissing`."""
+    def in_folder(self, folder: str) -> list[ObjectInfo]:
+        """Return the objects right in a folder, whose path ends with a slash or is empty."""
+        with self._errors(folder):
+            found = self._obstore.list_with_delimiter(self._store, folder or None)["objects"]
+        return sorted((_info(each) for each in found), key=lambda each: each.key)
+
+    def info(self, key: str) -> ObjectInfo:
+        """Return an object's size and ETag. Raises `ObjectMissing`."""
         with self._errors(key):
-            return bytes(self._obstore.get_range(self._store, key, start=start, end=end))
+            return _info(self._obstore.head(self._store, key))
+
+    def get_end(self, key: str, start: int, end: int, etag: str | None = None) -> bytes:
+        """Return the bytes [start, end) of an object, if one is given of the version with an ETag.
+
+        Raises `ObjectMissing`, and `ObjectChanged` if there is another version.
+        """
+        with self._errors(key):
+            if etag is None:
+                return bytes(self._obstore.get_range(self._store, key, start=start, end=end))
+            return bytes(self._obstore.get(self._store, key, options={"range": (start, end), "if_match": etag}).bytes())
 
     def get_each(self, keys: Iterable[str]) -> Iterator[bytes]:
         """Yield the bytes of many objects in order, some of which are read at the same time. Raises `ObjectMissing`."""
@@ -147,6 +163,10 @@ class Objects:
         if keys:
             with contextlib.suppress(ObjectMissing), self._errors(keys[0]):
                 self._obstore.delete(self._store, keys)
+
+
+def _info(each: Any) -> ObjectInfo:
+    return ObjectInfo(each["path"], each["size"], each["e_tag"])
 
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL")

@@ -46,7 +46,7 @@ from tests.calling import MARKER, called, refused
         ("run '' --model m", ["input.path: is empty; if it comes from a shell variable, is that set"]),
         ("run rows.jsonl --model m --out ''", ["is empty; if it comes from a shell variable"]),
         ("export runs/x ''", ["FILE: is empty"]),
-        ("run s3://b/rows.jsonl --model m", ["input.path: s3://", "copy the file here first"]),
+        ("run hdfs://b/rows.jsonl --model m", ["input.path: hdfs://", "copy the file here first"]),
         ("run s3://b/job.toml", ["s3://", "copy the job file here first"]),
         ("export runs/x s3://b/x.jsonl", ["FILE: s3://"]),
         ("export hf://b/x x.jsonl", ["RUN: hf://"]),

@@ -10,6 +10,7 @@ import pytest
 from batchmix.errors import JobError
 from batchmix.job import parse_setting, read_job
 from batchmix.job.hints import CHAT_PARAMETERS
+from batchmix.remote.files import is_url
 from batchmix.remote.objects import is_remote
 
 BAD = """\
@@ -236,7 +237,7 @@ def test_a_remote_address_is_not_a_path(address: str, tmp_path: Path, monkeypatc
     for setting, value in {
         **({} if is_remote(address) else {"output": {"path": address}}),
         "reuse": {"from": [address]},
-        "input": {"path": address},
+        **({} if is_url(address) else {"input": {"path": address}}),
         "eval": {"against": address, "scorers": [{"kind": "regex", "pattern": "x"}]},
     }.items():
         message = refusal(None, {**job, setting: value})
