@@ -26,6 +26,8 @@ from batchmix.errors import JobError, RunError, RunLocked
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 from batchmix.remote.objects import ANY, Objects
+from batchmix.schedule.finish_message import message_of
+from batchmix.schedule.state import ScheduledRun
 from batchmix.store import mirror
 from batchmix.store.events import AttemptSent
 from batchmix.store.journal import encode_line
@@ -431,3 +433,16 @@ def test_a_mark_that_went_before_a_kill_goes_there_too(url: str, bench: Bench, m
     call[call.index("OUT")] = url
     assert called(monkeypatch, *call, "--set", "output.shard_rows=10").returncode == 3
     assert "_SUCCESS" not in keys(url)
+
+
+def test_the_message_about_a_scheduled_run_has_its_figures(
+    url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(5)
+    run(monkeypatch, bench, url)
+    assert called(monkeypatch, "report", url).returncode == 0
+    due = datetime.datetime(2026, 11, 28, 2, 30, tzinfo=datetime.UTC)
+    message = message_of("night", ScheduledRun(due.date(), due, url, due, exit_code=0, ended_at=due))
+    assert (message["ok"], message["folder"], message["report"]) == (5, url, f"{url}/report.html")
+    gone = message_of("night", ScheduledRun(due.date(), due, f"{url}-gone", due, exit_code=3, ended_at=due))
+    assert (gone["passed"], gone["report"]) == (False, None)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from batchmix.errors import RunError
+from batchmix.errors import BatchmixError, RunError
 from batchmix.formats.amounts import counted
+from batchmix.remote.objects import is_remote
 from batchmix.schedule.state import ScheduledRun
 from batchmix.store.run_folder import Layout
+from batchmix.store.working_copy import read_copy
 
 _REFUSED = 2
 """The exit code of a run that sent nothing. What lies in its folder is of earlier starts."""
@@ -26,7 +30,20 @@ def message_of(name: str, run: ScheduledRun) -> dict[str, Any]:
     It always has `job`, `night` (the scheduled date), `due`, `exit_code`, `folder`, `passed`, `reasons`, `alarms`,
     `scores`, `trends`, `baseline` and `report`. The keys of `summary.json` are missing if there is no run folder.
     """
-    layout = Layout(Path(run.folder)) if run.folder else None
+    with contextlib.ExitStack() as stack:
+        return _message(name, run, _readable(run.folder, stack))
+
+
+def _readable(folder: str, stack: contextlib.ExitStack) -> Layout | None:
+    """Return the layout of a run folder, or of a copy of one in object storage. None if there is none."""
+    if not is_remote(folder):
+        return Layout(Path(folder)) if folder else None
+    with contextlib.suppress(BatchmixError):
+        return Layout(stack.enter_context(read_copy(folder, must_exist=False)))
+    return None
+
+
+def _message(name: str, run: ScheduledRun, layout: Layout | None) -> dict[str, Any]:
     summary = _json(layout.summary_json) if layout else {}
     verdict = _verdict(layout) if layout and run.exit_code != _REFUSED else {}
     report = layout.report if layout and run.exit_code != _REFUSED else None
@@ -39,7 +56,7 @@ def message_of(name: str, run: ScheduledRun) -> dict[str, Any]:
         "passed": run.exit_code == 0,
         "reasons": _reasons(run, layout, summary, verdict),
         **{key: verdict.get(key, None if key == "baseline" else []) for key in _OF_VERDICT},
-        "report": str(report) if report and report.exists() else None,
+        "report": os.path.join(run.folder, report.name) if report and report.exists() else None,  # noqa: PTH118 - a URL
     }
     return {**summary, **state}
 
