@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import gc
 import json
 import os
 import signal
@@ -330,7 +329,6 @@ def test_from_python(url: str, bench: Bench) -> None:
         bm.open(f"{url}-none")
     copies = [run.folder, again.folder, then.folder]
     del run, again, then
-    gc.collect()
     assert not any(copy.exists() for copy in copies)
 
 

@@ -1,8 +1,8 @@
 """Keeps a run in object storage up to date with its copy on this machine, in which the run does its work.
 
 Two threads look at the copy: one ships what the journals got, every `_JOURNAL_S` seconds, the other one all other
-files. What a reader finds there is at any time what a kill could have left behind on a disk: the order is that of the
-seal, first the ledger, then the part, and last the journal's end.
+files. What a reader finds there is at any time what a kill could have left behind on a disk: first the journals and
+parts, then the ledger and `run.json`, which speak of them, and last the journals of sealed shards go.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _MANY_PIECES, _SMALL_BYTES = 500, 64 << 20
 _KEPT_BYTES = 512 << 20
 """The size of the parts that stay on this machine. Of older ones only a stub stays."""
 _KEPT = frozenset({"run.json", "summary.json", "ledger.jsonl"})
+_SPEAKING = ("ledger.jsonl", "run.json", "_SUCCESS")
+"""Files that say what others have, in the order in which they go."""
 _RETRY_S = 1.0
 _TEMPORARY = re.compile(r"\..*\.tmp|\.reserve-.*|lock|reserve")
 _JOURNAL = re.compile(r"(.*/)?journal/([0-9]{5,})-[0-9]{3,}\.jsonl")
@@ -106,8 +108,8 @@ class Mirror:
         """Return whether requests may be sent. While object storage can't be reached, they may not."""
         return self.lock.is_held
 
-    def flush(self, *, journals: bool = True, may_wait: Callable[[], bool] = lambda: False) -> None:
-        """Ship everything that is not there yet, or everything but the ends of journals, and wait for it.
+    def flush(self, *, may_wait: Callable[[], bool] = lambda: False) -> None:
+        """Ship everything that is not there yet, and wait for it.
 
         What fails is tried again while the lock is held. As long as `may_wait` allows, that goes for a lock that can't
         be renewed too, until it is lost for good. Raises `LockLost` and `ObjectsUnreachable`.
@@ -116,8 +118,6 @@ class Mirror:
             self.lock.check_lost()
             if self.lock.is_held:
                 try:
-                    if journals:
-                        self._ship_journals()
                     self._ship_files()
                     return
                 except ObjectsUnreachable as error:
@@ -191,23 +191,25 @@ class Mirror:
     # --- all other files
 
     def _ship_files(self) -> None:
-        """Ship the files that have changed, and delete what is settled. `run.json` goes after all that it speaks of.
+        """Ship all that has changed, and delete what is settled.
 
-        The mark of a whole run goes last.
+        A file that speaks of others goes after them, as it was before they were looked at.
         """
         with self._shipping_files:
-            runs = {path: _version(path) for path in self.root.rglob("run.json")}
+            speaking = {path: (_version(path), path.read_bytes()) for path in self._files() if path.name in _SPEAKING}
+            self._ship_journals()
             journals = {key for key in map(self._key, self._files()) if _JOURNAL.fullmatch(key)}
-            files = sorted(
-                ((self._key(path), path) for path in self._files()), key=lambda each: (_rank(each[0]), each[0])
-            )
-            for key, path in files:
-                if not _JOURNAL.fullmatch(key) and (path not in runs or _version_or_none(path) == runs[path]):
+            files = {self._key(path): path for path in self._files()}
+            for key, path in files.items():
+                if not _JOURNAL.fullmatch(key) and path.name not in _SPEAKING:
                     self._ship_file(key, path)
+            for path, (version, data) in sorted(speaking.items(), key=lambda each: _SPEAKING.index(each[0].name)):
+                if self._shipped.get(key := self._key(path)) != version:
+                    self._known[key], self._shipped[key] = self._put(key, data, self._known.get(key)), version
             if not (self.root.parent / ORIGIN).exists():
                 raise ObjectsUnreachable(f"{self.root}: was removed by another program; {self._objects.url} is kept")
-            self._delete_settled(journals, {key for key, _ in files})
-            self._thin_out([path for key, path in files if _PART.fullmatch(key)])
+            self._delete_settled(journals, set(files))
+            self._thin_out([path for key, path in files.items() if _PART.fullmatch(key)])
 
     def _ship_file(self, key: str, path: Path) -> None:
         version = _version_or_none(path)
@@ -296,12 +298,6 @@ class Mirror:
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
-
-
-def _rank(key: str) -> int:
-    name = key.rpartition("/")[2]
-    ranks = {"ledger.jsonl": 0, "run.json": 3, "_SUCCESS": 4}
-    return ranks.get(name, 1 if _PART.fullmatch(key) else 2)
 
 
 def _is_scattered(shipped: _ShippedJournal) -> bool:

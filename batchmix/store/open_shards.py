@@ -245,7 +245,7 @@ class OpenShards:
         seal_shard(shard, self._spec, self._layout, self._pace)
         if mirror := mirror_of(self._layout.root):
             # Here, so that not more shards wait for object storage than for their seal.
-            mirror.flush(journals=False, may_wait=lambda: not self._leaving.is_set())
+            mirror.flush(may_wait=lambda: not self._leaving.is_set())
 
     def _forget(self, index: int) -> None:
         """Leave a sealed shard to its part: what its journals still have are no answers."""
