@@ -125,7 +125,7 @@ def rehearsed(job: CheckedJob, rows: int, words: int = 12) -> Iterator[list[Path
             trial = msgspec.structs.replace(
                 step,
                 input=source,
-                output=msgspec.structs.replace(step.output, path=str(folders[-1]), publish=None),
+                output=msgspec.structs.replace(step.output, path=str(folders[-1]), publish=None, delta_table=None),
                 provider=Provider(f"{REHEARSAL}?latency=0&words={words}", "", {}),
                 models=tuple(msgspec.structs.replace(model, limits=Limits()) for model in step.models),
                 limits=Limits(), timeouts=Timeouts(total_s=5), retry=Retry(1, 1), budget=Budget(), reuse=Reuse(),

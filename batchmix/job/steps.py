@@ -14,6 +14,8 @@ from batchmix.job.settings import merged
 from batchmix.job.values import MEMORY, CheckedJob
 from batchmix.remote.objects import is_remote
 
+_OF_LAST = ("publish", "delta_table")
+"""The settings of the output that concern the results of the last step only."""
 _OF_INPUT = ("prompt", "system", "messages", "when")
 """The keys of a step that its job has under `input`."""
 _OF_STEP = ("answer", "samples")
@@ -51,7 +53,7 @@ def step_settings(raw: Mapping[str, Any], number: int, name: str, folder: str) -
     replaced = {"model", "models"} if {"model", "models"} & own.keys() else set()
     inherited = {key: value for key, value in raw.items() if key not in {"steps", "input", *replaced}}
     path = os.path.join(folder, step["name"]).replace("{", "{{").replace("}", "}}")  # noqa: PTH118
-    output = {key: value for key, value in raw.get("output", {}).items() if key != "publish"} | {"path": path}
+    output = {key: value for key, value in raw.get("output", {}).items() if key not in _OF_LAST} | {"path": path}
     return {**merged(inherited, own), "name": f"{name}-{step['name']}", "input": source, "output": output}
 
 
@@ -69,8 +71,8 @@ def chain_of(raw: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Checked
         msgspec.structs.replace(read(step_settings(raw, number, whole.name, whole.output.path)), night=whole.night)
         for number in range(len(raw["steps"]))
     ]
-    published = msgspec.structs.replace(steps[-1].output, publish=whole.output.publish)
-    steps[-1] = msgspec.structs.replace(steps[-1], output=published)
+    delivered = {name: getattr(whole.output, name) for name in _OF_LAST}
+    steps[-1] = msgspec.structs.replace(steps[-1], output=msgspec.structs.replace(steps[-1].output, **delivered))
     return msgspec.structs.replace(whole, steps=tuple(steps))
 
 

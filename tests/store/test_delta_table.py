@@ -121,3 +121,12 @@ def test_only_tables_of_batchmix_are_written_to(bench: Bench, table: Path) -> No
     bench.settings["provider"] = {"base_url": "rehearsal:"}
     with pytest.raises(JobError, match="made for rehearsed answers"):
         run(bench, NIGHTS[1])
+
+
+def test_only_the_last_step_of_a_chain_is_delivered(bench: Bench, table: Path) -> None:
+    del bench.settings["input"]["prompt"]
+    steps = [{"name": "draft", "prompt": "Say {{ text }}"}, {"name": "final", "prompt": "Shorten: {{ response }}"}]
+    bench.settings["output"]["publish"] = str(bench.root / "published")
+    chain = read_job(None, bench.settings | {"steps": steps}, {}, scheduled=NIGHTS[0])
+    delivered = [(step.output.delta_table, step.output.publish) for step in chain.steps]
+    assert delivered == [(None, None), (str(table), str(bench.root / "published"))]
