@@ -2,6 +2,7 @@
 
     kills    5,000 rows, killed 20 times; each start goes on from an empty disk, as another machine would
     speed    the same run beside one with its folder on the disk: rates and peak memory, in turns
+    read     the same for the input: JSON lines and Parquet
     stopped  a process that is stopped loses the run to another one, and sends nothing when it goes on; 2 minutes
 
 The server is moto's. In the part speed it is on core 0 with nginx, which answers at once, and the runs are on core 1.
@@ -17,15 +18,21 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from batchmix.remote.objects import Objects
 from tests.benchmarks.servers import nginx
 from tests.killing import Outcome, command, compare_ledger, fetch, provider, results, write_rows
 from tests.object_storage import BUCKET, object_storage
 from tests.polling import wait_until
 
 _CORE = 1
+_FILE_ROWS = 10_000
 _UNSENT_S = 1.0
 """Seconds of answers that a kill may cost."""
 
@@ -93,21 +100,54 @@ def speed(rows: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder, nginx() as server, object_storage(core=0) as env:
         root = Path(folder)
         write_rows(root / "rows.jsonl", rows)
-        measured: dict[str, list[tuple[float, float, float]]] = {"disk": [], "object storage": []}
-        for number in range(rounds):
-            for where, runs in measured.items():
-                out = f"s3://{BUCKET}/speed-{number}" if where == "object storage" else str(root / f"run-{number}")
-                call = command(server.url, root / "rows.jsonl", Path("OUT"), "--concurrency", "64")
-                call[call.index("OUT")] = out
-                found = _measured(call, env | {"XDG_CACHE_HOME": str(root / "cache")})
-                runs.append(found)
-                print(f"{where:15} {rows / found[0]:8,.0f} rows/s {found[1]:6.0f} MB {found[2]:6.1f} s CPU", flush=True)
-        seconds = {where: statistics.median(each[0] for each in found) for where, found in measured.items()}
-        memory = {where: statistics.median(each[1] for each in found) for where, found in measured.items()}
-        print(
-            f"object storage beside the disk: {seconds['disk'] / seconds['object storage']:.2f} of the speed (wanted 0.9),"
-            f" {memory['object storage'] - memory['disk']:+.0f} MB"
-        )
+
+        def call(is_remote: bool, number: int) -> list[str]:
+            made = command(server.url, root / "rows.jsonl", Path("OUT"), "--concurrency", "64")
+            made[made.index("OUT")] = f"s3://{BUCKET}/speed-{number}" if is_remote else f"{root}/run-{number}"
+            return made
+
+        _compare(call, env | {"XDG_CACHE_HOME": f"{root}/cache"}, rounds)
+
+
+def read(rows: int, rounds: int) -> None:
+    """Run the same job over input on the disk and in object storage, in turns: JSON lines, then Parquet.
+
+    The input is many files, since the server copies the whole of an object for each range that is read of it.
+    """
+    with tempfile.TemporaryDirectory() as folder, nginx() as server, object_storage(core=0) as env:
+        root = Path(folder)
+        os.environ.update(env)
+        there = Objects(f"s3://{BUCKET}/in")
+        for number, first in enumerate(range(0, rows, _FILE_ROWS)):
+            lines, table = root / f"{number:03}.jsonl", root / f"{number:03}.parquet"
+            write_rows(lines, min(_FILE_ROWS, rows - first), prompt_bytes=500)
+            pq.write_table(pyarrow.json.read_json(lines), table, row_group_size=5000)
+            for path in (lines, table):
+                there.upload(path.name, path, None)
+        for name in ("*.jsonl", "*.parquet"):
+            print(f"{name}, {sum(path.stat().st_size for path in root.glob(name)) / (1 << 20):.0f} MB:", flush=True)
+
+            def call(is_remote: bool, number: int, name: str = name) -> list[str]:
+                out = root / f"{name[2:]}-{number}-{is_remote}"
+                made = command(server.url, Path("IN"), out, "--concurrency", "64", "--set", "name=read")
+                made[made.index("IN")] = f"s3://{BUCKET}/in/{name}" if is_remote else f"{root}/{name}"
+                return made
+
+            _compare(call, env, rounds)
+
+
+def _compare(call: Callable[[bool, int], list[str]], env: dict[str, str], rounds: int) -> None:
+    """Run calls in turns. `call` makes one of whether it is about object storage, and of the number of the round."""
+    measured: dict[str, list[tuple[float, float, float]]] = {"disk": [], "object storage": []}
+    for number in range(rounds):
+        for where, runs in measured.items():
+            runs.append(_measured(call(where == "object storage", number), env))
+            seconds, memory, cpu = runs[-1]
+            print(f"{where:15} {seconds:6.1f} s {memory:6.0f} MB {cpu:6.1f} s CPU", flush=True)
+    disk, there = ([statistics.median(each) for each in zip(*runs, strict=True)] for runs in measured.values())
+    print(
+        f"object storage beside the disk: {disk[0] / there[0]:.2f} of the speed (wanted 0.9), {there[1] - disk[1]:+.0f} MB"
+    )
 
 
 def _measured(call: list[str], env: dict[str, str]) -> tuple[float, float, float]:
@@ -159,19 +199,19 @@ def _said(process: subprocess.Popen[str]) -> str:
     return process.stderr.read().strip()
 
 
-PARTS: dict[str, Any] = {"kills": kills, "speed": speed, "stopped": stopped}
+PARTS: dict[str, Any] = {"kills": kills, "speed": speed, "read": read, "stopped": stopped}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; default: all")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=60_000, help="rows of the part speed")
+    parser.add_argument("--rows", type=int, default=60_000, help="rows of the parts speed and read")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     for part in args.parts or PARTS:
         print(f"{part}:", flush=True)
-        PARTS[part](*{"kills": (5000, args.kills), "speed": (args.rows, args.rounds), "stopped": ()}[part])
+        PARTS[part](*{"kills": (5000, args.kills), "stopped": ()}.get(part, (args.rows, args.rounds)))
 
 
 if __name__ == "__main__":
