@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from batchmix.errors import JobError, RunError, RunLocked
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 from batchmix.remote.objects import ANY, Objects
+from batchmix.remote.stubs import is_stub
 from batchmix.schedule.finish_message import message_of
 from batchmix.schedule.state import ScheduledRun
 from batchmix.store import mirror
@@ -34,7 +36,6 @@ from batchmix.store.manifest import Manifest, decoded_manifest
 from batchmix.store.mirror import mirror_of
 from batchmix.store.pieces import counting, journal_and_piece
 from batchmix.store.remote_lock import RemoteLock
-from batchmix.store.stubs import is_stub
 from batchmix.store.working_copy import read_copy, working_copy
 from tests.calling import called, refused
 from tests.conftest import Bench, EvalBench, Provider
@@ -444,3 +445,61 @@ def test_the_message_about_a_scheduled_run_has_its_figures(
     assert (message["ok"], message["folder"], message["report"]) == (5, url, f"{url}/report.html")
     gone = message_of("night", ScheduledRun(due.date(), due, f"{url}-gone", due, exit_code=3, ended_at=due))
     assert (gone["passed"], gone["report"]) == (False, None)
+
+
+CHAIN = """
+name = "chain"
+model = "m"
+[input]
+path = "rows.jsonl"
+[provider]
+base_url = "{url}"
+api_key_env = ""
+[output]
+path = "{out}"
+shard_rows = 20
+[[steps]]
+name = "draft"
+prompt = "Write {{{{ text }}}}"
+[[steps]]
+name = "final"
+prompt = "Improve {{{{ draft }}}} of {{{{ text }}}}"
+"""
+
+
+def test_a_chain_is_killed_and_gone_on_with_on_an_empty_disk(
+    url: str, tmp_path: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", 60)
+    (tmp_path / "job.toml").write_text(CHAIN.format(url=standin.url, out=url))
+    standin.behave("latency=0.03")
+    call = ["run", str(tmp_path / "job.toml"), "--concurrency", "4", "--progress", "none"]
+    environ = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache-0")}
+    process = subprocess.Popen([sys.executable, "-m", "batchmix", *call], env=environ)
+    wait_until(lambda: "draft/data/part-00000.parquet" in keys(url))
+    process.kill()
+    process.wait()
+    done = called(monkeypatch, *call)
+    assert done.returncode == 0, done.stderr
+    assert f"{url}/final/data" in done.stdout
+    done = called(monkeypatch, "status", url)
+    assert (done.returncode, done.stdout.count("60 of 60")) == (0, 2), done.stdout + done.stderr
+    requests = fetch(standin.url, "totals")["requests"]
+    (tmp_path / "job.toml").unlink()
+    assert called(monkeypatch, "resume", url).returncode == 0
+    assert fetch(standin.url, "totals")["requests"] == requests
+    with read_copy(f"{url}/final") as folder:
+        from batchmix.engine import reader
+
+        assert sum(batch.num_rows for batch in reader.results(folder, ["row"])) == 60
+    first = [record["prompt"] for record in fetch(standin.url, "ledger")]
+    shard = [prompt for prompt in first if prompt.startswith("Write") and int(prompt.rsplit(" ", 1)[1]) < 20]
+    assert len(set(shard)) == len(shard)  # that part was there
+
+
+def test_a_run_there_is_no_input_and_the_message_says_what_to_do(
+    url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(5)
+    run(monkeypatch, bench, url)
+    refused(called(monkeypatch, "run", url, "--model", "m", "--base-url", "rehearsal:"), f"{url}/data/*.parquet")

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets
+from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, shown_name
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import BatchmixError, JobError, UsageError
 from batchmix.formats.amounts import counted, usd
 from batchmix.job import CheckedJob
 from batchmix.job.secrets import read_secrets
+from batchmix.remote.objects import is_remote
 
 if TYPE_CHECKING:
     from batchmix.engine.run import Options
@@ -58,8 +59,14 @@ def run_steps(job: CheckedJob, run_options: Options, options: dict[str, Any]) ->
         _print(views, f"{time.monotonic() - began:.1f} s")
     if stopped is None:
         return max(exit_code(view) for view in views.values() if view)
-    echo_error(f"{stopped}\nTo resume all steps: batchmix resume {shlex.quote(os.path.relpath(job.output.path))}")
+    echo_error(f"{stopped}\nTo resume all steps: batchmix resume {shlex.quote(_shown(job.output.path))}")
     return stopped.exit_code
+
+
+def _shown(folder: str) -> str:
+    """Return the URL of a folder in object storage, or else its path from the working directory."""
+    named = shown_name(folder)
+    return named if is_remote(named) else os.path.relpath(folder)
 
 
 def plan_steps(job: CheckedJob, run_options: Options, options: dict[str, Any]) -> int:

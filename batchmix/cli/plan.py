@@ -46,12 +46,11 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix plan jobs/quickstart.toml --canary 20
     """
     log_to_stderr(options["verbose"])
-    job = job_from(source, settings, options)
-    if job.steps:
-        from batchmix.cli.chain import plan_steps
+    with shown_local_output(job_from(source, settings, options), writes=bool(options["canary"])) as job:
+        if job.steps:
+            from batchmix.cli.chain import plan_steps
 
-        return plan_steps(job, _options_of(options), options)
-    with shown_local_output(job, writes=bool(options["canary"])) as job:
+            return plan_steps(job, _options_of(options), options)
         return _plan(job, options)
 
 

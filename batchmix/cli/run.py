@@ -71,12 +71,11 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     cause is fixed, the same command resumes), 130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
-    job = job_from(source, settings, options)
-    if job.steps:
-        from batchmix.cli.chain import run_steps
+    with shown_local_output(job_from(source, settings, options), wait=options["scheduled"]) as job:
+        if job.steps:
+            from batchmix.cli.chain import run_steps
 
-        return run_steps(job, run_options_of(options), options)
-    with shown_local_output(job, wait=options["scheduled"]) as job:
+            return run_steps(job, run_options_of(options), options)
         if options["scheduled"]:
             return _run_scheduled(job, options)
         return run_and_report(job, run_options_of(options), options)

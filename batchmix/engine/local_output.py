@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -30,5 +30,12 @@ def local_output(job: CheckedJob, *, writes: bool = True, wait: bool = False) ->
 
 
 def with_output(job: CheckedJob, folder: Path | str) -> CheckedJob:
-    """Return the job with another run folder."""
-    return msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder)))
+    """Return the job with another run folder, and its steps with folders in that."""
+    moved = msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder)))
+    steps: list[CheckedJob] = []
+    for step in job.steps:
+        own = with_output(step, Path(folder, PurePosixPath(step.output.path).name))
+        if steps:
+            own = msgspec.structs.replace(own, input=msgspec.structs.replace(own.input, path=steps[-1].output.path))
+        steps.append(own)
+    return msgspec.structs.replace(moved, steps=tuple(steps))

@@ -30,13 +30,13 @@ from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
 from batchmix.remote.files import is_url
+from batchmix.remote.stubs import read_origin
 from batchmix.responses.classify import Classifier
 from batchmix.store.inventory import FileOrigin, Inventory
 from batchmix.store.result_feed import ResultQueue
 from batchmix.store.reuse import ReusableAnswers, ReuseCheck
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
-from batchmix.store.stubs import read_origin
 
 _logger = logging.getLogger(__name__)
 

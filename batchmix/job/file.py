@@ -239,8 +239,8 @@ def _beside(source: Input, output: Output) -> Input:
     """Return the input with the path of the run that it names, which is beside the job's own run."""
     if source.run is None:
         return source
-    if is_remote(output.path):
-        raise JobError("input.run: is a folder beside the output, and that is in object storage; give input.path")
+    if is_remote(output.path):  # the folder of a chain, which gets a copy with all its steps
+        return msgspec.structs.replace(source, path=f"{output.path.rpartition('/')[0]}/{source.run}", run=None)
     named = checked_local(source.run, "input.run", "copy that run here first")
     path = absolute(named, Path(output.path).parent, "input.run")
     return msgspec.structs.replace(source, path=path, run=None)

@@ -12,7 +12,6 @@ import msgspec
 from batchmix.errors import JobError
 from batchmix.job.settings import merged
 from batchmix.job.values import MEMORY, CheckedJob
-from batchmix.remote.objects import is_remote
 
 _OF_LAST = ("publish", "delta_table")
 """The settings of the output that concern the results of the last step only."""
@@ -63,8 +62,6 @@ def chain_of(raw: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Checked
     first = step_settings(raw, 0, "", "")
     own = {key: raw[key] for key in ("name", "output") if key in raw}
     whole = read({key: value for key, value in first.items() if key not in {"name", "output"}} | own)
-    if is_remote(whole.output.path):
-        raise JobError("output.path: a job with [[steps]] needs a folder on this machine")
     if whole.input.path == "-" or whole.input.path.startswith(MEMORY):
         raise JobError("input.path: a job with [[steps]] reads files; write the rows to one first")
     steps = [

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from batchmix.load.files import open_file, shown, unreadable
 from batchmix.load.parquet_types import with_texts
 from batchmix.load.table_input import batch_rows
 from batchmix.remote.files import FileError, is_url
+from batchmix.remote.stubs import fetch_if_stub
 
 _BUFFER_BYTES, _REMOTE_BUFFER_BYTES = 1 << 16, 1 << 20
 """The bytes of each column that are read at once: more from object storage, where each read waits for the network."""
@@ -48,8 +50,13 @@ class ParquetFile:
 
 
 def _opened(path: str) -> tuple[Any, pa.Schema]:
-    """Return a file's metadata and its Arrow schema. Raises `InputError`."""
+    """Return a file's metadata and its Arrow schema. A part of a run of which only the footer is here is fetched.
+
+    Raises `InputError`.
+    """
     try:
+        if not is_url(path):
+            fetch_if_stub(Path(path))
         with _source(path) as source, pq.ParquetFile(source) as file:
             return file.metadata, file.schema_arrow
     except (PermissionError, FileError) as error:

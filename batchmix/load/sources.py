@@ -30,7 +30,7 @@ from batchmix.load.run_rows import RunReader, parts_of_run
 from batchmix.load.saved_dataset import saved_files
 from batchmix.load.table_input import TableFile
 from batchmix.load.table_reader import TableReader
-from batchmix.records import RUN_FOLDER_NAMES
+from batchmix.records import CHAIN_FILE, RUN_FOLDER_NAMES
 from batchmix.remote.files import each, find, is_url
 
 
@@ -209,6 +209,11 @@ def _in_storage(url: str) -> list[str]:
         raise InputError(f"{shown(url)}: there is no such object, and none below it; is the bucket's name right?")
     if any(name.endswith("/dataset_info.json") for name in found):
         raise InputError(f"{shown(url)}: is a saved dataset; give its files: {shown(url.rstrip('/'))}/data-*.arrow")
+    if is_folder and any(name.rpartition("/")[2] in {"run.json", CHAIN_FILE} for name in found):
+        raise InputError(
+            f"{shown(url)}: is a run folder; a run is input only on this machine: copy it here, or export it to a file;"
+            f" or give its table, {shown(url.rstrip('/'))}/data/*.parquet"
+        )
     return _readable_of(url, found) if is_folder else found
 
 

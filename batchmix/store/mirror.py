@@ -19,12 +19,12 @@ import msgspec
 
 from batchmix.errors import LockLost, ObjectMissing, ObjectsUnreachable
 from batchmix.remote.objects import ObjectChanged, ObjectInfo, Objects
+from batchmix.remote.stubs import ORIGIN, is_stub, replace_by_stub
 from batchmix.store.filesystem import open_plain
 from batchmix.store.journal import whole_bytes_of
 from batchmix.store.ledger import Ledger
 from batchmix.store.pieces import Piece, pieces_folder
 from batchmix.store.remote_lock import LOCK, RemoteLock
-from batchmix.store.stubs import ORIGIN, is_stub, replace_by_stub
 
 _logger = logging.getLogger(__name__)
 _JOURNAL_S, _FILES_S = 0.5, 2.0

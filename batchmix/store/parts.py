@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from batchmix.errors import PartDamaged, RunError, disk_error, disk_errors
 from batchmix.records import part_name
+from batchmix.remote.stubs import fetch_if_stub
 from batchmix.store.filesystem import (
     PRIVATE,
     atomic_replacement,
@@ -31,7 +32,6 @@ from batchmix.store.filesystem import (
     sync_file,
 )
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
-from batchmix.store.stubs import fetch_if_stub
 
 _GROUP_BYTES, _LONG_GROUP_BYTES = 4 * 2**20, 8 * 2**20
 """The size in bytes at which a row group is written: large enough to scan fast, small enough to keep memory flat.

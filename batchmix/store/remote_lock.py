@@ -74,7 +74,7 @@ class RemoteLock:
         self._renewed_at = 0.0
         self._renewing = threading.Lock()
         self._lost: LockLost | ObjectsUnreachable | None = None
-        self._tell: Callable[[BaseException], None] | None = None
+        self._tells: list[Callable[[BaseException], None]] = []
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew_often, name="batchmix-lock", daemon=True)
 
@@ -174,17 +174,17 @@ class RemoteLock:
 
     def _lose(self, error: LockLost | ObjectsUnreachable) -> None:
         self._lost = error
-        if self._tell is not None:
-            self._tell(error)
+        for tell in list(self._tells):
+            tell(error)
 
     @contextlib.contextmanager
     def telling(self, tell: Callable[[BaseException], None]) -> Iterator[None]:
         """Call `tell`, from whatever thread, if the lock is lost for good during the block."""
-        self._tell = tell
+        self._tells.append(tell)
         try:
             yield
         finally:
-            self._tell = None
+            self._tells.remove(tell)
 
     def renew(self) -> None:
         """Renew the lock now. Raises `LockLost` if another process has it, and `ObjectsUnreachable`."""

@@ -17,10 +17,10 @@ import msgspec
 from batchmix.errors import JobError, ObjectMissing, ObjectsUnreachable, RunError
 from batchmix.formats.text import json_file
 from batchmix.remote.objects import ANY, ObjectChanged, Objects
+from batchmix.remote.stubs import fetch_if_stub
 from batchmix.store.manifest import Manifest, decoded_manifest, manifest_of
 from batchmix.store.parts import part_path
 from batchmix.store.publishing import check_replacement, own_name
-from batchmix.store.stubs import fetch_if_stub
 from batchmix.store.view import View
 
 _MANIFEST = "manifest.json"

@@ -22,12 +22,12 @@ from batchmix.formats.text import json_file
 from batchmix.job import Price
 from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
+from batchmix.remote.stubs import read_origin
 from batchmix.responses.classify import Classifier
 from batchmix.store.filesystem import PRIVATE, names_in, not_plain, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
 from batchmix.store.schema import RunIdentity
-from batchmix.store.stubs import read_origin
 
 _VERSION = 1
 _CHECKSUM = b',\n "crc": "'

@@ -19,16 +19,17 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from batchmix.errors import BatchmixError, ObjectMissing, ObjectsUnreachable, RunError, disk_errors
-from batchmix.records import RUN_FOLDER_NAMES
+from batchmix.records import CHAIN_FILE, RUN_FOLDER_NAMES
 from batchmix.remote.objects import ObjectInfo, Objects
+from batchmix.remote.stubs import ORIGIN, Origin, footer_bytes, is_stub, read_origin, write_stub
 from batchmix.store.filesystem import set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.mirror import Mirror
 from batchmix.store.pieces import Piece, counting, journal_and_piece, pieces_folder
 from batchmix.store.remote_lock import LOCK, RemoteLock
-from batchmix.store.stubs import ORIGIN, Origin, footer_bytes, is_stub, read_origin, write_stub
 
 _PART = re.compile(r"(.*/)?data/part-([0-9]{5,})\.parquet")
+_NAMES = RUN_FOLDER_NAMES | {CHAIN_FILE}
 _AT_ONCE = 32
 _TRIES = 10
 """How often a run is read anew that another process changes meanwhile."""
@@ -89,7 +90,7 @@ def _fetch_unlocked(root: Path, objects: Objects, *, must_exist: bool) -> None:
         pieces = [each for each in objects.found() if journal_and_piece(each.key)]
         there = [each for each in objects.found() if not journal_and_piece(each.key)]
         _check_is_run(objects.url, there)
-        if must_exist and not any(each.key == "run.json" for each in there):
+        if must_exist and not any(each.key in {"run.json", CHAIN_FILE} for each in there):
             raise RunError(f"{objects.url}: is no run: it has no run.json")
         try:
             _fetch(root, objects, pieces + there, Origin(objects.url))
@@ -186,7 +187,8 @@ def _pieces(there: list[ObjectInfo]) -> dict[str, list[Piece]]:
 def _is_file_of_run(key: str) -> bool:
     """Return whether an object is a file of a run, other than a piece of a journal."""
     parts = PurePosixPath(key).parts
-    return not {"..", "."} & set(parts) and "journal" not in parts and any(part in RUN_FOLDER_NAMES for part in parts)
+    is_own = any(part in _NAMES for part in parts)
+    return is_own and "journal" not in parts and not {"..", "."} & set(parts)
 
 
 def _check_is_run(url: str, there: list[ObjectInfo]) -> None:

@@ -54,7 +54,7 @@ class Recorded(Objects):
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(working_copy, "Objects", Recorded)
-    monkeypatch.setattr("batchmix.store.stubs.Objects", Recorded)
+    monkeypatch.setattr("batchmix.remote.stubs.Objects", Recorded)
     for name in ("_JOURNAL_S", "_FILES_S"):  # so that all orders of the two threads come up
         monkeypatch.setattr(mirror, name, 0.001)
     Recorded.store, Recorded.writes = MemoryStore(), []

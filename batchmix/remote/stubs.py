@@ -15,7 +15,6 @@ import msgspec
 
 from batchmix.errors import ObjectsUnreachable, PartDamaged
 from batchmix.remote.objects import Objects
-from batchmix.store.filesystem import PRIVATE, open_plain, write_at
 
 ORIGIN = "origin.json"
 """Beside the copy of a run in object storage: where the original is."""
@@ -66,12 +65,11 @@ def footer_bytes(objects: Objects, key: str, size: int) -> bytes:
 def write_stub(path: Path, size: int, footer: bytes) -> None:
     """Write a stub, in place of any file at its path. `footer` is the end of the part."""
     temporary = _temporary(path)
-    fd = open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        write_at(fd, _MARK, 0)
-        write_at(fd, footer, max(size - len(footer), 0))
-    finally:
-        os.close(fd)
+    with temporary.open("xb") as file:
+        temporary.chmod(0o600)
+        file.write(_MARK)
+        file.seek(max(size - len(footer), 0))
+        file.write(footer)
     temporary.replace(path)
 
 
@@ -122,5 +120,5 @@ def _footer(path: Path) -> bytes:
 def _temporary(path: Path) -> Path:
     """Return a temporary name beside the journals: whatever lies in `data` would be read by others."""
     folder = path.parent.parent / "journal"
-    folder.mkdir(PRIVATE | 0o100, exist_ok=True)
+    folder.mkdir(0o700, exist_ok=True)
     return folder / f".{path.name}.{secrets.token_hex(8)}.tmp"
