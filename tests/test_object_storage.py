@@ -503,3 +503,23 @@ def test_a_run_there_is_no_input_and_the_message_says_what_to_do(
     bench.write(5)
     run(monkeypatch, bench, url)
     refused(called(monkeypatch, "run", url, "--model", "m", "--base-url", "rehearsal:"), f"{url}/data/*.parquet")
+
+
+def test_an_evaluated_run_is_compared_with_the_last_one_there(
+    url: str, evaluated: EvalBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated.settings["eval"]["against"] = "previous"
+    evaluated.settings["output"]["path"] = url + "/{date}"
+    (evaluated.root / "job.toml").write_text(tomli_w.dumps(evaluated.settings))
+    compared: list[str] = []
+    for night in ("2026-11-25", "2026-11-26"):
+        evaluated.write_said([{"said": f"a {number}", "answer": "a" if number else "b"} for number in range(10)])
+        call = ("run", str(evaluated.root / "job.toml"), "--date", night, "--progress", "none", "--json")
+        done = called(monkeypatch, *call)
+        assert done.returncode == 0, done.stderr
+        verdict = json.loads(Objects(f"{url}/{night}").get("evaluation/verdict.json")[0])
+        compared.append(verdict["baseline"]["run"])
+    assert compared == ["", "2026-11-25"]
+    assert not [key for key in keys(f"{url}/2026-11-26") if "2026" in key]
+    done = called(monkeypatch, "eval", f"{url}/2026-11-26", "--json")
+    assert json.loads(done.stdout)["baseline"]["run"] == "2026-11-25", done.stderr

@@ -48,7 +48,7 @@ class RunFolder(LocalPath):
         from batchmix.store.working_copy import read_copy, working_copy
 
         url = os.fspath(value)
-        folder = ctx.with_resource(working_copy(url) if self._writes else read_copy(url))
+        folder = ctx.with_resource(working_copy(url, beside=True) if self._writes else read_copy(url))
         show_as(folder, url.rstrip("/"))
         return folder
 

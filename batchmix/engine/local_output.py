@@ -25,7 +25,11 @@ def local_output(job: CheckedJob, *, writes: bool = True, wait: bool = False) ->
     from batchmix.store.working_copy import read_copy, working_copy
 
     url = job.output.path
-    with working_copy(url, wait=wait) if writes else read_copy(url, must_exist=False) as folder:
+    with (
+        working_copy(url, wait=wait, beside=job.eval is not None)
+        if writes
+        else read_copy(url, must_exist=False) as folder
+    ):
         yield with_output(job, folder)
 
 

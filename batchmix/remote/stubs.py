@@ -43,7 +43,8 @@ def origin_above(path: Path) -> tuple[Path, Origin] | None:
     """Return the copy that a file belongs to, and where the original is. None if it belongs to none."""
     for root in path.parents:
         if origin := read_origin(root):
-            return root, origin
+            beside = origin.url.rpartition("/")[0]
+            return root, Origin(f"{beside}/{root.name}", origin.token)  # it may be a copy of a run beside that one
     return None
 
 

@@ -31,13 +31,17 @@ from batchmix.store.remote_lock import LOCK, RemoteLock
 _PART = re.compile(r"(.*/)?data/part-([0-9]{5,})\.parquet")
 _NAMES = RUN_FOLDER_NAMES | {CHAIN_FILE}
 _AT_ONCE = 32
+_BESIDE = 60
+"""How many runs are at most fetched to compare a run with. Their names sort by date."""
 _TRIES = 10
 """How often a run is read anew that another process changes meanwhile."""
 
 
 @contextlib.contextmanager
-def working_copy(url: str, *, wait: bool = False) -> Iterator[Path]:
+def working_copy(url: str, *, wait: bool = False, beside: bool = False) -> Iterator[Path]:
     """Lock a run in object storage, and yield a copy of it to work in. All that changes there is shipped.
+
+    With `beside`, there are copies of the last runs beside it too, to compare it with; these are only read.
 
     The copy lies in the user's cache, and is removed at the end. After a kill it stays, and the next start goes on with
     it, unless another machine has had the run since. Raises `RunLocked` if another process works on the run, unless
@@ -55,6 +59,8 @@ def working_copy(url: str, *, wait: bool = False) -> Iterator[Path]:
         try:
             with _opening(), disk_errors(root):
                 mirror = _opened(root, objects, lock, last_token)
+                if beside:
+                    _fetch_beside(root, objects.url)
             mirror.start()
             try:
                 yield root
@@ -130,6 +136,24 @@ def _opened(root: Path, objects: Objects, lock: RemoteLock, last_token: str) -> 
     return mirror
 
 
+def _fetch_beside(root: Path, url: str) -> None:
+    """Make copies of the last runs in the same folder, each beside the copy of the run itself."""
+    above = url.rpartition("/")[0]
+    if above.endswith("/"):  # the run is the whole bucket
+        return
+    for old in root.parent.iterdir():
+        if old.is_dir() and old != root:
+            shutil.rmtree(old)
+    by_run: dict[str, list[ObjectInfo]] = {}
+    for each in Objects(above).found():
+        name, _, key = each.key.partition("/")
+        by_run.setdefault(name, []).append(msgspec.structs.replace(each, key=key))
+    runs = [name for name, there in by_run.items() if name != root.name and any(one.key == "run.json" for one in there)]
+    for name in sorted(runs)[-_BESIDE:]:
+        with contextlib.suppress(ObjectMissing):  # it is being changed, or removed
+            _fetch(root.parent / name, Objects(f"{above}/{name}"), by_run[name], None)
+
+
 def _is_same(path: Path, objects: Objects, key: str, size: int) -> bool:
     """Return whether a part is the one in object storage. No two parts have the same footer."""
     if not path.exists() or path.stat().st_size != size:
@@ -140,10 +164,11 @@ def _is_same(path: Path, objects: Objects, key: str, size: int) -> bool:
         return file.read() == footer or is_stub(path)
 
 
-def _fetch(root: Path, objects: Objects, there: list[ObjectInfo], origin: Origin) -> None:
+def _fetch(root: Path, objects: Objects, there: list[ObjectInfo], origin: Origin | None) -> None:
     """Make a copy: journals from their pieces, of the parts the footers, and all other files."""
     root.mkdir(0o700, parents=True, exist_ok=True)
-    _write_origin(root, origin)
+    if origin is not None:
+        _write_origin(root, origin)
     files = [each for each in there if _is_file_of_run(each.key) and each.key != LOCK]
     parts = [each for each in files if _PART.fullmatch(each.key)]
     for each in files:
