@@ -33,6 +33,7 @@ LIMITS = {
     "input": "reading the input",
     "budget": "the budget",
     "disk": "the disk",
+    "object storage": "object storage",
     "last rows": "the last rows",
     "refusals": "a check whether all requests are refused",
 }

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.answers.typed import TypedAnswers
+from batchmix.formats.arrow_build import array_of
 from batchmix.formats.arrow_cast import fit
 from batchmix.store.result_columns import CARRIED_AT, COLUMNS
 from batchmix.store.totals import Totals
@@ -23,6 +24,7 @@ _ADDED = {column.name for column in COLUMNS if column.added_in > 1}
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 _JOB_KEY = b"batchmix.job"
+_EPOCH = datetime.date(1970, 1, 1)
 _RUN_KEY = b"batchmix.run"
 _NIGHT_KEY = b"batchmix.night"
 _IDENTITY_KEYS = (_JOB_KEY, _RUN_KEY, _NIGHT_KEY)
@@ -121,8 +123,13 @@ def part_schema(carried: pa.Schema, identity: RunIdentity, typed: TypedAnswers |
 def run_constants(schema: pa.Schema, rows: int) -> dict[str, pa.Array]:
     """Return the columns of the run for some rows, from the metadata of a schema that `part_schema` returned."""
     identity = _identity(schema.metadata)
-    values = {name: pa.scalar(getattr(identity, name), _RESULT_FIELDS[name].type) for name in OF_RUN}
-    return {name: pa.repeat(value, rows) for name, value in values.items()}
+    night = None if identity.night is None else (identity.night - _EPOCH).days
+    values = {  # made from buffers, since `pa.scalar` imports pandas
+        "job": array_of([identity.job], pa.string()),
+        "run": array_of([identity.run], pa.string()),
+        "night": array_of([night], pa.int32()).view(pa.date32()),
+    }
+    return {name: pa.repeat(values[name][0], rows) for name in OF_RUN}
 
 
 def _identity(metadata: dict[bytes, bytes] | None) -> RunIdentity:
