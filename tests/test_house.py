@@ -42,6 +42,7 @@ LAYERS = [
 OWNERS = {
     "aiohttp": {"http/", "rehearsal/"},
     "click": {"cli/"},
+    "duckdb": {"load/query_process.py"},
     "cronsim": {"job/cron.py"},
     "genai_prices": {"prices/genai_prices.py"},
     "jsonschema_rs": {"answers/"},

@@ -129,6 +129,7 @@ def prepare(
         options.limit,
         reject_bad_rows=options.reject_bad_rows,
         reserved=RESULT_COLUMNS | job.answer_columns,
+        query_again=options.update,
         on_progress=_progress(job, run_status, options.stop_request),
     )
     dataset = open_dataset(

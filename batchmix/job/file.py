@@ -25,7 +25,7 @@ from batchmix.job.settings import merged, setting_in
 from batchmix.job.steps import chain_of
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
-from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
+from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, QUERY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
 from batchmix.remote.files import is_url
 from batchmix.remote.objects import is_remote
 
@@ -64,7 +64,8 @@ def read_job(
 
     def read(raw: Mapping[str, Any]) -> CheckedJob:
         table = msgspec.convert(raw, JobTable)
-        source = _checked_input(table.input, _folder(path, settings, "input", "path"))
+        named = "path" if table.input.query is None else "query"
+        source = _checked_input(table.input, _folder(path, settings, "input", named))
         table = _with_scorer_files(table, _folder(path, settings, "eval", "scorers"), environ)
         job = _placed(_checked(table, source, path, environ, scheduled), places)
         return _with_answer(job, table, _folder(path, settings, "answer", "schema"), environ)
@@ -228,7 +229,10 @@ def _checked_input(source: Input, folder: Path) -> Input:
         return msgspec.structs.replace(source, columns=columns)
     if source.path in _STDIN:
         return msgspec.structs.replace(source, path="-", columns=columns)
-    if source.path.startswith(MEMORY) or is_url(source.path):
+    if source.query is not None:
+        path = QUERY + msgspec.json.encode([str(folder), source.query]).decode()
+        return msgspec.structs.replace(source, path=path, query=None, columns=columns)
+    if source.path.startswith((MEMORY, QUERY)) or is_url(source.path):
         return msgspec.structs.replace(source, columns=columns)
     otherwise = "copy the file here first, or give an address with s3://, gs:// or az://"
     path = absolute(checked_local(source.path, "input.path", otherwise), folder, "input.path")

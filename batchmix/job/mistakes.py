@@ -42,9 +42,12 @@ def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
     source = raw.get("input", {})
     if not isinstance(source, Mapping):
         return mistakes
-    if source.get("path") and source.get("run") is not None:
-        return [*mistakes, Mistake(("input", "run"), "input: give either path or run, not both")]
-    if "path" in source or "run" in source:
+    given = [name for name in ("path", "run", "query") if source.get(name)]
+    if len(given) > 1:
+        return [*mistakes, Mistake(("input", given[1]), f"input: give either {given[0]} or {given[1]}, not both")]
+    if source.get("query") == "":
+        return [*mistakes, Mistake(("input", "query"), "input.query: is empty; give a SELECT over local files")]
+    if given or "path" in source or "run" in source:
         return mistakes
     return [*mistakes, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
 

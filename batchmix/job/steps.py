@@ -11,7 +11,7 @@ import msgspec
 
 from batchmix.errors import JobError
 from batchmix.job.settings import merged
-from batchmix.job.values import MEMORY, CheckedJob
+from batchmix.job.values import MEMORY, QUERY, CheckedJob
 
 _OF_LAST = ("publish", "delta_table")
 """The settings of the output that concern the results of the last step only."""
@@ -62,7 +62,7 @@ def chain_of(raw: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Checked
     first = step_settings(raw, 0, "", "")
     own = {key: raw[key] for key in ("name", "output") if key in raw}
     whole = read({key: value for key, value in first.items() if key not in {"name", "output"}} | own)
-    if whole.input.path == "-" or whole.input.path.startswith(MEMORY):
+    if whole.input.path == "-" or whole.input.path.startswith((MEMORY, QUERY)):
         raise JobError("input.path: a job with [[steps]] reads files; write the rows to one first")
     steps = [
         msgspec.structs.replace(read(step_settings(raw, number, whole.name, whole.output.path)), night=whole.night)

@@ -23,6 +23,12 @@ MEMORY = "memory:"
 
 The run folder has a copy of them. Without such a copy, a job with this path can only be run from Python."""
 
+QUERY = "query:"
+"""An input path with this scheme stands for the result of `input.query`, of which the run folder has a copy.
+
+The folder in which relative names of files start, and the query follow, as a JSON array.
+"""
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
@@ -44,6 +50,8 @@ class Input(msgspec.Struct, frozen=True):
     """A file, a folder, a run folder or a glob, or `-` for stdin. Absolute in a checked job. See also `MEMORY`."""
     run: str | None = None
     """The run whose results are the rows: a folder beside the run's own. None in a checked job, which has its path."""
+    query: str | None = None
+    """The query of DuckDB whose result is the rows. None in a checked job, which has it in its path: see `QUERY`."""
     when: str | None = None
     """A template `{{ … }}`: only rows for which it is true are sent. None for all rows."""
     prompt: str | None = None

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from batchmix.answers.asking import Asking, Way
 from batchmix.errors import InputChanged, InputError
-from batchmix.job import CheckedJob, Model
+from batchmix.job import QUERY, CheckedJob, Model
 from batchmix.load.carried_columns import carried_columns
 from batchmix.load.decompress import piped
 from batchmix.load.parameters import warn_unsent_columns
 from batchmix.load.prompt_sources import PromptSources
 from batchmix.load.prompts import Mode, has_template
+from batchmix.load.query import query_result
 from batchmix.load.requests import RequestBuilder
 from batchmix.load.row_reader import changed
 from batchmix.load.run_rows import RunReader
@@ -196,7 +197,9 @@ def open_dataset(
     job, and `NoSpace` if the disk is too full to spool the input.
     """
     prompt_sources = PromptSources(job)
-    with piped(stdin, job.input.path) as stream:
+    has_result = previous is not None and previous.sources[0].path == job.input.path and not options.query_again
+    queried = contextlib.nullcontext() if has_result else query_result(job.input.path, spool)
+    with queried if job.input.path.startswith(QUERY) else piped(stdin, job.input.path) as stream:
         scan, new_spool = InputScanner(prompt_sources, options, spool).scan(previous, stream)
     try:
         dataset = Dataset(prompt_sources, scan, spool, new_spool, options.reserved)

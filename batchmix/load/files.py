@@ -11,7 +11,7 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.formats.display import clean
-from batchmix.job import MEMORY
+from batchmix.job import MEMORY, QUERY
 from batchmix.remote.files import FileError, info_of, is_url, open_url
 
 STDIN = "-"
@@ -34,8 +34,8 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def is_stream(self) -> bool:
-        """Whether the rows are handed over by the caller, through stdin or in memory, and can be read only once."""
-        return self.path == STDIN or self.path.startswith(MEMORY)
+        """Whether the rows come through stdin, from memory or from a query, and are read only once."""
+        return self.path == STDIN or self.path.startswith((MEMORY, QUERY))
 
     @property
     def label(self) -> str:
@@ -67,6 +67,8 @@ class Stamp(msgspec.Struct, frozen=True):
 
 def stream_label(path: str) -> str:
     """Return how messages name the rows of a stream."""
+    if path.startswith(QUERY):
+        return "input.query"
     return "stdin" if path == STDIN else "data"
 
 

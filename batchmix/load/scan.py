@@ -36,6 +36,8 @@ class ScanOptions(msgspec.Struct, frozen=True):
     """Whether to accept an input with bad rows. These rows are then rejected one by one later."""
     reserved: frozenset[str] = frozenset()
     """The names of result columns, which no carried column may have."""
+    query_again: bool = False
+    """Whether to run `input.query` although there is a copy of its result."""
     on_progress: Callable[[int], None] = _ignore
     """Called now and then with the number of rows scanned so far."""
     earlier_digest: str = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import InputError
+from batchmix.job import QUERY
 from batchmix.load.column_types import column_type_names
 from batchmix.load.decompress import Readable
 from batchmix.load.files import STDIN, Source, Stamp, file_digest, has_size, head_of, shown, stamp
@@ -25,9 +26,6 @@ _COMPARED = (
     "types", "weight",
 )  # fmt: skip
 """The fields that are equal in two scans of the same rows."""
-
-
-_AGAIN = {True: "pipe the rows in again", False: "hand the same rows over again, from Python"}
 
 
 class _Files(msgspec.Struct, frozen=True):
@@ -182,6 +180,12 @@ def _is_to_come(source: Source) -> bool:
     return source.format == RUN and missing_parts((source.path,)) > 0
 
 
+def _again(source: Source) -> str:
+    if source.path.startswith(QUERY):
+        return "run the job again with --update"
+    return "pipe the rows in again" if source.path == STDIN else "hand the same rows over again, from Python"
+
+
 def _nothing_in(source: Source) -> str:
     """Return the message for a stream without a byte."""
     if source.path == STDIN:
@@ -211,7 +215,7 @@ def _refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp 
     for number, (source, now) in enumerate(zip(sources, stamps, strict=True)):
         if is_spooled(source) and not has_size(previous.paths[number], previous.sizes[number]):
             if source.is_stream:
-                raise InputError(f"the spooled copy of {source.label} is gone; {_AGAIN[source.path == STDIN]}")
+                raise InputError(f"the spooled copy of {source.label} is gone; {_again(source)}")
             return None
         old_stamp = previous.stamps[number]
         if now is None or (old_stamp is not None and old_stamp.proves(now)):

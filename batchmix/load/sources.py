@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import InputError
-from batchmix.job import MEMORY, closest_file
+from batchmix.job import MEMORY, QUERY, closest_file
 from batchmix.load.arrow_file import CONTINUATION, ArrowFile
 from batchmix.load.arrow_file import MAGIC as ARROW_MAGIC
 from batchmix.load.csv_lines import csv_to_json, decode_converted
@@ -73,6 +73,7 @@ def _table_format(
 
 
 JSONL = "jsonl"
+PARQUET = "parquet"
 RUN = "run"
 """The format of the parts of a run, which stand for the run as a whole."""
 _ConvertedReader = partial(JsonlReader, decode=decode_converted)
@@ -92,7 +93,7 @@ FORMATS = (
         to_json_lines=partial(csv_to_json, delimiter="\t"),
         is_table=True,
     ),
-    _table_format("parquet", (".parquet", ".pq"), (b"PAR1",), ParquetFile),
+    _table_format(PARQUET, (".parquet", ".pq"), (b"PAR1",), ParquetFile),
     _table_format("arrow", (".arrow", ".arrows", ".feather", ".ipc"), (ARROW_MAGIC, CONTINUATION), ArrowFile),
     InputFormat(name=RUN, suffixes=(), reader=RunReader, signatures=(b"PAR1",), compressible=False),
 )
@@ -162,6 +163,8 @@ def find_sources(path: str) -> tuple[Source, ...]:
     """
     if path == STDIN or is_pipe(path):
         return (Source(STDIN, JSONL),)
+    if path.startswith(QUERY):
+        return (Source(path, PARQUET),)
     if path.startswith(MEMORY):
         return (_in_memory(path),)
     if parts := parts_of_run(path):

@@ -17,12 +17,13 @@ from batchmix.engine.shutdown import StopRequest
 from batchmix.errors import NO_SPACE, InputError, RunError, disk_error
 from batchmix.formats.arrow_cast import fitted
 from batchmix.formats.display import clean
+from batchmix.formats.parquet_schema import parquet_schema
 from batchmix.job import Input
 from batchmix.load.template import Template
 from batchmix.store.parts import write_rows
 from batchmix.tables.content_digest import ContentDigest
 from batchmix.tables.libraries import type_shown
-from batchmix.tables.record_batches import parquet_schema, record_batches, with_one_column
+from batchmix.tables.record_batches import record_batches, with_one_column
 from batchmix.tables.row_dicts import json_lines
 
 TAKES = (

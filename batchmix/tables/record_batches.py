@@ -1,25 +1,22 @@
-"""Tables of other libraries as streams of Arrow batches, and as Parquet can store them."""
+"""Tables of other libraries as streams of Arrow batches."""
 
 from __future__ import annotations
 
-import io
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchmix.errors import InputError
-from batchmix.formats.arrow_cast import fitted, storable
-from batchmix.formats.arrow_values import is_extension, is_text
-from batchmix.formats.display import clean, quoted
+from batchmix.formats.arrow_cast import fitted
+from batchmix.formats.arrow_values import is_extension
+from batchmix.formats.display import quoted
+from batchmix.formats.parquet_schema import first_line, no_column
 from batchmix.tables.libraries import is_from, type_shown
 from batchmix.tables.pandas_batches import pandas_batches
 
-Types = pa.types
 _READ_ROWS = 8192
 """The number of rows that are asked of a library at once. Libraries may return more."""
 _STREAMED_ROWS = 1024
@@ -66,7 +63,7 @@ def _other(data: Any) -> pa.RecordBatchReader | None:
         if hasattr(data, "__arrow_c_array__"):
             return record_batches(pa.record_batch(data))
     except (pa.ArrowException, TypeError) as error:
-        raise InputError(f"Arrow can't read the data, of the type {type_shown(data)}: {_first_line(error)}") from error
+        raise InputError(f"Arrow can't read the data, of the type {type_shown(data)}: {first_line(error)}") from error
     return None
 
 
@@ -152,45 +149,3 @@ def _streamed_rows(data: Any) -> Iterator[pa.RecordBatch]:
 
 def _storage(dtype: pa.DataType) -> pa.DataType:
     return dtype.storage_type if is_extension(dtype) else dtype
-
-
-def no_column(name: str, error: Exception, dtype: str = "") -> InputError:
-    """Return the error for a column that Arrow or Parquet can't hold."""
-    kind = f", of the type {clean(dtype, 80)}," if dtype else ""
-    return InputError(
-        f"the column {quoted(name)}{kind} can't be read: {_first_line(error)}; convert it or leave it out"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return clean(str(error).splitlines()[0] if str(error) else type(error).__name__)
-
-
-def parquet_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with which to write a table, without metadata. Types that Parquet lacks become similar ones.
-
-    Raises `InputError` if there is no column, two have one name, or one has a type that Parquet can't store.
-    """
-    if not schema.names:
-        raise InputError("the table has no columns")
-    for name, count in Counter(schema.names).items():
-        if count > 1:
-            raise InputError(f"the table has {count} columns named {quoted(name)}")
-    fields = [pa.field(field.name, _stored(field.type)) for field in schema]
-    first_of_type = {field.type: field for field in reversed(fields)}
-    for field in first_of_type.values():
-        try:
-            pq.write_table(pa.table({field.name: pa.nulls(1, field.type)}), io.BytesIO())
-        except (pa.ArrowException, TypeError) as error:
-            raise no_column(field.name, error, str(field.type)) from error
-    return pa.schema(fields)
-
-
-def _stored(dtype: pa.DataType) -> pa.DataType:
-    if is_extension(dtype) and not dtype.extension_name.startswith("arrow."):
-        # Another process, which has not imported the type's library, would read its storage.
-        return _stored(dtype.storage_type)
-    dtype = storable(dtype)
-    if Types.is_dictionary(dtype) and not is_text(dtype.value_type):
-        return _stored(dtype.value_type)
-    return dtype
