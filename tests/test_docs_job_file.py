@@ -123,7 +123,7 @@ def test_the_reference_has_each_key_of_each_scorer() -> None:
 BASE: dict[str, Any] = {"model": "gpt-4o-mini", "input": {"path": "rows.jsonl"}}
 MOOD = {"type": "object", "properties": {"mood": {"type": "string"}}}
 NEEDED = {
-    "`[input]`": lambda given: {"input": {"path": "", **given} if "run" in given else given},
+    "`[input]`": lambda given: {"input": {"path": "", **given} if {"run", "query"} & given.keys() else given},
     "`[[input.columns]]`": lambda given: {"input": {"columns": [{"from": "a", **given}]}},
     "`[[steps]]`": lambda given: {
         "steps": [{"name": "draft"} | ({} if "messages" in given else {"prompt": "{{ text }}"}) | given]
