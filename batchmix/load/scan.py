@@ -36,12 +36,12 @@ class ScanOptions(msgspec.Struct, frozen=True):
     """Whether to accept an input with bad rows. These rows are then rejected one by one later."""
     reserved: frozenset[str] = frozenset()
     """The names of result columns, which no carried column may have."""
-    query_again: bool = False
-    """Whether to run `input.query` although there is a copy of its result."""
     on_progress: Callable[[int], None] = _ignore
     """Called now and then with the number of rows scanned so far."""
     earlier_digest: str = ""
     """A digest of an earlier scan, with which those of this scan will be compared. Empty if there is none."""
+    query_again: bool = False
+    """Whether to run `input.query` although there is a copy of its result."""
 
 
 class ShardRange(msgspec.Struct, frozen=True, array_like=True):
