@@ -198,26 +198,12 @@ def test_a_bucket_that_does_not_exist_is_named(url: str, bench: Bench, monkeypat
     refused(called(monkeypatch, "status", url), f"{url}: is no run: it has no run.json")
 
 
-def test_a_journal_is_there_before_its_shard_is_sealed(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that stops amid a shard leaves its journal there, as pieces that can be read line by line."""
-    bench.write(5)
-    call = command(bench.standin.url, bench.source, Path("OUT"), "--canary", "2")[3:]
-    call[call.index("OUT")] = url
-    assert called(monkeypatch, *call, "--yes", "--models", "m").returncode in {0, 3}
-    done = called(monkeypatch, *call[: call.index("--canary")], "--limit", "3", "--update")
-    assert done.returncode in {0, 2}
-    pieces = [key for key in keys(url) if journal_and_piece(key)]
-    for key in pieces:
-        for line in Objects(url).get(key)[0].splitlines():
-            json.loads(line)
-
-
 def test_a_copy_that_a_kill_left_is_gone_on_with_unless_the_run_went_on_elsewhere(
     url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.write(5)
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("batchmix.store.working_copy._remove", lambda *_: None)
         run(monkeypatch, bench, url)  # leaves its copy
     (copy,) = (bench.root / "cache" / "batchmix").iterdir()
     folder = next(path for path in copy.iterdir() if path.is_dir())
@@ -231,7 +217,7 @@ def test_a_copy_that_a_kill_left_is_gone_on_with_unless_the_run_went_on_elsewher
 
     monkeypatch.setattr(Objects, "upload", noted)
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("batchmix.store.working_copy._remove", lambda *_: None)
         run(monkeypatch, bench, url)
     assert "data/part-00000.parquet" not in uploaded  # it is known to be there
     run(monkeypatch, bench, url, "--set", "output.raw=true")
@@ -308,7 +294,9 @@ def test_a_journal_that_is_first_seen_empty_counts_once_it_is_not(url: str) -> N
 def test_old_parts_leave_the_disk(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "_KEPT_BYTES", 1)
     left: list[bool] = []
-    monkeypatch.setattr("shutil.rmtree", lambda path, **_: left.extend(map(is_stub, Path(path).rglob("*.parquet"))))
+    monkeypatch.setattr(
+        "batchmix.store.working_copy._remove", lambda root, _: left.extend(map(is_stub, root.rglob("*.parquet")))
+    )
     bench.write(25)
     run(monkeypatch, bench, url)
     assert left == [True] * 3
@@ -421,7 +409,7 @@ def test_a_run_is_published_there_in_one_step(url: str, bench: Bench) -> None:
 def test_a_mark_that_went_before_a_kill_goes_there_too(url: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write(5)
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("batchmix.store.working_copy._remove", lambda *_: None)
         run(monkeypatch, bench, url)
     assert "_SUCCESS" in keys(url)
     (mark,) = (bench.root / "cache").rglob("_SUCCESS")

@@ -66,7 +66,7 @@ def working_copy(url: str, *, wait: bool = False, beside: bool = False) -> Itera
                 yield root
             finally:
                 mirror.close()
-                shutil.rmtree(root.parent)
+                _remove(root, objects.url)
         finally:
             lock.release()
 
@@ -117,7 +117,7 @@ def _opened(root: Path, objects: Objects, lock: RemoteLock, last_token: str) -> 
             raise RunError(
                 f"{root.parent}: is the place for a copy of {objects.url}, but batchmix did not make it; move it away"
             )
-        shutil.rmtree(root.parent, ignore_errors=True)
+        _remove(root, objects.url)
         _fetch(root, objects, there, Origin(objects.url))
         _write_origin(root, Origin(objects.url, lock.token))  # last: what is whole only now may be gone on with
         for each in there:
@@ -134,6 +134,20 @@ def _opened(root: Path, objects: Objects, lock: RemoteLock, last_token: str) -> 
     for journal, pieces in _pieces(there).items():
         mirror.has_pieces(journal, [f"{pieces_folder(journal)}/{piece.name}" for piece in pieces])
     return mirror
+
+
+def _remove(root: Path, url: str) -> None:
+    """Remove a copy. If a kill leaves a half of it, the next start knows it for one, and does not go on with it."""
+    if not root.parent.exists():
+        return
+    _write_origin(root, Origin(url))
+    for path in root.parent.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ORIGIN:  # such as the history of the runs beside it
+            path.unlink()
+    (root.parent / ORIGIN).unlink()
+    root.parent.rmdir()
 
 
 def _fetch_beside(root: Path, url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,10 @@ def check(bench: Bench, recorded: type[Recorded], step: int) -> None:
     bench.settings["output"]["path"] = URL
     run(bench)
     writes = list(recorded.writes)
+    pieces = [data for key, data in writes if key.startswith("journal/") and data]
+    assert pieces
+    for line in b"\n".join(pieces).splitlines():
+        json.loads(line or b"{}")
     for kill in range(0, len(writes) + 1, step):
         recorded.store, recorded.writes = restored(writes[:kill]), []
         try:
